@@ -1,0 +1,283 @@
+//! A running process: its pidfd, waiting for it, signals.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::process::ExitStatus;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::Signal;
+
+use crate::error::{Error, Result};
+use crate::spawn::{self, Reaped, ResourceUsage};
+
+/// A process that was started.
+///
+/// It is held by a pidfd, which stands for this very process even after its number was given to
+/// another one. All methods take `&self` and may be called from several threads at once; each
+/// waiter gets the status.
+///
+/// Dropping a `Child` neither blocks nor kills. Its zombie is taken when the next child is started.
+///
+/// ```
+/// use std::time::Duration;
+/// use pipewright::{Command, Signal};
+///
+/// let child = Command::new("sleep").arg("60").spawn()?;
+/// assert_eq!(child.wait_timeout(Duration::from_millis(1))?, None);
+/// child.signal(Signal::TERM)?;
+///
+/// use std::os::unix::process::ExitStatusExt;
+/// assert_eq!(child.wait()?.signal(), Some(15));
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// # References
+///
+/// [pidfd_open(2)](https://man7.org/linux/man-pages/man2/pidfd_open.2.html)
+#[derive(Debug)]
+pub struct Child {
+    pid: i32,
+    /// `None` only while it is being dropped.
+    pidfd: Option<OwnedFd>,
+    program: String,
+    started: Instant,
+    own_peak_memory: u64,
+    state: Mutex<State>,
+}
+
+/// What is known of the process's end.
+#[derive(Debug, Clone, Copy)]
+enum State {
+    /// Its status has not been taken: it runs, or is a zombie.
+    Running,
+    /// Its status was taken here.
+    Ended {
+        status: ExitStatus,
+        usage: ResourceUsage,
+        wall: Duration,
+    },
+    /// It has ended, and somebody else took its status.
+    Lost,
+}
+
+impl Child {
+    pub(crate) fn new(
+        pid: i32,
+        pidfd: OwnedFd,
+        program: String,
+        started: Instant,
+        own_peak_memory: u64,
+    ) -> Self {
+        Self {
+            pid,
+            pidfd: Some(pidfd),
+            program,
+            started,
+            own_peak_memory,
+            state: Mutex::new(State::Running),
+        }
+    }
+
+    /// The process id. Once the process has ended and its status was taken, the kernel may give the
+    /// number to another process; the other methods here do not go by it.
+    pub fn id(&self) -> u32 {
+        self.pid as u32
+    }
+
+    /// The program as the command named it.
+    pub fn program(&self) -> &str {
+        &self.program
+    }
+
+    /// Waits until the process has ended.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::System`] with ECHILD when the status was taken by somebody else: SIGCHLD is ignored
+    /// in this process, or other code waited for *any* child.
+    pub fn wait(&self) -> Result<ExitStatus> {
+        loop {
+            if let Some(status) = self.wait_until(None)? {
+                return Ok(status);
+            }
+        }
+    }
+
+    /// The status if the process has ended, `None` if it runs. Does not block.
+    ///
+    /// # Errors
+    ///
+    /// As [`wait`](Self::wait).
+    pub fn try_wait(&self) -> Result<Option<ExitStatus>> {
+        let mut state = self.state();
+        if let State::Running = *state {
+            *state = match spawn::reap(self.as_fd()) {
+                Ok(None) => return Ok(None),
+                Ok(Some(reaped)) => self.ended(reaped),
+                Err(Errno::CHILD) => State::Lost,
+                Err(errno) => return Err(Error::system("wait for a child")(errno)),
+            };
+        }
+        match *state {
+            State::Ended { status, .. } => Ok(Some(status)),
+            _ => Err(Error::system(
+                "learn how a child ended, because its status was taken by somebody else (is \
+                 SIGCHLD ignored, or any child waited for?)",
+            )(Errno::CHILD)),
+        }
+    }
+
+    /// Waits until the process has ended, at most for this long; `None` if it still runs then.
+    ///
+    /// # Errors
+    ///
+    /// As [`wait`](Self::wait).
+    pub fn wait_timeout(&self, timeout: Duration) -> Result<Option<ExitStatus>> {
+        // A time too far to be told is no limit.
+        self.wait_until(Instant::now().checked_add(timeout))
+    }
+
+    /// Waits until the process has ended, or until `deadline`; `None` if it still runs then.
+    ///
+    /// # Errors
+    ///
+    /// As [`wait`](Self::wait).
+    pub fn wait_until(&self, deadline: Option<Instant>) -> Result<Option<ExitStatus>> {
+        loop {
+            if let Some(status) = self.try_wait()? {
+                return Ok(Some(status));
+            }
+            // Not under the lock: any number of threads may wait here, and one that only looks or
+            // sends a signal is not held up.
+            let ended = wait_readable(&[self.as_fd()], deadline)?;
+            if ended.is_empty() {
+                return self.try_wait();
+            }
+        }
+    }
+
+    /// Sends a signal. It is no error if the process has ended already.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::System`] with EPERM when the process runs as another user.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        // The pidfd never stands for another process, so there is no race with the end.
+        match rustix::process::pidfd_send_signal(self, signal) {
+            Ok(()) | Err(Errno::SRCH) => Ok(()),
+            Err(errno) => Err(Error::system("send a signal to a child")(errno)),
+        }
+    }
+
+    /// Ends the process with SIGKILL. It does not wait; see [`wait`](Self::wait).
+    ///
+    /// # Errors
+    ///
+    /// As [`signal`](Self::signal).
+    pub fn kill(&self) -> Result<()> {
+        self.signal(Signal::KILL)
+    }
+
+    /// What the process used. `None` until its end was seen by one of the waiting methods.
+    ///
+    /// ```
+    /// let child = pipewright::Command::new("true").spawn()?;
+    /// child.wait()?;
+    /// let usage = child.usage().expect("it has ended");
+    /// assert!(usage.cpu().as_secs() < 60);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn usage(&self) -> Option<ResourceUsage> {
+        match *self.state() {
+            State::Ended { usage, .. } => Some(usage),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// The time from the start to the moment at which the end was seen. `None` before that.
+    pub fn wall(&self) -> Option<Duration> {
+        match *self.state() {
+            State::Ended { wall, .. } => Some(wall),
+            _ => None,
+        }
+    }
+
+    fn ended(&self, reaped: Reaped) -> State {
+        let (user, system) = reaped.times;
+        let clearly_larger = reaped.peak_memory > self.own_peak_memory + (1 << 20);
+        State::Ended {
+            status: reaped.status,
+            usage: ResourceUsage {
+                user,
+                system,
+                peak_memory: clearly_larger.then_some(reaped.peak_memory),
+            },
+            wall: self.started.elapsed(),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The process's pidfd. It becomes readable when the process has ended, so that it can be polled
+/// together with other descriptors.
+impl AsFd for Child {
+    #[expect(
+        clippy::expect_used,
+        reason = "taken only in drop, after which nobody can call"
+    )]
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pidfd
+            .as_ref()
+            .expect("a child holds its pidfd until it is dropped")
+            .as_fd()
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        let running = matches!(*self.state(), State::Running);
+        if let Some(pidfd) = self.pidfd.take().filter(|_| running) {
+            spawn::adopt(pidfd);
+        }
+    }
+}
+
+/// Waits until one of the descriptors is readable and returns the indices of those that are; none
+/// when the deadline has passed.
+pub(crate) fn wait_readable(
+    descriptors: &[BorrowedFd<'_>],
+    deadline: Option<Instant>,
+) -> Result<Vec<usize>> {
+    let mut polled: Vec<PollFd<'_>> = descriptors
+        .iter()
+        .map(|descriptor| PollFd::from_borrowed_fd(*descriptor, PollFlags::IN))
+        .collect();
+    loop {
+        let timeout = deadline.map(|deadline| {
+            let left = deadline.saturating_duration_since(Instant::now());
+            Timespec {
+                tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+                tv_nsec: left.subsec_nanos().into(),
+            }
+        });
+        match poll(&mut polled, timeout.as_ref()) {
+            Ok(_) => break,
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(Error::system("poll")(errno)),
+        }
+    }
+    let ready = polled.iter().enumerate();
+    Ok(ready
+        .filter(|(_, fd)| !fd.revents().is_empty())
+        .map(|(index, _)| index)
+        .collect())
+}

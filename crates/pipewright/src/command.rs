@@ -1,0 +1,479 @@
+//! What to run: program, arguments, environment, descriptors, credentials.
+
+mod stdio;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use rustix::process::{Resource, Rlimit, Signal};
+
+pub use stdio::Stdio;
+
+use crate::error::{Error, InvalidCommand, Result, StartError, Step};
+
+/// A program to run, and everything about how it is to start.
+///
+/// The methods take the command and return it, so that a command is one expression. [`spawn`]
+/// consumes it: when it returns, no descriptor that was given to the child is open in this process.
+///
+/// What a child gets unless told otherwise: this process's 0, 1, 2 and **no other descriptor**,
+/// whatever other threads open meanwhile and with or without close-on-exec; this process's
+/// environment, directory, credentials and limits; no blocked signal, no handler, SIGPIPE at its
+/// default. Signals that this process *ignores* stay ignored, as exec keeps them (`nohup` relies on
+/// that); only SIGPIPE is reset, because Rust's runtime ignores it and a filter must die of it.
+///
+/// A start costs the same however large this process is: it never copies page tables, whichever
+/// options are set.
+///
+/// [`spawn`]: Command::spawn
+///
+/// ```
+/// use std::io::Read;
+/// use pipewright::Command;
+///
+/// let (mut reader, writer) = pipewright::pipe()?;
+/// let child = Command::new("sh").args(["-c", "echo $GREETING from 7 >&7"])
+///     .env("GREETING", "hello")
+///     .fd(7, writer)
+///     .spawn()?;
+/// let mut said = String::new();
+/// reader.read_to_string(&mut said)?; // ends, since the writer is open only in the child
+/// assert_eq!(said, "hello from 7\n");
+/// assert!(child.wait()?.success());
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Debug)]
+#[must_use = "a command does nothing until it is spawned"]
+pub struct Command {
+    pub(crate) program: OsString,
+    pub(crate) argv0: Option<OsString>,
+    pub(crate) arguments: Vec<OsString>,
+    pub(crate) executable: Option<OwnedFd>,
+    pub(crate) environment: Environment,
+    pub(crate) directory: Option<PathBuf>,
+    pub(crate) stdin: Option<Stdio>,
+    pub(crate) stdout: Option<Stdio>,
+    pub(crate) stderr: Option<Stdio>,
+    pub(crate) descriptors: Vec<(i32, OwnedFd)>,
+    pub(crate) attributes: Attributes,
+}
+
+/// The changes to this process's environment that the child is to see.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Environment {
+    pub(crate) cleared: bool,
+    /// `None`: the variable is removed.
+    pub(crate) changes: BTreeMap<OsString, Option<OsString>>,
+}
+
+/// What else the child sets on itself before it executes.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Attributes {
+    pub(crate) session: bool,
+    pub(crate) process_group: Option<i32>,
+    pub(crate) parent_death_signal: Option<Signal>,
+    pub(crate) user: Option<u32>,
+    pub(crate) group: Option<u32>,
+    pub(crate) groups: Option<Vec<u32>>,
+    pub(crate) umask: Option<u32>,
+    pub(crate) nice: Option<i32>,
+    pub(crate) limits: Vec<(Resource, Rlimit)>,
+    pub(crate) signal_mask: Vec<Signal>,
+}
+
+impl Command {
+    /// A command that runs `program` with no arguments.
+    ///
+    /// A name without `/` is searched in the `PATH` of the *child's* environment, as execvp does
+    /// it, by the child, after it changed directory and credentials. So is a relative path resolved:
+    /// against [`current_dir`](Command::current_dir). Without a `PATH`, `/bin` and `/usr/bin` are
+    /// searched. A file without `#!` that the kernel does not know how to execute is run by
+    /// `/bin/sh`.
+    ///
+    /// # References
+    ///
+    /// [exec(3)](https://man7.org/linux/man-pages/man3/exec.3.html)
+    pub fn new(program: impl AsRef<OsStr>) -> Self {
+        Self {
+            program: program.as_ref().to_owned(),
+            argv0: None,
+            arguments: Vec::new(),
+            executable: None,
+            environment: Environment::default(),
+            directory: None,
+            stdin: None,
+            stdout: None,
+            stderr: None,
+            descriptors: Vec::new(),
+            attributes: Attributes::default(),
+        }
+    }
+
+    /// Adds one argument. It reaches the program as it is; no shell sees it.
+    pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
+        self.arguments.push(argument.as_ref().to_owned());
+        self
+    }
+
+    /// Adds arguments.
+    pub fn args<S: AsRef<OsStr>>(mut self, arguments: impl IntoIterator<Item = S>) -> Self {
+        self.arguments.extend(
+            arguments
+                .into_iter()
+                .map(|argument| argument.as_ref().to_owned()),
+        );
+        self
+    }
+
+    /// Sets the program's zeroth argument, the name under which it sees itself.
+    pub fn arg0(mut self, name: impl AsRef<OsStr>) -> Self {
+        self.argv0 = Some(name.as_ref().to_owned());
+        self
+    }
+
+    /// Executes this open file instead of looking the program up. `program` stays the zeroth
+    /// argument and the name in errors.
+    ///
+    /// It works without `/proc`, on a file that was unlinked, and on a memfd. The program does not
+    /// get the descriptor; that is why a `#!` script, whose interpreter would have to open it,
+    /// cannot be run in this way (ENOENT).
+    ///
+    /// ```
+    /// let file = std::fs::File::open("/bin/true")?;
+    /// assert!(pipewright::Command::new("true").executable(file).spawn()?.wait()?.success());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # References
+    ///
+    /// AT_EMPTY_PATH in [execveat(2)](https://man7.org/linux/man-pages/man2/execveat.2.html)
+    pub fn executable(mut self, file: impl Into<OwnedFd>) -> Self {
+        self.executable = Some(file.into());
+        self
+    }
+
+    /// Sets an environment variable.
+    pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        self.environment
+            .changes
+            .insert(name.as_ref().to_owned(), Some(value.as_ref().to_owned()));
+        self
+    }
+
+    /// Sets environment variables.
+    pub fn envs<K: AsRef<OsStr>, V: AsRef<OsStr>>(
+        self,
+        variables: impl IntoIterator<Item = (K, V)>,
+    ) -> Self {
+        variables
+            .into_iter()
+            .fold(self, |command, (name, value)| command.env(name, value))
+    }
+
+    /// Keeps a variable of this process from the child.
+    pub fn env_remove(mut self, name: impl AsRef<OsStr>) -> Self {
+        self.environment
+            .changes
+            .insert(name.as_ref().to_owned(), None);
+        self
+    }
+
+    /// Starts from an empty environment, and forgets the changes made so far.
+    pub fn env_clear(mut self) -> Self {
+        self.environment.cleared = true;
+        self.environment.changes.clear();
+        self
+    }
+
+    /// The directory in which the program starts. A program named by a relative path is found from
+    /// there.
+    pub fn current_dir(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.directory = Some(directory.into());
+        self
+    }
+
+    /// Where descriptor 0 comes from: [`Stdio::Inherit`] (the default), [`Stdio::Null`], or
+    /// anything that owns a descriptor.
+    pub fn stdin(mut self, source: impl Into<Stdio>) -> Self {
+        self.stdin = Some(source.into());
+        self
+    }
+
+    /// Where descriptor 1 goes: [`Stdio::Inherit`] (the default), [`Stdio::Null`], or anything that
+    /// owns a descriptor.
+    pub fn stdout(mut self, target: impl Into<Stdio>) -> Self {
+        self.stdout = Some(target.into());
+        self
+    }
+
+    /// Where descriptor 2 goes: as [`stdout`](Command::stdout), or [`Stdio::SameAsStdout`].
+    pub fn stderr(mut self, target: impl Into<Stdio>) -> Self {
+        self.stderr = Some(target.into());
+        self
+    }
+
+    /// Gives the child a descriptor at `number`, whatever its number here.
+    ///
+    /// Any table works: numbers may be swapped, and a number may be the place of one descriptor and
+    /// the present number of another. `number` must be below the limit RLIMIT_NOFILE.
+    ///
+    /// Naming a number twice, or a negative one, is an error of [`spawn`](Command::spawn) before
+    /// anything starts.
+    ///
+    /// ```
+    /// use std::os::fd::OwnedFd;
+    /// use pipewright::{Command, Error, InvalidCommand};
+    ///
+    /// let (reader, writer) = pipewright::pipe()?;
+    /// let error = Command::new("true").fd(3, reader).fd(3, writer).spawn().unwrap_err();
+    /// assert!(matches!(error, Error::Invalid { reason: InvalidCommand::DescriptorTwice(3), .. }));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn fd(mut self, number: i32, descriptor: impl Into<OwnedFd>) -> Self {
+        self.descriptors.push((number, descriptor.into()));
+        self
+    }
+
+    /// Starts the program as the leader of a new session without a controlling terminal.
+    ///
+    /// # References
+    ///
+    /// [setsid(2)](https://man7.org/linux/man-pages/man2/setsid.2.html)
+    pub fn new_session(mut self) -> Self {
+        self.attributes.session = true;
+        self
+    }
+
+    /// Puts the program into a process group: 0 for a new one that it leads, else the group of that
+    /// id.
+    ///
+    /// # References
+    ///
+    /// [setpgid(2)](https://man7.org/linux/man-pages/man2/setpgid.2.html)
+    pub fn process_group(mut self, group: i32) -> Self {
+        self.attributes.process_group = Some(group);
+        self
+    }
+
+    /// The signal that the program gets when *this process* ends.
+    ///
+    /// The kernel ties that signal to the parent's *thread*. A start from a thread that may end
+    /// sooner than the process is therefore made by a thread that this crate keeps for the purpose,
+    /// so that the child does not die of a thread's end. If the parent is gone before the signal
+    /// could be set, the child ends without executing the program.
+    ///
+    /// The kernel drops the setting when the program is set-user-id or has file capabilities.
+    ///
+    /// # References
+    ///
+    /// PR_SET_PDEATHSIG in
+    /// [prctl(2)](https://man7.org/linux/man-pages/man2/PR_SET_PDEATHSIG.2const.html)
+    pub fn parent_death_signal(mut self, signal: Signal) -> Self {
+        self.attributes.parent_death_signal = Some(signal);
+        self
+    }
+
+    /// Runs the program as this user: real, effective and saved id.
+    ///
+    /// When this process runs as root and no [`groups`](Command::groups) are set, the supplementary
+    /// groups are emptied, so that root's groups do not reach the program.
+    ///
+    /// # References
+    ///
+    /// [setresuid(2)](https://man7.org/linux/man-pages/man2/setresuid.2.html)
+    pub fn uid(mut self, user: u32) -> Self {
+        self.attributes.user = Some(user);
+        self
+    }
+
+    /// Runs the program with this group id: real, effective and saved.
+    ///
+    /// # References
+    ///
+    /// [setresgid(2)](https://man7.org/linux/man-pages/man2/setresgid.2.html)
+    pub fn gid(mut self, group: u32) -> Self {
+        self.attributes.group = Some(group);
+        self
+    }
+
+    /// Sets the supplementary groups.
+    ///
+    /// # References
+    ///
+    /// [setgroups(2)](https://man7.org/linux/man-pages/man2/setgroups.2.html)
+    pub fn groups(mut self, groups: impl IntoIterator<Item = u32>) -> Self {
+        self.attributes.groups = Some(groups.into_iter().collect());
+        self
+    }
+
+    /// Sets the file mode creation mask, for example `0o077`.
+    ///
+    /// # References
+    ///
+    /// [umask(2)](https://man7.org/linux/man-pages/man2/umask.2.html)
+    pub fn umask(mut self, mask: u32) -> Self {
+        self.attributes.umask = Some(mask);
+        self
+    }
+
+    /// Adds to the niceness, as nice(1) does: 10 makes the program give way to others, a negative
+    /// number needs a privilege.
+    ///
+    /// # References
+    ///
+    /// [nice(2)](https://man7.org/linux/man-pages/man2/nice.2.html)
+    pub fn nice(mut self, increment: i32) -> Self {
+        self.attributes.nice = Some(increment);
+        self
+    }
+
+    /// Sets a resource limit.
+    ///
+    /// ```
+    /// use pipewright::{Command, Resource, Rlimit};
+    ///
+    /// let no_core = Rlimit { current: Some(0), maximum: Some(0) };
+    /// let child = Command::new("sh").args(["-c", "test $(ulimit -c) = 0"])
+    ///     .rlimit(Resource::Core, no_core)
+    ///     .spawn()?;
+    /// assert!(child.wait()?.success());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # References
+    ///
+    /// [getrlimit(2)](https://man7.org/linux/man-pages/man2/getrlimit.2.html)
+    pub fn rlimit(mut self, resource: Resource, limit: Rlimit) -> Self {
+        self.attributes.limits.push((resource, limit));
+        self
+    }
+
+    /// The signals that are blocked in the program. Without this call: none.
+    pub fn signal_mask(mut self, blocked: impl IntoIterator<Item = Signal>) -> Self {
+        self.attributes.signal_mask = blocked.into_iter().collect();
+        self
+    }
+
+    /// The error of a command that was put together wrongly.
+    pub(crate) fn invalid(&self, reason: InvalidCommand) -> Error {
+        Error::Invalid {
+            program: self.program_name(),
+            reason,
+        }
+    }
+
+    /// The program's name as errors tell it.
+    pub(crate) fn program_name(&self) -> String {
+        self.program.to_string_lossy().into_owned()
+    }
+
+    /// What is wrong with this command, found without touching the system.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.first_fault()
+            .map_or(Ok(()), |reason| Err(self.invalid(reason)))
+    }
+
+    fn first_fault(&self) -> Option<InvalidCommand> {
+        use InvalidCommand as Fault;
+        let standard = [&self.stdin, &self.stdout, &self.stderr];
+        let mut numbers: BTreeSet<i32> = (0..)
+            .zip(standard)
+            .filter_map(|(number, stdio)| stdio.as_ref().map(|_| number))
+            .collect();
+        for (number, _) in &self.descriptors {
+            if *number < 0 {
+                return Some(Fault::DescriptorNegative(*number));
+            }
+            if !numbers.insert(*number) {
+                return Some(Fault::DescriptorTwice(*number));
+            }
+        }
+        for (name, stdio) in [("stdin", &self.stdin), ("stdout", &self.stdout)] {
+            if matches!(stdio, Some(Stdio::SameAsStdout)) {
+                return Some(Fault::SameAsStdout(name));
+            }
+        }
+        if self.attributes.session && self.attributes.process_group.is_some() {
+            return Some(Fault::SessionAndGroup);
+        }
+        let nul = |text: &OsStr| text.as_encoded_bytes().contains(&0);
+        if nul(&self.program) || self.argv0.as_deref().is_some_and(nul) {
+            return Some(Fault::InteriorNul("the program's name"));
+        }
+        if self.arguments.iter().any(|argument| nul(argument)) {
+            return Some(Fault::InteriorNul("an argument"));
+        }
+        if self
+            .directory
+            .as_ref()
+            .is_some_and(|directory| nul(directory.as_os_str()))
+        {
+            return Some(Fault::InteriorNul("the directory"));
+        }
+        for (name, value) in &self.environment.changes {
+            if name.is_empty() || name.as_encoded_bytes().contains(&b'=') {
+                return Some(Fault::VariableName(name.to_string_lossy().into_owned()));
+            }
+            if nul(name) || value.as_deref().is_some_and(nul) {
+                return Some(Fault::InteriorNul("an environment variable"));
+            }
+        }
+        None
+    }
+
+    /// Opens `/dev/null` where it was asked for, so that every [`Stdio`] left is a descriptor.
+    pub(crate) fn open_null(&self) -> Result<OwnedFd> {
+        std::fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open("/dev/null")
+            .map(OwnedFd::from)
+            .map_err(|source| self.failed(Step::OpenNull, source))
+    }
+
+    pub(crate) fn failed(&self, step: Step, source: std::io::Error) -> Error {
+        StartError::new(self.program_name(), step, source).into()
+    }
+}
+
+/// The command as one would type it at a shell, for messages: words with special characters are
+/// quoted, control characters escaped.
+///
+/// ```
+/// let command = pipewright::Command::new("grep").args(["-c", "two words", "it's"]);
+/// assert_eq!(command.to_string(), r#"grep -c 'two words' 'it'\''s'"#);
+/// ```
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_word(f, &self.program)?;
+        for argument in &self.arguments {
+            f.write_str(" ")?;
+            write_word(f, argument)?;
+        }
+        Ok(())
+    }
+}
+
+fn write_word(f: &mut fmt::Formatter<'_>, word: &OsStr) -> fmt::Result {
+    let text = word.to_string_lossy();
+    let plain = |c: char| c.is_alphanumeric() || "-_./=:,+@%^".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        return f.write_str(&text);
+    }
+    if text.chars().any(char::is_control) {
+        // The one form of quotes in which a shell takes escapes.
+        f.write_str("$'")?;
+        for c in text.chars() {
+            match c {
+                '\\' | '\'' => write!(f, "\\{c}")?,
+                c if c.is_control() => write!(f, "\\u{:04x}", u32::from(c))?,
+                c => write!(f, "{c}")?,
+            }
+        }
+        return f.write_str("'");
+    }
+    write!(f, "'{}'", text.replace('\'', r"'\''"))
+}

@@ -1,0 +1,63 @@
+//! Where one of the three standard descriptors of a child comes from.
+
+use std::fs::File;
+use std::io::{PipeReader, PipeWriter};
+use std::os::fd::OwnedFd;
+
+/// Where one of a child's descriptors 0, 1 and 2 comes from.
+///
+/// Anything that owns a descriptor turns into one: a [`File`], a pipe's end, a socket, an
+/// [`OwnedFd`].
+///
+/// ```
+/// use pipewright::{Command, Stdio};
+///
+/// let directory = tempfile::tempdir()?;
+/// let log = std::fs::File::create(directory.path().join("log"))?;
+/// Command::new("sh").args(["-c", "echo out; echo err >&2"])
+///     .stdin(Stdio::Null)
+///     .stdout(log)
+///     .stderr(Stdio::SameAsStdout)
+///     .spawn()?
+///     .wait()?;
+/// assert_eq!(std::fs::read_to_string(directory.path().join("log"))?, "out\nerr\n");
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Debug)]
+pub enum Stdio {
+    /// The same as this process's.
+    Inherit,
+    /// `/dev/null`: reads give the end of file, writes are swallowed.
+    Null,
+    /// This descriptor. It is closed here once the child has it.
+    Descriptor(OwnedFd),
+    /// For stderr only: where stdout goes, `2>&1`.
+    SameAsStdout,
+}
+
+impl From<OwnedFd> for Stdio {
+    fn from(descriptor: OwnedFd) -> Self {
+        Self::Descriptor(descriptor)
+    }
+}
+
+macro_rules! from_owner {
+    ($($owner:ty),* $(,)?) => {$(
+        impl From<$owner> for Stdio {
+            fn from(owner: $owner) -> Self {
+                Self::Descriptor(owner.into())
+            }
+        }
+    )*};
+}
+
+from_owner!(
+    File,
+    PipeReader,
+    PipeWriter,
+    std::net::TcpStream,
+    std::os::unix::net::UnixStream,
+    std::process::ChildStdin,
+    std::process::ChildStdout,
+    std::process::ChildStderr,
+);

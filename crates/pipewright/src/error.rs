@@ -1,0 +1,302 @@
+//! What can go wrong, said so that somebody can act on it.
+//!
+//! Every error names what was tried, on what, and why the kernel refused.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+/// The result of everything in this crate that can fail.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Anything this crate can fail with.
+///
+/// It turns into an [`io::Error`] of the matching [`io::ErrorKind`], so that `?` works in
+/// functions that return [`io::Result`].
+///
+/// ```
+/// use pipewright::{Command, Error, Step};
+///
+/// let error = Command::new("true").current_dir("/nope").spawn().unwrap_err();
+/// assert_eq!(
+///     error.to_string(),
+///     r#"cannot start "true": chdir to "/nope": No such file or directory (os error 2)"#,
+/// );
+/// assert!(matches!(error, Error::Start(failure) if matches!(failure.step, Step::ChangeDirectory(_))));
+/// ```
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A command was put together wrongly. Nothing was started.
+    #[error("cannot start {program:?}: {reason}")]
+    Invalid {
+        /// The program as it was named.
+        program: String,
+        /// What is wrong with the command.
+        reason: InvalidCommand,
+    },
+
+    /// The kernel refused one step of a start. Nothing of the child is left behind.
+    #[error(transparent)]
+    Start(#[from] StartError),
+
+    /// A pipe was asked for a capacity above what an unprivileged process may have.
+    #[error(
+        "cannot set the pipe's capacity to {requested} bytes: the ceiling for an unprivileged \
+         process is {ceiling} bytes (/proc/sys/fs/pipe-max-size); ask for less, or raise the ceiling"
+    )]
+    CapacityAboveCeiling {
+        /// Bytes that were asked for.
+        requested: usize,
+        /// Bytes in `/proc/sys/fs/pipe-max-size`.
+        ceiling: usize,
+    },
+
+    /// A pipe may not grow because this user's pipes already hold their share of memory.
+    #[error(
+        "cannot set the pipe's capacity to {requested} bytes: this user's pipes together have \
+         reached their quota (/proc/sys/fs/pipe-user-pages-soft); close pipes, or raise the quota"
+    )]
+    CapacityOverQuota {
+        /// Bytes that were asked for.
+        requested: usize,
+    },
+
+    /// A pipe may not shrink below what is still unread in it.
+    #[error(
+        "cannot set the pipe's capacity to {requested} bytes: {unread} bytes in it are still \
+         unread; read them first, or ask for more"
+    )]
+    CapacityBelowUnread {
+        /// Bytes that were asked for.
+        requested: usize,
+        /// Bytes that wait in the pipe.
+        unread: usize,
+    },
+
+    /// A system call failed on a pipe, a process or a descriptor.
+    #[error("cannot {operation}: {source}")]
+    System {
+        /// What was tried, as a verb and its object: `make a pipe`.
+        operation: &'static str,
+        /// Why the kernel refused.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    pub(crate) fn system(operation: &'static str) -> impl FnOnce(rustix::io::Errno) -> Self {
+        move |errno| Self::System {
+            operation,
+            source: errno.into(),
+        }
+    }
+
+    /// The kernel's error number behind this error, where there is one.
+    ///
+    /// ```
+    /// let error = pipewright::Command::new("/no/such/program").spawn().unwrap_err();
+    /// assert_eq!(error.raw_os_error(), Some(2)); // ENOENT
+    /// ```
+    pub fn raw_os_error(&self) -> Option<i32> {
+        match self {
+            Self::Start(failure) => failure.source.raw_os_error(),
+            Self::System { source, .. } => source.raw_os_error(),
+            Self::CapacityAboveCeiling { .. } | Self::CapacityOverQuota { .. } => {
+                Some(rustix::io::Errno::PERM.raw_os_error())
+            }
+            Self::CapacityBelowUnread { .. } => Some(rustix::io::Errno::BUSY.raw_os_error()),
+            Self::Invalid { .. } => None,
+        }
+    }
+
+    /// The status a shell would give for this failure of a start: 127 where the program was not
+    /// found, 126 where it was found and could not be executed, 125 for anything else.
+    ///
+    /// ```
+    /// let not_found = pipewright::Command::new("/no/such/program").spawn().unwrap_err();
+    /// assert_eq!(not_found.exit_code(), 127);
+    /// let a_directory = pipewright::Command::new("/tmp").spawn().unwrap_err();
+    /// assert_eq!(a_directory.exit_code(), 126);
+    /// ```
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Start(StartError {
+                step: Step::Execute(_),
+                source,
+                ..
+            }) => match source.kind() {
+                io::ErrorKind::NotFound => 127,
+                _ => 126,
+            },
+            _ => 125,
+        }
+    }
+}
+
+impl From<Error> for io::Error {
+    fn from(error: Error) -> Self {
+        let kind = match (&error, error.raw_os_error()) {
+            (Error::Invalid { .. }, _) => io::ErrorKind::InvalidInput,
+            (_, Some(errno)) => io::Error::from_raw_os_error(errno).kind(),
+            (_, None) => io::ErrorKind::Other,
+        };
+        io::Error::new(kind, error)
+    }
+}
+
+/// Which step of a start the kernel refused, and why.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot start {program:?}: {step}: {source}{}", after_semicolon(.advice))]
+#[non_exhaustive]
+pub struct StartError {
+    /// The program as it was named.
+    pub program: String,
+    /// What was being done.
+    pub step: Step,
+    /// Why the kernel refused.
+    pub source: io::Error,
+    /// What to do about it, where the reason alone does not say.
+    pub advice: Option<&'static str>,
+}
+
+fn after_semicolon(advice: &Option<&'static str>) -> String {
+    advice.map_or_else(String::new, |advice| format!("; {advice}"))
+}
+
+impl StartError {
+    pub(crate) fn new(program: String, step: Step, source: io::Error) -> Self {
+        use rustix::io::Errno;
+        let errno = source.raw_os_error().map(Errno::from_raw_os_error);
+        let advice = match (&step, errno) {
+            (Step::Execute(path), Some(Errno::NOENT))
+                if path.as_os_str().as_encoded_bytes().contains(&b'/') && path.exists() =>
+            {
+                Some(
+                    "the file is there: the interpreter its first line names, or its loader, is not",
+                )
+            }
+            (Step::Execute(path), Some(Errno::ACCESS)) if path.is_dir() => {
+                Some("it is a directory")
+            }
+            (Step::Execute(_), Some(Errno::ACCESS)) => {
+                Some("chmod +x makes a file executable, unless its file system is mounted noexec")
+            }
+            (Step::Execute(_), Some(Errno::TOOBIG)) => Some(
+                "arguments and environment together are too large: hand the bytes over through a \
+                 descriptor",
+            ),
+            (Step::Clone, Some(Errno::AGAIN)) => {
+                Some("the limit on processes is reached: see ulimit -u and the cgroup's pids.max")
+            }
+            (Step::PlaceDescriptor(_), Some(Errno::BADF)) => Some(
+                "the number must be below the limit on open descriptors (ulimit -n), and its \
+                 source open",
+            ),
+            (Step::OpenNull | Step::MakePipe, Some(Errno::MFILE)) => {
+                Some("this process has no descriptor left: see ulimit -n")
+            }
+            _ => None,
+        };
+        Self {
+            program,
+            step,
+            source,
+            advice,
+        }
+    }
+}
+
+/// One step of starting a process, in the order in which they happen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Step {
+    /// Opening `/dev/null` in the parent.
+    OpenNull,
+    /// Making the pipe between two stages in the parent.
+    MakePipe,
+    /// Mapping the stack on which the child runs until it executes.
+    MapStack,
+    /// Blocking signals in the parent, or setting them up in the child.
+    Signals,
+    /// Creating the process.
+    Clone,
+    /// Putting a descriptor to its number in the child.
+    PlaceDescriptor(i32),
+    /// Marking every other descriptor close-on-exec, so that none leaks.
+    CloseDescriptors,
+    /// `setsid`.
+    NewSession,
+    /// `setpgid`.
+    ProcessGroup,
+    /// `setrlimit`.
+    ResourceLimit(rustix::process::Resource),
+    /// `setpriority`.
+    Nice,
+    /// `setgroups`.
+    Groups,
+    /// `setresgid`.
+    GroupId,
+    /// `setresuid`.
+    UserId,
+    /// `chdir` to this directory.
+    ChangeDirectory(PathBuf),
+    /// `prctl(PR_SET_PDEATHSIG)`.
+    ParentDeathSignal,
+    /// `execve` of this path; the bare name when the search in `PATH` found nothing.
+    Execute(PathBuf),
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OpenNull => f.write_str("open /dev/null"),
+            Self::MakePipe => f.write_str("make a pipe"),
+            Self::MapStack => f.write_str("map a stack"),
+            Self::Signals => f.write_str("set up signals"),
+            Self::Clone => f.write_str("clone"),
+            Self::PlaceDescriptor(number) => write!(f, "put a descriptor at {number}"),
+            Self::CloseDescriptors => f.write_str("mark other descriptors close-on-exec"),
+            Self::NewSession => f.write_str("start a session"),
+            Self::ProcessGroup => f.write_str("set the process group"),
+            Self::ResourceLimit(resource) => write!(f, "set the resource limit {resource:?}"),
+            Self::Nice => f.write_str("set the niceness"),
+            Self::Groups => f.write_str("set the supplementary groups"),
+            Self::GroupId => f.write_str("set the group id"),
+            Self::UserId => f.write_str("set the user id"),
+            Self::ChangeDirectory(directory) => write!(f, "chdir to {directory:?}"),
+            Self::ParentDeathSignal => f.write_str("set the parent-death signal"),
+            Self::Execute(path) => write!(f, "exec {path:?}"),
+        }
+    }
+}
+
+/// What is wrong with a command that was never started.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidCommand {
+    /// Two sources were named for one descriptor number.
+    #[error("descriptor {0} has two sources; name one source for each number")]
+    DescriptorTwice(i32),
+    /// A descriptor number below zero.
+    #[error("descriptor number {0} is negative; numbers start at 0")]
+    DescriptorNegative(i32),
+    /// [`Stdio::SameAsStdout`](crate::Stdio::SameAsStdout) for something that is not stderr.
+    #[error("only stderr can be the same as stdout; give {0} a source of its own")]
+    SameAsStdout(&'static str),
+    /// A zero byte in something that becomes a C string.
+    #[error("{0} contains a zero byte, which would end it early in the child")]
+    InteriorNul(&'static str),
+    /// A variable's name that is empty or contains `=`.
+    #[error("environment variable name {0:?} is empty or contains \"=\"")]
+    VariableName(String),
+    /// A session leader is the leader of its own group already.
+    #[error("a new session already is a new process group; ask for one of the two")]
+    SessionAndGroup,
+    /// A middle stage whose stdin or stdout was chosen, although the pipeline connects it.
+    #[error("its {0} is connected by the pipeline; leave it unset")]
+    ConnectedByPipeline(&'static str),
+    /// A pipeline without a stage.
+    #[error("the pipeline has no stage; give it at least one command")]
+    NoStage,
+}

@@ -1,0 +1,410 @@
+//! `A | B | C`: commands connected by kernel pipes, and how each of them ended.
+
+mod status;
+
+use std::ops::BitOr;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+pub use status::{PipelineStatus, Policy, StageEnd, StageStatus, signal_name};
+
+use crate::child::{Child, wait_readable};
+use crate::command::{Command, Stdio};
+use crate::error::{Error, InvalidCommand, Result, Step};
+use crate::pipe::{self, PipeExt, fair_capacity};
+
+/// Commands, each of which reads what the one before it writes.
+///
+/// Made by `|` between commands, or from an iterator. The first command's stdin and the last one's
+/// stdout are what those commands say (inherited by default); so is everything else of each
+/// command.
+///
+/// The stages are connected directly by kernel pipes: no byte passes through this process, and
+/// after the start it holds no end of any of them.
+///
+/// ```
+/// use std::io::Read;
+/// use pipewright::Command;
+///
+/// let (mut reader, writer) = pipewright::pipe()?;
+/// let ended = (Command::new("printf").arg("b\na\nb\n")
+///     | Command::new("sort")
+///     | Command::new("uniq").arg("-c").stdout(writer))
+/// .run()?;
+///
+/// let mut counted = String::new();
+/// reader.read_to_string(&mut counted)?;
+/// assert_eq!(counted.split_whitespace().collect::<Vec<_>>(), ["1", "a", "2", "b"]);
+/// assert!(ended.success());
+/// for stage in ended.stages() {
+///     println!("{stage}"); // printf 'b\na\nb\n': exit status 0
+/// }
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Debug)]
+#[must_use = "a pipeline does nothing until it is spawned"]
+pub struct Pipeline {
+    commands: Vec<Command>,
+    capacity: Capacity,
+    policy: Policy,
+}
+
+/// How large the pipes between stages are made.
+///
+/// All pipes of one pipeline together never take more than half of the user's soft quota
+/// (`/proc/sys/fs/pipe-user-pages-soft`), so that nobody else's new pipes shrink to two pages: the
+/// pipes of a very long pipeline are smaller. What the kernel refuses is no error; it gets what
+/// there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Capacity {
+    /// The largest that the kernel grants, up to 1 MiB: fewer switches between the stages.
+    #[default]
+    Maximum,
+    /// The kernel's default, 16 pages.
+    Default,
+    /// At least this many bytes, rounded up by the kernel to a power of two of pages.
+    Bytes(usize),
+}
+
+impl Pipeline {
+    /// A pipeline of these commands, in their order.
+    ///
+    /// ```
+    /// use pipewright::{Command, Pipeline, Stdio};
+    ///
+    /// let cats = (0..10).map(|_| Command::new("cat"));
+    /// let first = Command::new("true");
+    /// let ended = Pipeline::new(std::iter::once(first).chain(cats)).run()?;
+    /// assert_eq!(ended.stages().len(), 11);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn new(commands: impl IntoIterator<Item = Command>) -> Self {
+        Self {
+            commands: commands.into_iter().collect(),
+            capacity: Capacity::default(),
+            policy: Policy::default(),
+        }
+    }
+
+    /// Chooses how large the pipes between the stages are made.
+    pub fn capacity(mut self, capacity: Capacity) -> Self {
+        self.capacity = capacity;
+        self
+    }
+
+    /// Chooses which stages' ends decide whether the pipeline succeeded.
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// Starts all stages, from the first to the last.
+    ///
+    /// A stage that cannot start does not take the others down: its ends of the pipes are closed,
+    /// so that its neighbours see the end of file or SIGPIPE, and its error is its status.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] when a command was put together wrongly, or names a source for a
+    /// descriptor that the pipeline connects. Nothing was started then.
+    pub fn spawn(self) -> Result<RunningPipeline> {
+        self.check()?;
+        let started = Instant::now();
+        let last = self.commands.len() - 1;
+        let wanted = match self.capacity {
+            Capacity::Bytes(bytes) => Some(bytes),
+            Capacity::Maximum | Capacity::Default => None,
+        };
+        let share = fair_capacity(last, wanted);
+
+        let mut stages = Vec::with_capacity(self.commands.len());
+        let mut capacities = Vec::with_capacity(last);
+        let mut stdin = None;
+        for (index, mut command) in self.commands.into_iter().enumerate() {
+            let name = command.to_string();
+            if let Some(reader) = stdin.take() {
+                command = command.stdin(reader);
+            }
+            let mut outcome = Ok(command);
+            if index < last {
+                // One pipe at a time, so that a long pipeline needs few descriptors at once.
+                match self.capacity.pipe(share) {
+                    Ok((reader, writer, capacity)) => {
+                        outcome = outcome.map(|command| command.stdout(writer));
+                        stdin = Some(Stdio::from(reader));
+                        capacities.push(capacity);
+                    }
+                    Err(error) => {
+                        outcome = outcome
+                            .and_then(|command| Err(command.failed(Step::MakePipe, error.into())));
+                        // What a reader sees whose writer never came: the end of file.
+                        stdin = Some(Stdio::Null);
+                        capacities.push(0);
+                    }
+                }
+            }
+            stages.push(Stage {
+                name,
+                child: outcome.and_then(Command::spawn).map_err(Arc::new),
+            });
+        }
+        Ok(RunningPipeline {
+            stages,
+            capacities,
+            policy: self.policy,
+            started,
+        })
+    }
+
+    /// Starts all stages and waits until the last of them has ended.
+    ///
+    /// # Errors
+    ///
+    /// As [`spawn`](Self::spawn) and [`RunningPipeline::wait`]. A stage that could not start or
+    /// that failed is no error here; the status tells of it.
+    pub fn run(self) -> Result<PipelineStatus> {
+        self.spawn()?.wait()
+    }
+
+    /// Everything that can be found wrong before anything is started.
+    fn check(&self) -> Result<()> {
+        let Some(last) = self.commands.len().checked_sub(1) else {
+            return Err(Error::Invalid {
+                program: String::new(),
+                reason: InvalidCommand::NoStage,
+            });
+        };
+        for (index, command) in self.commands.iter().enumerate() {
+            command.check()?;
+            let given = |number| command.descriptors.iter().any(|(fd, _)| *fd == number);
+            if index > 0 && (command.stdin.is_some() || given(0)) {
+                return Err(command.invalid(InvalidCommand::ConnectedByPipeline("stdin")));
+            }
+            if index < last && (command.stdout.is_some() || given(1)) {
+                return Err(command.invalid(InvalidCommand::ConnectedByPipeline("stdout")));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Capacity {
+    /// A pipe of this capacity, as far as `share` bytes allow.
+    fn pipe(self, share: usize) -> Result<(std::io::PipeReader, std::io::PipeWriter, usize)> {
+        let (reader, writer) = pipe::pipe()?;
+        let present = reader.capacity()?;
+        let wanted = match self {
+            Self::Default => present.min(share),
+            Self::Maximum | Self::Bytes(_) => share,
+        };
+        let granted = pipe::resize(&reader, wanted)?;
+        Ok((reader, writer, granted))
+    }
+}
+
+impl FromIterator<Command> for Pipeline {
+    fn from_iter<I: IntoIterator<Item = Command>>(commands: I) -> Self {
+        Self::new(commands)
+    }
+}
+
+impl From<Command> for Pipeline {
+    fn from(command: Command) -> Self {
+        Self::new([command])
+    }
+}
+
+/// `a | b`: b reads what a writes.
+impl<P: Into<Pipeline>> BitOr<P> for Command {
+    type Output = Pipeline;
+
+    fn bitor(self, next: P) -> Pipeline {
+        Pipeline::from(self) | next
+    }
+}
+
+/// Appends what is on the right. Capacity and policy stay those of the left side.
+impl<P: Into<Pipeline>> BitOr<P> for Pipeline {
+    type Output = Pipeline;
+
+    fn bitor(mut self, next: P) -> Pipeline {
+        self.commands.extend(next.into().commands);
+        self
+    }
+}
+
+/// One stage of a running pipeline.
+#[derive(Debug)]
+pub struct Stage {
+    name: String,
+    child: std::result::Result<Child, Arc<Error>>,
+}
+
+impl Stage {
+    /// The command as one would type it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The process; `None` if it could not be started.
+    pub fn child(&self) -> Option<&Child> {
+        self.child.as_ref().ok()
+    }
+
+    /// Why the stage could not be started; `None` if it was.
+    pub fn error(&self) -> Option<&Error> {
+        self.child.as_ref().err().map(|error| &**error)
+    }
+
+    fn status(&self) -> Result<StageStatus> {
+        let (end, wall, usage) = match &self.child {
+            Err(error) => {
+                let end = StageEnd::NotStarted(Arc::clone(error));
+                (end, Duration::ZERO, Default::default())
+            }
+            Ok(child) => (
+                StageEnd::from(child.wait()?),
+                child.wall().unwrap_or_default(),
+                child.usage().unwrap_or_default(),
+            ),
+        };
+        Ok(StageStatus {
+            name: self.name.clone(),
+            end,
+            wall,
+            usage,
+        })
+    }
+}
+
+/// A pipeline whose stages were started.
+///
+/// All methods take `&self` and may be called from several threads. Dropping it neither blocks nor
+/// kills, as with [`Child`].
+#[derive(Debug)]
+pub struct RunningPipeline {
+    stages: Vec<Stage>,
+    capacities: Vec<usize>,
+    policy: Policy,
+    started: Instant,
+}
+
+impl RunningPipeline {
+    /// The stages, from the first to the last.
+    pub fn stages(&self) -> &[Stage] {
+        &self.stages
+    }
+
+    /// The capacity in bytes of each pipe between two stages; 0 where none could be made.
+    pub fn capacities(&self) -> &[usize] {
+        &self.capacities
+    }
+
+    /// When the pipeline was started.
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// Waits until every stage has ended.
+    ///
+    /// It waits for the stages only: a process that one of them left behind is not waited for, even
+    /// if it holds a pipe.
+    ///
+    /// # Errors
+    ///
+    /// As [`Child::wait`].
+    pub fn wait(&self) -> Result<PipelineStatus> {
+        loop {
+            if let Some(status) = self.wait_until(None)? {
+                return Ok(status);
+            }
+        }
+    }
+
+    /// The status if every stage has ended, `None` if one runs. Does not block.
+    ///
+    /// # Errors
+    ///
+    /// As [`Child::wait`].
+    pub fn try_wait(&self) -> Result<Option<PipelineStatus>> {
+        self.wait_until(Some(Instant::now()))
+    }
+
+    /// Waits until every stage has ended, at most for this long; `None` if one still runs then.
+    ///
+    /// # Errors
+    ///
+    /// As [`Child::wait`].
+    pub fn wait_timeout(&self, timeout: Duration) -> Result<Option<PipelineStatus>> {
+        self.wait_until(Instant::now().checked_add(timeout))
+    }
+
+    /// Waits until every stage has ended, or until `deadline`; `None` if one still runs then.
+    ///
+    /// # Errors
+    ///
+    /// As [`Child::wait`].
+    pub fn wait_until(&self, deadline: Option<Instant>) -> Result<Option<PipelineStatus>> {
+        let mut running: Vec<&Child> = Vec::with_capacity(self.stages.len());
+        for child in self.stages.iter().filter_map(Stage::child) {
+            if child.try_wait()?.is_none() {
+                running.push(child);
+            }
+        }
+        // All at once, so that the wall time of each is taken when it ends.
+        while !running.is_empty() {
+            let handles: Vec<BorrowedFd<'_>> = running.iter().map(|child| child.as_fd()).collect();
+            let ready = wait_readable(&handles, deadline)?;
+            if ready.is_empty() {
+                return Ok(None);
+            }
+            for index in ready.into_iter().rev() {
+                if running[index].try_wait()?.is_some() {
+                    running.swap_remove(index);
+                }
+            }
+        }
+        let stages = self
+            .stages
+            .iter()
+            .map(Stage::status)
+            .collect::<Result<_>>()?;
+        let ended = |child: &Child| child.wall().map(|wall| child.started() + wall);
+        let end = self
+            .stages
+            .iter()
+            .filter_map(Stage::child)
+            .filter_map(ended)
+            .max();
+        let wall = end.map_or(Duration::ZERO, |end| {
+            end.saturating_duration_since(self.started)
+        });
+        Ok(Some(PipelineStatus::new(stages, self.policy, wall)))
+    }
+
+    /// Sends a signal to every stage that runs.
+    ///
+    /// # Errors
+    ///
+    /// As [`Child::signal`], after every stage was tried.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        let mut result = Ok(());
+        for child in self.stages.iter().filter_map(Stage::child) {
+            // One that refuses must not keep the signal from the others.
+            result = result.and(child.signal(signal));
+        }
+        result
+    }
+
+    /// Ends every stage with SIGKILL. It does not wait.
+    ///
+    /// # Errors
+    ///
+    /// As [`signal`](Self::signal).
+    pub fn kill(&self) -> Result<()> {
+        self.signal(Signal::KILL)
+    }
+}

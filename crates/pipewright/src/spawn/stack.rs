@@ -1,0 +1,135 @@
+//! The stack of its own on which the child runs between clone and exec, and the clone itself.
+#![allow(unsafe_code, reason = "mmap and clone")]
+
+use std::ffi::c_void;
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::ptr;
+
+use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
+
+use super::image::Image;
+use super::vfork::{self, Failure, Report, Start};
+use crate::error::Step;
+
+/// Bytes for the child's frames: it calls a few functions deep and keeps one buffer of 2 KiB.
+const SIZE: usize = 32 * 1024;
+
+/// A mapping with a page at its low end that nobody may touch, so that an overflow is a fault and
+/// not a quiet change to the parent's memory.
+pub(super) struct Stack {
+    start: *mut c_void,
+    length: usize,
+}
+
+impl Stack {
+    pub(super) fn map() -> Result<Self, i32> {
+        let guard = rustix::param::page_size();
+        let length = guard + SIZE;
+        // SAFETY: a new private mapping at an address that the kernel chooses.
+        let start = unsafe {
+            mmap_anonymous(
+                ptr::null_mut(),
+                length,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::PRIVATE | MapFlags::STACK | MapFlags::NORESERVE,
+            )
+        }
+        .map_err(|errno| errno.raw_os_error())?;
+        let stack = Self { start, length };
+        // SAFETY: the first page of the mapping just made, which nothing uses yet.
+        unsafe { mprotect(stack.start, guard, MprotectFlags::empty()) }
+            .map_err(|errno| errno.raw_os_error())?;
+        Ok(stack)
+    }
+
+    /// Clones a child onto the stack. Returns when it has executed the program, or has ended with
+    /// the failure it reports.
+    pub(super) fn clone_onto(
+        &self,
+        image: &Image,
+    ) -> Result<(i32, OwnedFd, Option<Failure>), (Step, i32)> {
+        let report = Report::default();
+        let start = Start {
+            image,
+            report: &report,
+        };
+        let mut pidfd: libc::c_int = -1;
+        let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
+
+        let blocked = AllSignalsBlocked::new().map_err(|errno| (Step::Signals, errno))?;
+        // SAFETY: the stack is mapped, unused, and its high end is page-aligned; with CLONE_VFORK
+        // this thread is suspended until the child no longer uses it, nor `start`, `report` and
+        // `image`. The child keeps to the rules of the module `vfork`. The kernel stores the pidfd
+        // through the pointer to `pidfd`, the place where clone(2) passes it.
+        let pid = unsafe {
+            libc::clone(
+                vfork::child,
+                self.start.byte_add(self.length),
+                flags,
+                (&raw const start).cast_mut().cast(),
+                &raw mut pidfd,
+                ptr::null_mut::<c_void>(),
+                ptr::null_mut::<c_void>(),
+            )
+        };
+        let errno = vfork::errno();
+        drop(blocked);
+
+        if pid == -1 {
+            return Err((Step::Clone, errno));
+        }
+        // SAFETY: clone succeeded with CLONE_PIDFD, so the kernel stored a new descriptor, which
+        // nobody else owns. The kernel made it close-on-exec.
+        let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+        Ok((pid, pidfd, report.failure()))
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `map` with this length, and no child runs on it any more.
+        let _ = unsafe { munmap(self.start, self.length) };
+    }
+}
+
+/// Every signal is blocked in this thread until this is dropped.
+///
+/// Done with the system call itself: the C library keeps two signals of its own out of every mask,
+/// and a handler of those would run in the child, too.
+struct AllSignalsBlocked {
+    before: u64,
+}
+
+impl AllSignalsBlocked {
+    fn new() -> Result<Self, i32> {
+        let mut before = 0_u64;
+        set_mask(u64::MAX, Some(&mut before))?;
+        Ok(Self { before })
+    }
+}
+
+impl Drop for AllSignalsBlocked {
+    fn drop(&mut self) {
+        // It cannot fail: the mask is one that was in force.
+        let _ = set_mask(self.before, None);
+    }
+}
+
+fn set_mask(mask: u64, before: Option<&mut u64>) -> Result<(), i32> {
+    let before = before.map_or(ptr::null_mut(), ptr::from_mut);
+    // SAFETY: both point to 8 bytes, the size of the kernel's signal set, or are null.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::c_long::from(libc::SIG_SETMASK),
+            &raw const mask,
+            before,
+            vfork::SIGNAL_SET_BYTES,
+        )
+    };
+    if result == -1 {
+        Err(vfork::errno())
+    } else {
+        Ok(())
+    }
+}
