@@ -444,7 +444,7 @@ impl Command {
 ///
 /// ```
 /// let command = pipewright::Command::new("grep").args(["-c", "two words", "it's"]);
-/// assert_eq!(command.to_string(), r#"grep -c 'two words' 'it'\''s'"#);
+/// assert_eq!(command.to_string(), r#"grep -c 'two words' "it's""#);
 /// ```
 impl fmt::Display for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -474,6 +474,9 @@ fn write_word(f: &mut fmt::Formatter<'_>, word: &OsStr) -> fmt::Result {
             }
         }
         return f.write_str("'");
+    }
+    if text.contains('\'') && !text.contains(['"', '$', '`', '\\', '!']) {
+        return write!(f, "\"{text}\"");
     }
     write!(f, "'{}'", text.replace('\'', r"'\''"))
 }

@@ -56,8 +56,6 @@ pub(crate) enum Move {
     Duplicate { from: i32, to: i32 },
     /// Clear close-on-exec: the descriptor is at its number already.
     Keep { number: i32 },
-    /// The same, but the number may be closed: one of 0, 1, 2 that is passed on as it is.
-    KeepIfOpen { number: i32 },
     /// Copy to some free number at or above 3, close-on-exec, and remember that number.
     Save { from: i32 },
     /// `dup3(the number remembered, to)`.
@@ -78,7 +76,7 @@ pub(crate) struct Plan {
 }
 
 /// Plans the table `wanted` (target number → source). Numbers among 0, 1, 2 that are not in it are
-/// inherited. `executable` is a descriptor that must survive the moves at any number, and is not to
+/// inherited as they are: closed, or close-on-exec, if that is what they are. `executable` is a descriptor that must survive the moves at any number, and is not to
 /// reach the program.
 ///
 /// When the number of an owned source is one of 0, 1, 2 and nothing is wanted there, the parent
@@ -108,11 +106,9 @@ pub(crate) fn plan(wanted: &BTreeMap<i32, Source>, executable: Option<i32>) -> P
         let owned = wanted
             .values()
             .any(|&source| source == Source::Owned(number));
-        moves.push(if owned || executable == Some(number) {
-            Move::Close { number }
-        } else {
-            Move::KeepIfOpen { number }
-        });
+        if owned || executable == Some(number) {
+            moves.push(Move::Close { number });
+        }
     }
 
     Plan {
@@ -209,11 +205,6 @@ mod tests {
                     table.insert(to, (object, false));
                 }
                 Move::Keep { number } => table.get_mut(&number).expect("open").1 = false,
-                Move::KeepIfOpen { number } => {
-                    if let Some(entry) = table.get_mut(&number) {
-                        entry.1 = false;
-                    }
-                }
                 Move::Save { from } => {
                     let (object, _) = table[&from];
                     let free = (3..)
@@ -284,13 +275,12 @@ mod tests {
     fn a_source_below_three_does_not_stay_open_under_its_own_number() {
         let plan = plan(&owned(&[(3, 0)]), None);
         assert!(plan.moves.contains(&Move::Close { number: 0 }));
-        assert!(plan.moves.contains(&Move::KeepIfOpen { number: 1 }));
     }
 
     #[test]
     fn stderr_as_inherited_stdout_leaves_stdout_open() {
         let plan = plan(&BTreeMap::from([(2, Source::Inherited(1))]), None);
-        assert!(plan.moves.contains(&Move::KeepIfOpen { number: 1 }));
+        assert_eq!(plan.moves, [Move::Duplicate { from: 1, to: 2 }]);
     }
 
     #[test]
@@ -355,7 +345,7 @@ mod tests {
             for number in (0..=2).filter(|number| !wanted.contains_key(number)) {
                 let owned = wanted.values().any(|source| source.number() == number)
                     || executable == Some(number);
-                if let (false, Some(&(object, _))) = (owned, parent.get(&number)) {
+                if let (false, Some(&(object, false))) = (owned, parent.get(&number)) {
                     expected.insert(number, object);
                 }
             }

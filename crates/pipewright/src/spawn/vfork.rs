@@ -338,10 +338,6 @@ unsafe fn place_descriptors(image: &Image) -> Result<(), Failure> {
                     (from, result)
                 }
                 Move::Keep { number } => (number, keep(number)),
-                Move::KeepIfOpen { number } => {
-                    let _ = keep(number);
-                    continue;
-                }
                 Move::Close { number } => {
                     let _ = call(libc::SYS_close, [number.into(), 0, 0, 0, 0]);
                     continue;

@@ -1,0 +1,129 @@
+//! What the tests of several subjects share.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test file compiles this module and uses a part of it"
+)]
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::mpsc;
+use std::time::Duration;
+
+/// Ends the whole test process if it is not dropped in time, so that a hang is a failure.
+pub struct Watchdog {
+    _alive: mpsc::Sender<()>,
+}
+
+/// A minute, many times what any of these tests takes.
+pub fn watchdog() -> Watchdog {
+    let (alive, expired) = mpsc::channel::<()>();
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    std::thread::spawn(move || {
+        if expired.recv_timeout(Duration::from_secs(60)) == Err(mpsc::RecvTimeoutError::Timeout) {
+            eprintln!("watchdog: {test} hangs");
+            std::process::abort();
+        }
+    });
+    Watchdog { _alive: alive }
+}
+
+const ISOLATED: &str = "PIPEWRIGHT_ISOLATED_TEST";
+
+/// Runs `body` in a process of its own: this test executable, started again for the one test. For
+/// tests that count this process's descriptors or children, or change what belongs to all threads.
+///
+/// `name` is the calling test's name.
+pub fn isolated(name: &str, body: impl FnOnce()) {
+    let _watchdog = watchdog();
+    if std::env::var_os(ISOLATED).is_some_and(|value| value == name) {
+        body();
+        return;
+    }
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", name, "--nocapture", "--test-threads=1"])
+        .env(ISOLATED, name)
+        .output()
+        .unwrap();
+    let (stdout, stderr) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert!(
+        output.status.success() && stdout.contains("1 passed"),
+        "in its own process: {}\n{stdout}\n{stderr}",
+        output.status
+    );
+    print!("{stdout}{stderr}");
+}
+
+/// The open descriptors of a process: number → what it refers to.
+pub fn descriptors_of(pid: u32) -> BTreeMap<i32, String> {
+    let mut table = BTreeMap::new();
+    for entry in std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap() {
+        let entry = entry.unwrap();
+        let number = entry.file_name().to_str().unwrap().parse().unwrap();
+        // The descriptor that lists our own is gone by now.
+        if let Ok(target) = std::fs::read_link(entry.path()) {
+            table.insert(number, target.to_string_lossy().into_owned());
+        }
+    }
+    table
+}
+
+/// How many descriptors this process has open.
+pub fn open_descriptors() -> usize {
+    descriptors_of(std::process::id()).len()
+}
+
+/// The children of this process, zombies too.
+pub fn children() -> Vec<String> {
+    let me = std::process::id().to_string();
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+        let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else {
+            continue; // no process, or gone meanwhile
+        };
+        // The name, in parentheses, may contain anything; the fields follow the last one.
+        let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
+        if fields.split_whitespace().nth(1) == Some(&me) {
+            found.push(stat);
+        }
+    }
+    found
+}
+
+/// An example of this package. `cargo test` builds them all; when only one test file was asked for
+/// it does not, and the example is built here.
+pub fn example(name: &str) -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let profile = test.ancestors().nth(2).unwrap();
+    let path = profile.join("examples").join(name);
+    if !path.exists() {
+        let mut cargo = std::process::Command::new(env!("CARGO"));
+        cargo.args([
+            "build",
+            "--quiet",
+            "--package",
+            env!("CARGO_PKG_NAME"),
+            "--example",
+            name,
+        ]);
+        if profile.ends_with("release") {
+            cargo.arg("--release");
+        }
+        assert!(
+            cargo.status().unwrap().success(),
+            "cannot build the example {name}"
+        );
+    }
+    path
+}
+
+/// A program for a child that says when it runs, and then stays until its stdin ends.
+pub const READY_THEN_WAIT: &str = "echo ready; read line";
+
+/// Whether this is root; tests that need it say so and end.
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
