@@ -99,7 +99,12 @@ impl Child {
     /// in this process, or other code waited for *any* child.
     pub fn wait(&self) -> Result<ExitStatus> {
         loop {
-            if let Some(status) = self.wait_until(None)? {
+            if let State::Running = *self.state() {
+                // Not under the lock, so that others may look, signal and wait meanwhile; and
+                // without taking the status, so that each of them finds it.
+                spawn::wait_for_end(self.as_fd()).map_err(Error::system("wait for a child"))?;
+            }
+            if let Some(status) = self.try_wait()? {
                 return Ok(status);
             }
         }

@@ -13,14 +13,14 @@ mod stack;
 mod vfork;
 mod walk;
 
-use std::os::fd::OwnedFd;
+use std::os::fd::AsFd;
 use std::sync::mpsc;
 use std::sync::{OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 pub(crate) use orphans::adopt;
 pub use reap::ResourceUsage;
-pub(crate) use reap::{Reaped, reap};
+pub(crate) use reap::{Reaped, reap, wait_for_end};
 
 use crate::child::Child;
 use crate::command::Command;
@@ -99,7 +99,7 @@ static STARTS: RwLock<()> = RwLock::new(());
 
 /// One attempt. The outer error is of the parent's side, the inner one is the child's report.
 fn clone_child(image: &Image) -> Result<Result<Child, Failure>> {
-    let stack = stack::Stack::map().map_err(|errno| image.failed(Step::MapStack, errno))?;
+    let stack = stack::Loan::take().map_err(|errno| image.failed(Step::MapStack, errno))?;
     let started = Instant::now();
     let (pid, pidfd, failure) = if image.changes_credentials() {
         let _alone = STARTS.write().unwrap_or_else(PoisonError::into_inner);
@@ -123,19 +123,11 @@ fn clone_child(image: &Image) -> Result<Result<Child, Failure>> {
             Ok(Ok(Child::new(pid, pidfd, program, started, own_peak)))
         }
         Some(failure) => {
-            collect(&pidfd);
+            // Its zombie, which is there in a moment. An error means that somebody else took it.
+            let _ = wait_for_end(pidfd.as_fd()).map(|()| reap(pidfd.as_fd()));
             Ok(Err(failure))
         }
     }
-}
-
-/// Takes the zombie of a child that reported a failure; it is on its way out.
-fn collect(pidfd: &OwnedFd) {
-    use rustix::process::{WaitId, WaitIdOptions, waitid};
-    use std::os::fd::AsFd;
-    // An error means that somebody else has taken it already.
-    let _ =
-        rustix::io::retry_on_intr(|| waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED));
 }
 
 fn describe(image: &Image, failure: Failure) -> Error {

@@ -73,7 +73,10 @@ impl Image {
             owned: Vec::new(),
         };
         let environment = effective(&command.environment, std::env::vars_os());
-        let path = environment.get(OsStr::new("PATH"));
+        let path = environment
+            .iter()
+            .find(|(name, _)| name == "PATH")
+            .map(|(_, value)| value);
         let candidates = candidates(&command.program, path.map(OsString::as_os_str))
             .into_iter()
             .map(|candidate| strings.add(candidate, "the program's name"))
@@ -242,22 +245,17 @@ fn wanted_table(command: &Command, opened: &mut Vec<OwnedFd>) -> Result<BTreeMap
     Ok(wanted)
 }
 
-/// The child's environment.
+/// The child's environment: what is left of the parent's, then what was set.
 fn effective(
     environment: &Environment,
     parent: impl Iterator<Item = (OsString, OsString)>,
-) -> BTreeMap<OsString, OsString> {
-    let mut variables: BTreeMap<OsString, OsString> = BTreeMap::new();
-    if !environment.cleared {
-        variables.extend(parent);
-    }
-    for (name, value) in &environment.changes {
-        match value {
-            Some(value) => variables.insert(name.clone(), value.clone()),
-            None => variables.remove(name),
-        };
-    }
-    variables
+) -> Vec<(OsString, OsString)> {
+    let changes = &environment.changes;
+    let kept = parent.filter(|(name, _)| !environment.cleared && !changes.contains_key(name));
+    let set = changes
+        .iter()
+        .filter_map(|(name, value)| Some((name.clone(), value.clone()?)));
+    kept.chain(set).collect()
 }
 
 /// The paths that execvp would try, in its order.

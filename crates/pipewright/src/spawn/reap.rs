@@ -11,6 +11,7 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use rustix::io::Errno;
+use rustix::process::{WaitId, WaitIdOptions, waitid};
 
 /// What a process used, with all its descendants that it waited for.
 ///
@@ -94,6 +95,16 @@ pub(crate) fn reap(pidfd: BorrowedFd<'_>) -> Result<Option<Reaped>, Errno> {
         times: (duration(usage.ru_utime), duration(usage.ru_stime)),
         peak_memory: usage.ru_maxrss as u64 * 1024,
     }))
+}
+
+/// Blocks until the child has ended, and leaves its status to be taken. Returns at once when it was
+/// taken by somebody else.
+pub(crate) fn wait_for_end(pidfd: BorrowedFd<'_>) -> Result<(), Errno> {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+    match rustix::io::retry_on_intr(|| waitid(WaitId::PidFd(pidfd), options)) {
+        Ok(_) | Err(Errno::CHILD) => Ok(()),
+        Err(errno) => Err(errno),
+    }
 }
 
 /// This process's own largest resident set so far, in bytes.

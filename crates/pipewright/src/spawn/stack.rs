@@ -2,8 +2,10 @@
 #![allow(unsafe_code, reason = "mmap and clone")]
 
 use std::ffi::c_void;
+use std::ops::Deref;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::ptr;
+use std::sync::{Mutex, PoisonError};
 
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
 
@@ -21,8 +23,51 @@ pub(super) struct Stack {
     length: usize,
 }
 
+/// Stacks that no start uses just now. Mapping one anew would cost more than everything else that
+/// the parent does for a start.
+static SPARE: Mutex<Vec<Stack>> = Mutex::new(Vec::new());
+
+/// How many are kept, of 36 KiB each; as many starts at once need no mapping.
+const SPARE_STACKS: usize = 16;
+
+// SAFETY: a mapping belongs to no thread; whoever owns the value is the only one to use it.
+unsafe impl Send for Stack {}
+
+/// A stack on loan from those that are spare.
+pub(super) struct Loan(Option<Stack>);
+
+impl Loan {
+    pub(super) fn take() -> Result<Self, i32> {
+        let spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        Ok(Self(Some(match spare {
+            Some(stack) => stack,
+            None => Stack::map()?,
+        })))
+    }
+}
+
+impl Deref for Loan {
+    type Target = Stack;
+
+    #[expect(clippy::expect_used, reason = "taken only in drop")]
+    fn deref(&self) -> &Stack {
+        self.0
+            .as_ref()
+            .expect("a loan holds its stack until it is dropped")
+    }
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
+        if spare.len() < SPARE_STACKS {
+            spare.extend(self.0.take());
+        }
+    }
+}
+
 impl Stack {
-    pub(super) fn map() -> Result<Self, i32> {
+    fn map() -> Result<Self, i32> {
         let guard = rustix::param::page_size();
         let length = guard + SIZE;
         // SAFETY: a new private mapping at an address that the kernel chooses.
