@@ -5,7 +5,9 @@
 //! values within each round, and the figure told is the median of these
 //! ratios: a drift between rounds cancels, and a disturbed round is one vote.
 
-use anyhow::{Context, bail};
+use std::num::NonZeroUsize;
+
+use anyhow::Context;
 use serde::Serialize;
 
 /// Something to be measured: a name, and a turn that yields one value.
@@ -68,19 +70,16 @@ impl Series {
 /// one round would compare different moments.
 pub(crate) fn interleave(
     contenders: &mut [Contender<'_>],
-    rounds: usize,
+    rounds: NonZeroUsize,
 ) -> anyhow::Result<Vec<Series>> {
-    if rounds == 0 {
-        bail!("no rounds asked for: give --rounds at least 1");
-    }
     let mut series: Vec<Series> = contenders
         .iter()
         .map(|contender| Series {
             name: contender.name.clone(),
-            values: Vec::with_capacity(rounds),
+            values: Vec::with_capacity(rounds.get()),
         })
         .collect();
-    for round in 1..=rounds {
+    for round in 1..=rounds.get() {
         for (contender, series) in contenders.iter_mut().zip(&mut series) {
             let value = (contender.turn)()
                 .with_context(|| format!("{}, round {round} of {rounds}", contender.name))?;
@@ -128,6 +127,8 @@ fn quantile(sorted: &[f64], share: f64) -> f64 {
 mod tests {
     use std::cell::RefCell;
 
+    use anyhow::bail;
+
     use super::*;
 
     fn series(name: &str, values: &[f64]) -> Series {
@@ -135,6 +136,10 @@ mod tests {
             name: name.to_owned(),
             values: values.to_vec(),
         }
+    }
+
+    fn rounds(number: usize) -> NonZeroUsize {
+        NonZeroUsize::new(number).unwrap()
     }
 
     #[test]
@@ -147,7 +152,7 @@ mod tests {
                 Ok(order.borrow().len() as f64)
             })
         });
-        let measured = interleave(&mut contenders, 2).unwrap();
+        let measured = interleave(&mut contenders, rounds(2)).unwrap();
         assert_eq!(*order.borrow(), "ABCABC");
         assert_eq!(measured[1], series("B", &[2.0, 5.0]));
     }
@@ -162,16 +167,11 @@ mod tests {
             }
             Ok(1.0)
         })];
-        let error = interleave(&mut contenders, 3).unwrap_err();
+        let error = interleave(&mut contenders, rounds(3)).unwrap_err();
         assert_eq!(
             format!("{error:#}"),
             "pv, round 2 of 3: ended with status 1"
         );
-    }
-
-    #[test]
-    fn no_rounds_is_refused() {
-        assert!(interleave(&mut [], 0).is_err());
     }
 
     #[test]

@@ -36,8 +36,8 @@ const HEADROOM: usize = 1 << 30;
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// Rounds at each size.
-    #[arg(long, default_value_t = 25)]
-    rounds: usize,
+    #[arg(long, default_value = "25")]
+    rounds: NonZeroUsize,
     /// Starts a turn; the turn's value is their median.
     #[arg(long, default_value = "20")]
     starts: NonZeroUsize,
@@ -55,11 +55,11 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Report> {
         let available = memory::available()?;
         if bytes > 0 && needed + HEADROOM > available {
             report.missing(format!(
-                "{gibibytes} GiB resident: this process and {} others would hold {} GiB, \
-                 and {} GiB are available",
-                others.count(),
-                needed >> 30,
-                available >> 30,
+                "{gibibytes} GiB resident: skipped, because {} processes holding that much, and \
+                 {} GiB of headroom, are more than the {:.1} GiB that are available",
+                1 + others.count(),
+                HEADROOM >> 30,
+                available as f64 / f64::from(1 << 30),
             ));
             continue;
         }

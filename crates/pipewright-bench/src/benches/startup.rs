@@ -1,10 +1,11 @@
 //! `startup`: what it costs to run a pipeline that does nothing.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use super::OURS;
 use crate::executable;
-use crate::measure::{Contender, Spread, interleave};
+use crate::measure::{Contender, Series, Spread, interleave};
 use crate::peers::find_program;
 use crate::report::{Group, Limit, Report, Target, Unit};
 use crate::timed_command::TimedCommand;
@@ -18,8 +19,8 @@ const RUNS: usize = 20;
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// Rounds to run.
-    #[arg(long, default_value_t = 25)]
-    rounds: usize,
+    #[arg(long, default_value = "25")]
+    rounds: NonZeroUsize,
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<Report> {
@@ -67,7 +68,7 @@ fn measure(
     options: &Options,
     programs: &[(&str, &str, PathBuf)],
     value: impl Fn(&mut TimedCommand) -> anyhow::Result<f64> + Copy,
-) -> anyhow::Result<Vec<crate::measure::Series>> {
+) -> anyhow::Result<Vec<Series>> {
     let mut contenders = Vec::new();
     for (name, option, program) in programs {
         let mut command = TimedCommand::new(program, [option, PIPELINE])?;

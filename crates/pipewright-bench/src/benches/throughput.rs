@@ -3,6 +3,7 @@
 //! `head -c SIZE /dev/zero | cat >/dev/null` does no work but moving bytes, so
 //! what shows is the pipe: its capacity, and whether somebody sits in between.
 
+use std::num::NonZeroUsize;
 use std::path::Path;
 
 use super::OURS;
@@ -17,8 +18,8 @@ const BASH: &str = "bash";
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// Rounds to run.
-    #[arg(long, default_value_t = 5)]
-    rounds: usize,
+    #[arg(long, default_value = "5")]
+    rounds: NonZeroUsize,
     /// Bytes to move; K, M and G count in powers of 1024.
     #[arg(long, default_value = "10G", value_parser = bytes)]
     size: u64,
