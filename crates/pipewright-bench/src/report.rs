@@ -88,16 +88,19 @@ pub(crate) struct Group {
 }
 
 impl Group {
+    /// The base is told first, the others in the order in which they took turns.
     pub(crate) fn new(
         title: impl Into<String>,
         unit: Unit,
         base: impl Into<String>,
-        series: Vec<Series>,
+        mut series: Vec<Series>,
     ) -> Self {
+        let base = base.into();
+        series.sort_by_key(|series| series.name != base);
         Self {
             title: title.into(),
             unit,
-            base: base.into(),
+            base,
             series,
         }
     }
@@ -309,8 +312,8 @@ mod tests {
             Unit::Seconds,
             "pipewright",
             vec![
-                series("pipewright", &[0.001, 0.002, 0.001]),
                 series("fork", &[0.050, 0.100, 0.050]),
+                series("pipewright", &[0.001, 0.002, 0.001]),
             ],
         )
     }
@@ -370,7 +373,9 @@ mod tests {
         report.group(group());
         report.target(Target::new("no slower than Go", Limit::AtMost(1.0), None));
         let json = serde_json::to_value(&report).unwrap();
-        let fork = &json["groups"][0]["contenders"][1];
+        let contenders = &json["groups"][0]["contenders"];
+        assert_eq!(contenders[0]["name"], "pipewright");
+        let fork = &contenders[1];
         assert_eq!(fork["name"], "fork");
         assert_eq!(fork["values"][1], 0.1);
         assert_eq!(fork["median"], 0.05);
