@@ -13,7 +13,8 @@ use anyhow::{Context, bail, ensure};
 ///
 /// # Errors
 ///
-/// If it cannot be built, or is not there where cargo is not at hand.
+/// If it cannot be built, is not there where cargo is not at hand, or does not
+/// run a pipeline.
 pub(crate) fn pipewright() -> anyhow::Result<PathBuf> {
     let this = env::current_exe().context("cannot tell where this program lies")?;
     let directory = this.parent().context("this program lies in no directory")?;
@@ -43,5 +44,17 @@ pub(crate) fn pipewright() -> anyhow::Result<PathBuf> {
             path.display()
         );
     }
+    // One that ends at once, whatever is asked of it, would beat everybody.
+    let output = Command::new(&path)
+        .args(["run", "printf 12345 | wc -c"])
+        .output()
+        .with_context(|| format!("cannot run {}", path.display()))?;
+    let counted = String::from_utf8_lossy(&output.stdout);
+    ensure!(
+        output.status.success() && counted.trim() == "5",
+        "{} does not run pipelines: {}, and `{counted}` instead of 5 bytes",
+        path.display(),
+        output.status,
+    );
     Ok(path)
 }
