@@ -1,4 +1,8 @@
 //! Memory that is really there, to see what a start costs a large parent.
+//!
+//! # References
+//!
+//! mmap(2), `MADV_NOHUGEPAGE` in madvise(2)
 
 // Mapping, advising, touching and unmapping raw memory is what this module is for.
 #![allow(unsafe_code)]

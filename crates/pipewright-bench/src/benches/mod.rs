@@ -1,4 +1,8 @@
 //! One file a bench: its options, its contenders, its targets.
+//!
+//! A further bench is a file here, a variant of [`Bench`] and a line in
+//! [`Bench::run`]; rounds, ratios, tables and JSON are in `measure` and
+//! `report`, and who it is measured against in `peers`.
 
 mod spawn;
 mod startup;

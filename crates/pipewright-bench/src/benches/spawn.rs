@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use tempfile::TempDir;
 
 use super::OURS;
@@ -43,29 +43,27 @@ pub(crate) struct Options {
     starts: NonZeroUsize,
     /// Sizes of the parent's resident memory, in GiB.
     #[arg(long, value_delimiter = ',', default_values_t = [0, 1, 4])]
-    resident: Vec<usize>,
+    resident: Vec<u16>,
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<Report> {
     let mut report = Report::new("spawn");
     let others = OtherLanguages::find(&mut report)?;
     for &gibibytes in &options.resident {
-        let bytes = gibibytes << 30;
-        let needed = bytes * (1 + others.count());
-        let available = memory::available()?;
-        if bytes > 0 && needed + HEADROOM > available {
-            report.missing(format!(
-                "{gibibytes} GiB resident: skipped, because {} processes holding that much, and \
-                 {} GiB of headroom, are more than the {:.1} GiB that are available",
-                1 + others.count(),
-                HEADROOM >> 30,
-                available as f64 / f64::from(1 << 30),
-            ));
-            continue;
-        }
-        eprintln!("measuring starts with {gibibytes} GiB resident");
-        let group = measure(options, gibibytes, &others)?;
-        let ratio = |over, under| group.ratio(over, under).map(|ratio| ratio.median);
+        let group = match lack_of_memory(gibibytes, 1 + others.count())? {
+            Some(sentence) => {
+                report.missing(sentence);
+                None
+            }
+            None => {
+                eprintln!("measuring starts with {gibibytes} GiB resident");
+                Some(measure(options, gibibytes, &others)?)
+            }
+        };
+        let ratio = |over, under| {
+            let ratio = group.as_ref()?.ratio(over, under)?;
+            Some(ratio.median)
+        };
         report.target(Target::new(
             format!("{gibibytes} GiB: times bare vfork + exec"),
             Limit::AtMost(1.1),
@@ -83,13 +81,34 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Report> {
                 ratio(COMMAND_FDS, OURS),
             ));
         }
-        report.group(group);
+        if let Some(group) = group {
+            report.group(group);
+        }
     }
     Ok(report)
 }
 
-fn measure(options: &Options, gibibytes: usize, others: &OtherLanguages) -> anyhow::Result<Group> {
-    let bytes = gibibytes << 30;
+/// Why this many processes cannot hold this much memory each, if they cannot.
+fn lack_of_memory(gibibytes: u16, processes: usize) -> anyhow::Result<Option<String>> {
+    let needed = bytes(gibibytes) * processes + HEADROOM;
+    let available = memory::available()?;
+    if gibibytes == 0 || needed <= available {
+        return Ok(None);
+    }
+    Ok(Some(format!(
+        "{gibibytes} GiB resident: skipped, because {processes} processes that hold as much, and \
+         {} GiB of headroom, are more than the {:.1} GiB that are available",
+        HEADROOM >> 30,
+        available as f64 / bytes(1) as f64,
+    )))
+}
+
+fn bytes(gibibytes: u16) -> usize {
+    usize::from(gibibytes) << 30
+}
+
+fn measure(options: &Options, gibibytes: u16, others: &OtherLanguages) -> anyhow::Result<Group> {
+    let bytes = bytes(gibibytes);
     let _resident = ResidentMemory::hold(bytes)
         .with_context(|| format!("cannot hold {gibibytes} GiB of memory"))?;
     let null = File::open("/dev/null").context("cannot open /dev/null")?;
@@ -97,12 +116,7 @@ fn measure(options: &Options, gibibytes: usize, others: &OtherLanguages) -> anyh
     let bare_start = |descriptor: OwnedFd| {
         let process = program.start(&[(descriptor.as_fd(), 3)], Memory::Shared)?;
         let ended = bare::wait(process)?;
-        ensure!(
-            ended.status.success(),
-            "/bin/true ended with {}",
-            ended.status
-        );
-        Ok(())
+        crates::succeeded(ended.status)
     };
     let starts = options.starts.get();
     // Those that fork come last and one without a target comes first, because the turn after a
@@ -138,9 +152,7 @@ fn our_start(descriptor: OwnedFd) -> anyhow::Result<()> {
     let child = pipewright::Command::new("/bin/true")
         .fd(3, descriptor)
         .spawn()?;
-    let status = child.wait()?;
-    ensure!(status.success(), "/bin/true ended with {status}");
-    Ok(())
+    crates::succeeded(child.wait()?)
 }
 
 /// A contender in this process: its value is the median of `starts` starts.

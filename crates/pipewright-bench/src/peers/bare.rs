@@ -3,6 +3,10 @@
 //! This is what a start costs when nobody checks, protects or reports
 //! anything. It also starts the commands that other benches time, because it
 //! adds least to what they measure and learns their peak memory from `wait4`.
+//!
+//! # References
+//!
+//! clone(2), execve(2), wait4(2), `ru_maxrss` in getrusage(2)
 
 // A raw clone into shared memory is the very thing measured here.
 #![allow(unsafe_code)]

@@ -38,7 +38,10 @@ pub(crate) fn subprocess_plain(descriptor: OwnedFd) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn succeeded(status: ExitStatus) -> anyhow::Result<()> {
+/// # Errors
+///
+/// If `/bin/true` did not do the one thing it can.
+pub(crate) fn succeeded(status: ExitStatus) -> anyhow::Result<()> {
     ensure!(status.success(), "/bin/true ended with {status}");
     Ok(())
 }
