@@ -1,0 +1,34 @@
+//! One file a bench: its options, its contenders, its targets.
+//!
+//! A further bench is a file here, a variant of [`Bench`] and a line in
+//! [`Bench::run`]; rounds, ratios, tables and JSON are in `measure` and
+//! `report`, and who it is measured against in `peers`.
+
+mod spawn;
+mod startup;
+mod throughput;
+
+use crate::report::Report;
+
+/// The name of our own contender, which the others are divided by.
+const OURS: &str = "pipewright";
+
+#[derive(clap::Subcommand)]
+pub(crate) enum Bench {
+    /// Start and wait for a program, from parents of several sizes.
+    Spawn(spawn::Options),
+    /// Bytes through `head | cat`.
+    Throughput(throughput::Options),
+    /// The time and memory to run a pipeline that does nothing.
+    Startup(startup::Options),
+}
+
+impl Bench {
+    pub(crate) fn run(&self) -> anyhow::Result<Report> {
+        match self {
+            Bench::Spawn(options) => spawn::run(options),
+            Bench::Throughput(options) => throughput::run(options),
+            Bench::Startup(options) => startup::run(options),
+        }
+    }
+}
