@@ -1,2 +1,3 @@
 //! The command `pipewright`.
+mod shell;
 fn main() {}
