@@ -1,0 +1,289 @@
+//! `pipewright run`: one pipeline, from its text to the status that pipewright ends with.
+
+mod signals;
+
+use std::fmt::Write;
+use std::io::{IsTerminal, Read};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use pipewright::{
+    Command, Pipeline, PipelineStatus, RunningPipeline, Signal, Stage, StageEnd, Stdio,
+};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::cli::{self, OWN_ERROR, When};
+use crate::shell::{self, Script, Start};
+use crate::view::{self, json, style::Palette, summary, text};
+use signals::Signals;
+
+/// What is known at the end of a run.
+#[derive(Debug)]
+pub(crate) struct Report<'a> {
+    pub(crate) script: &'a Script,
+    pub(crate) shell: &'a str,
+    pub(crate) status: &'a PipelineStatus,
+    pub(crate) pids: Vec<Option<u32>>,
+    /// Bytes of each pipe between two stages.
+    pub(crate) capacities: &'a [usize],
+    /// The limit that was reached.
+    pub(crate) timed_out: Option<Duration>,
+    /// The signal that reached pipewright.
+    pub(crate) signal: Option<i32>,
+}
+
+impl Report<'_> {
+    /// What pipewright ends with, unless it ends by a signal.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match (self.timed_out, self.status.exit_code(), self.script.negated) {
+            (Some(_), _, _) => cli::TIMED_OUT,
+            (None, code, false) => code,
+            (None, 0, true) => 1,
+            (None, _, true) => 0,
+        }
+    }
+}
+
+pub(crate) fn run(options: &cli::Run) -> anyhow::Result<ExitCode> {
+    let (script, arguments) = match script(options)? {
+        Ok(found) => found,
+        Err(refusal) => {
+            view::complain(&refusal.to_string());
+            return Ok(ExitCode::from(OWN_ERROR));
+        }
+    };
+    let shell = options.shell.clone().unwrap_or_else(usual_shell);
+    if options.dry_run {
+        view::print(plan(&script, &shell).as_bytes())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    // Opened before anything runs: a file that cannot be written is an error now, not at the end.
+    let json_file = match &options.json {
+        Some(Some(path)) => Some(
+            std::fs::File::create(path)
+                .with_context(|| format!("cannot write JSON to {}", path.display()))?,
+        ),
+        _ => None,
+    };
+
+    let mut signals = Signals::catch().context("cannot catch signals")?;
+    let running = pipeline(&script, &shell, &arguments)
+        .capacity(options.pipe_size)
+        .policy(options.status.into())
+        .spawn()?;
+    let (status, timed_out) = wait(&running, &mut signals, options)?;
+
+    let report = Report {
+        script: &script,
+        shell: &shell,
+        status: &status,
+        pids: running
+            .stages()
+            .iter()
+            .map(|stage| stage.child().map(|child| child.id()))
+            .collect(),
+        capacities: running.capacities(),
+        timed_out,
+        signal: signals.first(),
+    };
+    tell(&report, options, json_file)?;
+    if let Some(signal) = report.signal {
+        // Ended by the same signal, so that whoever sent it, or waits for us, sees that it worked.
+        signals.die_of(signal);
+    }
+    Ok(ExitCode::from(report.exit_code()))
+}
+
+/// The pipeline that was asked for, and the arguments for it.
+fn script(options: &cli::Run) -> anyhow::Result<Result<(Script, Vec<String>), shell::Refusal>> {
+    if !options.words.is_empty() {
+        return Ok(shell::from_words(&options.words).map(|script| (script, Vec::new())));
+    }
+    // A function that was exported to us would be run by the shell under that name.
+    let is_function = |name: &str| std::env::var_os(format!("BASH_FUNC_{name}%%")).is_some();
+    let (text, arguments) = match (&options.file, options.text.as_slice()) {
+        (Some(path), arguments) => {
+            let text = read(path).with_context(|| format!("cannot read {}", path.display()))?;
+            let name = path.display().to_string();
+            (text, [&[name][..], arguments].concat())
+        }
+        (None, [text]) => (text.clone(), Vec::new()),
+        (None, []) => anyhow::bail!(
+            "there is no pipeline: give it as one argument, 'sort names | uniq -c', or with -f FILE"
+        ),
+        (None, words) => anyhow::bail!(
+            "the pipeline is given as {} arguments, and the shell has taken its quotes and | away; put \
+             it into quotes, '…', or its words behind --",
+            words.len()
+        ),
+    };
+    Ok(shell::parse(&text, is_function).map(|script| (script, arguments)))
+}
+
+fn read(path: &std::path::Path) -> std::io::Result<String> {
+    if path.as_os_str() == "-" {
+        let mut text = String::new();
+        std::io::stdin().lock().read_to_string(&mut text)?;
+        return Ok(text);
+    }
+    std::fs::read_to_string(path)
+}
+
+/// bash, or sh where there is none.
+fn usual_shell() -> String {
+    let path = std::env::var_os("PATH").unwrap_or_else(|| "/bin:/usr/bin".into());
+    let there = std::env::split_paths(&path).any(|directory| directory.join("bash").is_file());
+    if there { "bash" } else { "sh" }.to_owned()
+}
+
+fn pipeline(script: &Script, shell: &str, arguments: &[String]) -> Pipeline {
+    script
+        .stages
+        .iter()
+        .map(|stage| {
+            let command = match &stage.start {
+                Start::Direct(words) => Command::new(&words[0]).args(&words[1..]),
+                Start::Shell => Command::new(shell)
+                    .arg("-c")
+                    .arg(&stage.text)
+                    .args(arguments),
+            };
+            match stage.stderr_too {
+                true => command.stderr(Stdio::SameAsStdout),
+                false => command,
+            }
+        })
+        .collect()
+}
+
+/// What `--dry-run` prints.
+fn plan(script: &Script, shell: &str) -> String {
+    let mut plan = String::new();
+    for (index, stage) in script.stages.iter().enumerate() {
+        let start = match &stage.start {
+            Start::Direct(_) => "direct".to_owned(),
+            Start::Shell => format!("{shell} -c"),
+        };
+        let stderr = if stage.stderr_too {
+            "  (stderr too)"
+        } else {
+            ""
+        };
+        let text = text::line(stage.text.trim_end());
+        // Writing to a string does not fail.
+        let _ = writeln!(plan, "{}  {start:<8}  {text}{stderr}", index + 1);
+    }
+    if script.negated {
+        plan.push_str("!  the status is turned around\n");
+    }
+    plan
+}
+
+/// Waits for every stage, passes signals on, keeps the deadline. Returns the limit that was reached.
+fn wait(
+    running: &RunningPipeline,
+    signals: &mut Signals,
+    options: &cli::Run,
+) -> anyhow::Result<(PipelineStatus, Option<Duration>)> {
+    let mut deadline = options
+        .timeout
+        .and_then(|limit| running.started().checked_add(limit));
+    let mut timed_out = None;
+    loop {
+        if let Some(status) = running.try_wait()? {
+            return Ok((status, timed_out));
+        }
+        wait_for_event(running, signals.as_fd(), deadline)?;
+        for signal in signals.take_undelivered() {
+            running.signal(signal)?;
+        }
+        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            if timed_out.is_none() {
+                timed_out = options.timeout;
+                deadline = options
+                    .kill_after
+                    .and_then(|grace| Instant::now().checked_add(grace));
+                running.signal(Signal::TERM)?;
+                // A stopped stage would not see it.
+                running.signal(Signal::CONT)?;
+            } else {
+                deadline = None;
+                running.kill()?;
+            }
+        }
+    }
+}
+
+/// Returns when a stage has ended, a signal has come, or the time is over.
+fn wait_for_event(
+    running: &RunningPipeline,
+    signals: BorrowedFd<'_>,
+    deadline: Option<Instant>,
+) -> anyhow::Result<()> {
+    let runs = |stage: &&Stage| stage.child().is_some_and(|child| child.wall().is_none());
+    let children = running
+        .stages()
+        .iter()
+        .filter(runs)
+        .filter_map(Stage::child);
+    let mut polled: Vec<PollFd<'_>> = children
+        .map(|child| PollFd::new(child, PollFlags::IN))
+        .chain([PollFd::from_borrowed_fd(signals, PollFlags::IN)])
+        .collect();
+    let timeout = deadline.map(|deadline| {
+        let left = deadline.saturating_duration_since(Instant::now());
+        Timespec {
+            tv_sec: left.as_secs() as i64,
+            tv_nsec: left.subsec_nanos().into(),
+        }
+    });
+    match poll(&mut polled, timeout.as_ref()) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        Err(errno) => Err(errno).context("cannot wait for the stages"),
+    }
+}
+
+/// The summary or the JSON, by the options.
+fn tell(
+    report: &Report<'_>,
+    options: &cli::Run,
+    json_file: Option<std::fs::File>,
+) -> anyhow::Result<()> {
+    if let Some(mut file) = json_file {
+        std::io::Write::write_all(&mut file, json::run(report)?.as_bytes())
+            .context("cannot write the JSON")?;
+    } else if options.json.is_some() {
+        view::tell(&json::run(report)?);
+        return Ok(());
+    }
+    let failed = !report.status.success() || report.timed_out.is_some();
+    let summary = match options.summary {
+        _ if options.quiet => false,
+        When::Always => true,
+        When::Never => false,
+        When::Auto => failed || options.verbose || std::io::stderr().is_terminal(),
+    };
+    if summary {
+        let palette = Palette::new(options.color);
+        view::tell(&summary::summary(report, palette, width(), options.verbose));
+        return Ok(());
+    }
+    // Without a summary a stage that could not start would fail in silence: nobody else tells.
+    for stage in report.status.stages() {
+        if let StageEnd::NotStarted(error) = &stage.end {
+            view::complain(&error.to_string());
+        }
+    }
+    Ok(())
+}
+
+/// The terminal's width in columns; 80 where there is none.
+fn width() -> usize {
+    let size = rustix::termios::tcgetwinsize(std::io::stderr());
+    size.ok()
+        .map(|size| usize::from(size.ws_col))
+        .filter(|&columns| columns > 0)
+        .unwrap_or(80)
+}

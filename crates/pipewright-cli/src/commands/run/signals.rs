@@ -1,0 +1,74 @@
+//! The signals that ask pipewright to end: they are the stages' business first.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+
+use pipewright::Signal;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::iterator::backend::SignalDelivery;
+use signal_hook::iterator::exfiltrator::WithOrigin;
+use signal_hook::low_level::siginfo::Cause;
+
+/// Catches SIGINT, SIGTERM, SIGHUP and SIGQUIT for as long as the stages run.
+pub(super) struct Signals {
+    delivery: SignalDelivery<UnixStream, WithOrigin>,
+    first: Option<i32>,
+}
+
+impl Signals {
+    /// Signals that are ignored already, as `nohup` leaves SIGHUP, stay ignored.
+    pub(super) fn catch() -> std::io::Result<Self> {
+        let ignored = ignored();
+        let wanted = [SIGINT, SIGTERM, SIGHUP, SIGQUIT];
+        let caught = wanted
+            .into_iter()
+            .filter(|signal| ignored & (1 << (signal - 1)) == 0);
+        let (read, write) = UnixStream::pair()?;
+        let delivery = SignalDelivery::with_pipe(read, write, WithOrigin::default(), caught)?;
+        Ok(Self {
+            delivery,
+            first: None,
+        })
+    }
+
+    /// What has come and the stages have not got by themselves.
+    ///
+    /// What a terminal sends, on Ctrl-C, comes from the kernel, and goes to its whole foreground
+    /// group: the stages have it already.
+    pub(super) fn take_undelivered(&mut self) -> Vec<Signal> {
+        let mut signals = Vec::new();
+        for origin in self.delivery.pending() {
+            self.first.get_or_insert(origin.signal);
+            if origin.cause != Cause::Kernel {
+                signals.extend(Signal::from_named_raw(origin.signal));
+            }
+        }
+        signals
+    }
+
+    /// The first signal that came.
+    pub(super) fn first(&self) -> Option<i32> {
+        self.first
+    }
+
+    /// Ends this process as the signal would have done without us.
+    pub(super) fn die_of(&self, signal: i32) {
+        // It returns only when the default is not to end, which is so for none of the four.
+        let _ = signal_hook::low_level::emulate_default_handler(signal);
+    }
+}
+
+/// Becomes readable when a signal has come.
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.delivery.get_read().as_fd()
+    }
+}
+
+/// The signals that this process ignores, as the kernel shows them: bit n-1 for signal n.
+fn ignored() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let set = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    set.and_then(|set| u64::from_str_radix(set.trim(), 16).ok())
+        .unwrap_or(0)
+}

@@ -1,0 +1,95 @@
+//! Sizes and durations as people type them. Pure.
+
+use std::time::Duration;
+
+use pipewright::Capacity;
+
+/// `max`, `default`, or a size.
+pub(crate) fn capacity(text: &str) -> Result<Capacity, String> {
+    match text {
+        "max" => Ok(Capacity::Maximum),
+        "default" => Ok(Capacity::Default),
+        size => bytes(size).map(Capacity::Bytes),
+    }
+}
+
+/// A number of bytes, `65536`, `64K`, `1M`, `1MiB`. K, M and G are powers of 1024.
+fn bytes(text: &str) -> Result<usize, String> {
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let shift = match unit.to_ascii_lowercase().as_str() {
+        "" | "b" => 0,
+        "k" | "kb" | "kib" => 10,
+        "m" | "mb" | "mib" => 20,
+        "g" | "gb" | "gib" => 30,
+        _ => return Err("give bytes, such as 65536, 64K or 1M; or max, or default".to_owned()),
+    };
+    let number: usize = number
+        .parse()
+        .map_err(|_| "give a number, such as 64K".to_owned())?;
+    match number.checked_mul(1 << shift) {
+        Some(0) => Err("a pipe has at least one page, 4096 bytes".to_owned()),
+        Some(bytes) => Ok(bytes),
+        None => Err("that is more than this machine can count".to_owned()),
+    }
+}
+
+/// Seconds, as sleep(1) and timeout(1) take them: `10`, `1.5s`, `2m`, `1h`, `1d`; and `500ms`.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text
+        .find(|c: char| !(c.is_ascii_digit() || c == '.'))
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let factor = match unit {
+        "" | "s" => 1.0,
+        "ms" => 0.001,
+        "m" => 60.0,
+        "h" => 3600.0,
+        "d" => 86400.0,
+        _ => return Err("give seconds, or a number with ms, s, m, h or d".to_owned()),
+    };
+    let number: f64 = number
+        .parse()
+        .map_err(|_| "give a number, such as 1.5s".to_owned())?;
+    Duration::try_from_secs_f64(number * factor).map_err(|_| "that is too long".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_bytes_with_units_of_1024() {
+        assert_eq!(capacity("65536"), Ok(Capacity::Bytes(65536)));
+        assert_eq!(capacity("64K"), Ok(Capacity::Bytes(65536)));
+        assert_eq!(capacity("1MiB"), Ok(Capacity::Bytes(1 << 20)));
+        assert_eq!(capacity("max"), Ok(Capacity::Maximum));
+        assert_eq!(capacity("default"), Ok(Capacity::Default));
+        for wrong in [
+            "",
+            "K",
+            "1X",
+            "-1",
+            "0",
+            "99999999999999999999",
+            "99999999999G",
+        ] {
+            assert!(capacity(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn durations_are_seconds_unless_they_say_otherwise() {
+        assert_eq!(duration("10"), Ok(Duration::from_secs(10)));
+        assert_eq!(duration("1.5s"), Ok(Duration::from_millis(1500)));
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        assert_eq!(duration("1h"), Ok(Duration::from_secs(3600)));
+        assert_eq!(duration("0"), Ok(Duration::ZERO));
+        for wrong in ["", "s", "1y", "-1", "1.2.3", "inf", "99999999999999999999d"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+}

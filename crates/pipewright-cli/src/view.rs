@@ -1,0 +1,28 @@
+//! What people see: the summary, JSON, messages.
+
+pub(crate) mod json;
+pub(crate) mod style;
+pub(crate) mod summary;
+pub(crate) mod text;
+
+use std::io::Write;
+
+/// Writes to stdout. A reader that has gone is no error: it wanted no more.
+pub(crate) fn print(bytes: &[u8]) -> std::io::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Writes to stderr in one piece, so that it does not mix with a stage's. Nobody can be told when
+/// that fails.
+pub(crate) fn tell(text: &str) {
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+/// An error of pipewright's own.
+pub(crate) fn complain(message: &str) {
+    tell(&format!("pipewright: {}\n", text::lines(message)));
+}

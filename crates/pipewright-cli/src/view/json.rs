@@ -1,0 +1,128 @@
+//! The run as one JSON object. Its shape is versioned: fields may come, none changes its meaning.
+
+use pipewright::{StageEnd, signal_name};
+use serde::Serialize;
+
+use crate::commands::run::Report;
+use crate::shell::Start;
+
+#[derive(Debug, Serialize)]
+struct Run<'a> {
+    version: u32,
+    negated: bool,
+    success: bool,
+    /// What pipewright ends with, unless a signal ends it.
+    exit_code: u8,
+    timed_out: bool,
+    /// The signal that reached pipewright, by name.
+    signal: Option<String>,
+    wall_seconds: f64,
+    stages: Vec<Stage<'a>>,
+    pipes: Vec<Pipe>,
+}
+
+#[derive(Debug, Serialize)]
+struct Stage<'a> {
+    number: usize,
+    text: &'a str,
+    start: &'static str,
+    pid: Option<u32>,
+    end: End,
+    exit_code: u8,
+    wall_seconds: f64,
+    user_seconds: f64,
+    system_seconds: f64,
+    /// Null: no larger than pipewright's own, and so not known.
+    peak_memory_bytes: Option<u64>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum End {
+    Exited {
+        code: i32,
+    },
+    Signaled {
+        signal: String,
+        number: i32,
+        core_dumped: bool,
+    },
+    ClosedEarly,
+    NotStarted {
+        reason: String,
+    },
+}
+
+/// The pipe from one stage to the next, by their numbers.
+#[derive(Debug, Serialize)]
+struct Pipe {
+    from: usize,
+    to: usize,
+    capacity_bytes: usize,
+    stderr_too: bool,
+}
+
+/// One line of JSON.
+pub(crate) fn run(report: &Report<'_>) -> serde_json::Result<String> {
+    let status = report.status;
+    let texts = &report.script.stages;
+    let stages = status
+        .stages()
+        .iter()
+        .enumerate()
+        .map(|(index, stage)| Stage {
+            number: index + 1,
+            text: &texts[index].text,
+            start: match texts[index].start {
+                Start::Direct(_) => "direct",
+                Start::Shell => "shell",
+            },
+            pid: report.pids[index],
+            end: end(&stage.end),
+            exit_code: stage.end.exit_code(),
+            wall_seconds: stage.wall.as_secs_f64(),
+            user_seconds: stage.usage.user.as_secs_f64(),
+            system_seconds: stage.usage.system.as_secs_f64(),
+            peak_memory_bytes: stage.usage.peak_memory,
+        });
+    let pipes = report
+        .capacities
+        .iter()
+        .enumerate()
+        .map(|(index, &capacity_bytes)| Pipe {
+            from: index + 1,
+            to: index + 2,
+            capacity_bytes,
+            stderr_too: texts[index].stderr_too,
+        });
+    let run = Run {
+        version: 1,
+        negated: report.script.negated,
+        success: report.exit_code() == 0,
+        exit_code: report.exit_code(),
+        timed_out: report.timed_out.is_some(),
+        signal: report.signal.map(signal_name),
+        wall_seconds: status.wall().as_secs_f64(),
+        stages: stages.collect(),
+        pipes: pipes.collect(),
+    };
+    Ok(serde_json::to_string(&run)? + "\n")
+}
+
+fn end(end: &StageEnd) -> End {
+    match end {
+        StageEnd::Exited(code) => End::Exited { code: *code },
+        StageEnd::Signaled {
+            signal,
+            core_dumped,
+        } => End::Signaled {
+            signal: signal_name(*signal),
+            number: *signal,
+            core_dumped: *core_dumped,
+        },
+        StageEnd::ClosedEarly => End::ClosedEarly,
+        other => End::NotStarted {
+            reason: other.to_string(),
+        },
+    }
+}

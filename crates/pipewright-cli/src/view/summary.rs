@@ -1,0 +1,177 @@
+//! The summary at the end of a run: a line a stage, the verdict under it.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use pipewright::{PipelineStatus, StageEnd, StageStatus};
+
+use super::style::Palette;
+use super::text;
+use crate::commands::run::Report;
+use crate::shell::Start;
+
+/// The whole summary. `width` is the terminal's, in columns.
+pub(crate) fn summary(
+    report: &Report<'_>,
+    palette: Palette,
+    width: usize,
+    verbose: bool,
+) -> String {
+    let mut told = String::new();
+    let stages = report.status.stages();
+    let ends: Vec<String> = stages.iter().map(|stage| end(&stage.end)).collect();
+    let end_width = ends
+        .iter()
+        .map(|end| end.chars().count())
+        .max()
+        .unwrap_or(0);
+    let number_width = stages.len().to_string().len();
+    let names: Vec<String> = report
+        .script
+        .stages
+        .iter()
+        .map(|stage| text::line(stage.text.trim_end()))
+        .collect();
+    // Number, two spaces each between four columns, two times of 9 columns.
+    let taken = 2 + number_width + 2 + 2 + end_width + 2 + 9 + 2 + 13;
+    let longest = names
+        .iter()
+        .map(|name| name.chars().count())
+        .max()
+        .unwrap_or(0);
+    let name_width = longest.min(width.saturating_sub(taken).max(12));
+
+    for (index, ((stage, name), end)) in stages.iter().zip(&names).zip(&ends).enumerate() {
+        let name = text::shortened(name, name_width);
+        let end = format!("{end:<end_width$}");
+        let end = match &stage.end {
+            StageEnd::Exited(0) => palette.good(end),
+            StageEnd::ClosedEarly => palette.faint(end),
+            _ => palette.bad(end),
+        };
+        // Writing to a string does not fail.
+        let _ = writeln!(
+            told,
+            "  {:>number_width$}  {}  {end}  {:>9}  {:>9} cpu",
+            index + 1,
+            palette.bold(format!("{name:<name_width$}")),
+            seconds(stage.wall),
+            seconds(stage.usage.cpu()),
+        );
+        if verbose {
+            let _ = writeln!(
+                told,
+                "  {:>number_width$}  {}",
+                "",
+                palette.faint(details(report, index))
+            );
+        }
+    }
+    told + &verdict(report, palette)
+}
+
+/// How a stage ended, in a few words.
+fn end(end: &StageEnd) -> String {
+    match end {
+        StageEnd::NotStarted(error) => match error.exit_code() {
+            127 => "not found".to_owned(),
+            126 => "not executable".to_owned(),
+            _ => "not started".to_owned(),
+        },
+        other => other.to_string(),
+    }
+}
+
+fn details(report: &Report<'_>, index: usize) -> String {
+    let stage = &report.script.stages[index];
+    let started = match &stage.start {
+        Start::Direct(_) => "executed directly".to_owned(),
+        Start::Shell => format!("run by {}", text::line(report.shell)),
+    };
+    let pipe = report
+        .capacities
+        .get(index)
+        .map_or_else(String::new, |capacity| {
+            let operator = if stage.stderr_too { "|&" } else { "|" };
+            format!("; then {operator} of {capacity} bytes")
+        });
+    started + &pipe
+}
+
+/// One line, and advice where there is any.
+fn verdict(report: &Report<'_>, palette: Palette) -> String {
+    let status = report.status;
+    let wall = seconds(status.wall());
+    let told = match (report.timed_out, status.failed_stage()) {
+        (Some(limit), _) => palette.bad(format!("timed out after {}", seconds(limit))),
+        (None, None) => format!("{} in {}", palette.good("ok"), palette.bold(wall)),
+        (None, Some(index)) => {
+            let stage = &status.stages()[index];
+            let number = index + 1;
+            format!(
+                "{} in {}",
+                palette.bad(format!("stage {number} failed: {}", reason(stage))),
+                wall
+            )
+        }
+    };
+    let negated = match report.script.negated {
+        true => format!(", turned around by !: status {}", report.exit_code()),
+        false => String::new(),
+    };
+    let advice = advice(status).map_or_else(String::new, |advice| {
+        format!("  {}\n", palette.warning(advice))
+    });
+    format!("  {told}{negated}\n{advice}")
+}
+
+fn reason(stage: &StageStatus) -> String {
+    text::line(&match &stage.end {
+        StageEnd::NotStarted(error) => error.to_string(),
+        other => other.to_string(),
+    })
+}
+
+fn advice(status: &PipelineStatus) -> Option<&'static str> {
+    let failed = &status.stages()[status.failed_stage()?].end;
+    match failed {
+        StageEnd::NotStarted(error) if error.exit_code() == 127 => {
+            Some("is it installed, and its directory in PATH?")
+        }
+        StageEnd::Signaled { signal: 9, .. } => Some(
+            "SIGKILL comes from kill -9, a supervisor, or the kernel short of memory (see dmesg)",
+        ),
+        StageEnd::Signaled { signal: 13, .. } => {
+            Some("the last stage's own reader, to the right of pipewright, had finished")
+        }
+        _ => None,
+    }
+}
+
+/// A time with as many digits as matter.
+pub(crate) fn seconds(time: Duration) -> String {
+    let seconds = time.as_secs_f64();
+    match seconds {
+        0.0 => "0 ms".to_owned(),
+        s if s < 0.1 => format!("{:.1} ms", s * 1e3),
+        s if s < 60.0 => format!("{s:.2} s"),
+        s if s < 3600.0 => format!("{}:{:04.1} min", s as u64 / 60, s % 60.0),
+        s => format!("{}:{:02} h", s as u64 / 3600, s as u64 / 60 % 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::seconds;
+    use std::time::Duration;
+
+    #[test]
+    fn times_have_the_unit_that_reads_best() {
+        let told = |millis| seconds(Duration::from_millis(millis));
+        assert_eq!(told(0), "0 ms");
+        assert_eq!(told(2), "2.0 ms");
+        assert_eq!(told(1234), "1.23 s");
+        assert_eq!(told(62_500), "1:02.5 min");
+        assert_eq!(told(3_720_000), "1:02 h");
+    }
+}
