@@ -3,9 +3,9 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::ffi::{CStr, CString, OsStr, OsString};
+use std::ffi::{CStr, OsStr, OsString};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::ptr;
 
@@ -14,15 +14,15 @@ use rustix::process::Resource;
 
 use crate::command::{Command, Environment, Stdio};
 use crate::descriptors::{Plan, Source, plan};
-use crate::error::{Error, InvalidCommand, Result, StartError, Step};
+use crate::error::{Error, Result, StartError, Step};
 
 /// Everything the child reads. Nothing in here changes once it is built, except
 /// [`shell_argv`](Self::shell_argv), which belongs to the child.
 pub(super) struct Image {
     program: String,
-    /// The strings that the pointer arrays below point into. A CString's bytes are on the heap and
-    /// do not move with it.
-    strings: Vec<CString>,
+    /// The strings that the pointers below point into: on the heap, where they do not move with the
+    /// image, and never changed.
+    strings: Vec<u8>,
     /// Owners of the sources, open until the child has its copy.
     _sources: Vec<OwnedFd>,
 
@@ -34,7 +34,8 @@ pub(super) struct Image {
     /// script, hence the cells.
     pub(super) shell_argv: Vec<Cell<*const c_char>>,
     pub(super) envp: Vec<*const c_char>,
-    directory: Option<CString>,
+    /// Null: the child stays where it is.
+    pub(super) directory: *const c_char,
 
     pub(super) session: bool,
     pub(super) process_group: Option<i32>,
@@ -68,43 +69,41 @@ impl Image {
         let executable = command.executable.as_ref().map(AsRawFd::as_raw_fd);
         let plan = plan(&wanted, executable);
 
-        let mut strings = Strings {
-            command: &command,
-            owned: Vec::new(),
-        };
-        let environment = effective(&command.environment, std::env::vars_os());
-        let path = environment
-            .iter()
-            .find(|(name, _)| name == "PATH")
-            .map(|(_, value)| value);
-        let candidates = candidates(&command.program, path.map(OsString::as_os_str))
-            .into_iter()
-            .map(|candidate| strings.add(candidate, "the program's name"))
-            .collect::<Result<_>>()?;
-
-        let zeroth = command.argv0.as_ref().unwrap_or(&command.program);
-        let mut argv = vec![strings.add(zeroth.clone(), "the program's name")?];
+        // Offsets at first: the strings move while more are added.
+        let mut strings = Strings::default();
+        let path = environment(&command.environment, &mut strings);
+        let envp = std::mem::take(&mut strings.offsets);
+        strings.add_candidates(command.program.as_bytes(), path.as_deref());
+        let candidates = std::mem::take(&mut strings.offsets);
+        strings.add(&[command
+            .argv0
+            .as_ref()
+            .unwrap_or(&command.program)
+            .as_bytes()]);
         for argument in &command.arguments {
-            argv.push(strings.add(argument.clone(), "an argument")?);
+            strings.add(&[argument.as_bytes()]);
         }
-        argv.push(ptr::null());
-
-        let mut shell_argv = vec![Cell::new(SHELL.as_ptr()), Cell::new(ptr::null())];
-        shell_argv.extend(argv.iter().skip(1).map(|&pointer| Cell::new(pointer)));
-
-        let mut envp = Vec::with_capacity(environment.len() + 1);
-        for (name, value) in environment {
-            let mut entry = name.into_vec();
-            entry.push(b'=');
-            entry.extend_from_slice(value.as_bytes());
-            envp.push(strings.add(OsString::from_vec(entry), "an environment variable")?);
+        let argv = std::mem::take(&mut strings.offsets);
+        if let Some(directory) = &command.directory {
+            strings.add(&[directory.as_os_str().as_bytes()]);
         }
-        envp.push(ptr::null());
+        let directory = strings.offsets.first().copied();
 
-        let directory = match &command.directory {
-            Some(directory) => Some(strings.convert(directory.clone().into(), "the directory")?),
-            None => None,
+        let strings = strings.bytes;
+        let start = strings.as_ptr();
+        let place = |offset: usize| start.wrapping_add(offset).cast::<c_char>();
+        let array = |offsets: &[usize]| -> Vec<*const c_char> {
+            offsets
+                .iter()
+                .map(|&offset| place(offset))
+                .chain([ptr::null()])
+                .collect()
         };
+        let argv = array(&argv);
+        let shell = [SHELL.as_ptr(), ptr::null()]
+            .into_iter()
+            .chain(argv.iter().skip(1).copied());
+        let shell_argv = shell.map(Cell::new).collect();
 
         let attributes = &command.attributes;
         // As std does: root's supplementary groups must not reach a program that runs as another
@@ -120,14 +119,14 @@ impl Image {
 
         let mut image = Self {
             program: command.program_name(),
-            strings: strings.owned,
+            candidates: candidates.into_iter().map(place).collect(),
+            envp: array(&envp),
+            directory: directory.map_or(ptr::null(), place),
+            strings,
             _sources: Vec::new(),
             plan,
-            candidates,
             argv,
             shell_argv,
-            envp,
-            directory,
             session: attributes.session,
             process_group: attributes.process_group,
             limits: attributes
@@ -167,13 +166,6 @@ impl Image {
         Ok(image)
     }
 
-    /// The directory to change to, or null.
-    pub(super) fn directory(&self) -> *const c_char {
-        self.directory
-            .as_ref()
-            .map_or(ptr::null(), |directory| directory.as_ptr())
-    }
-
     /// Whether the child changes its credentials.
     pub(super) fn changes_credentials(&self) -> bool {
         self.user.is_some() || self.group.is_some()
@@ -197,27 +189,22 @@ impl Image {
 
     /// The path at `index` of the candidates; where there is none, the program as it was named.
     pub(super) fn candidate(&self, index: i32) -> PathBuf {
-        let path = usize::try_from(index)
+        let candidate = usize::try_from(index)
             .ok()
-            .and_then(|index| self.candidates.get(index))
-            .and_then(|&pointer| {
-                self.strings
-                    .iter()
-                    .find(|string| string.as_ptr() == pointer)
-            });
-        match path {
-            Some(path) => PathBuf::from(OsStr::from_bytes(path.to_bytes())),
-            None => PathBuf::from(&self.program),
-        }
+            .and_then(|index| self.candidates.get(index));
+        candidate.map_or_else(|| PathBuf::from(&self.program), |&path| self.path_at(path))
     }
 
     /// The directory as a path, for errors.
     pub(super) fn directory_path(&self) -> PathBuf {
-        let bytes = self
-            .directory
-            .as_ref()
-            .map_or(&[][..], |directory| directory.to_bytes());
-        PathBuf::from(OsStr::from_bytes(bytes))
+        self.path_at(self.directory)
+    }
+
+    /// The string at one of the image's own pointers.
+    fn path_at(&self, pointer: *const c_char) -> PathBuf {
+        let offset = pointer.addr() - self.strings.as_ptr().addr();
+        let string = CStr::from_bytes_until_nul(&self.strings[offset..]);
+        PathBuf::from(OsStr::from_bytes(string.map_or(b"", CStr::to_bytes)))
     }
 }
 
@@ -245,56 +232,64 @@ fn wanted_table(command: &Command, opened: &mut Vec<OwnedFd>) -> Result<BTreeMap
     Ok(wanted)
 }
 
-/// The child's environment: what is left of the parent's, then what was set.
-fn effective(
-    environment: &Environment,
-    parent: impl Iterator<Item = (OsString, OsString)>,
-) -> Vec<(OsString, OsString)> {
+/// Adds the child's environment: what is left of the parent's, then what was set. Returns its PATH.
+fn environment(environment: &Environment, strings: &mut Strings) -> Option<OsString> {
     let changes = &environment.changes;
-    let kept = parent.filter(|(name, _)| !environment.cleared && !changes.contains_key(name));
-    let set = changes
-        .iter()
-        .filter_map(|(name, value)| Some((name.clone(), value.clone()?)));
-    kept.chain(set).collect()
+    let mut path = None;
+    let mut add = |name: &OsStr, value: &OsStr| {
+        strings.add(&[name.as_bytes(), b"=", value.as_bytes()]);
+        if name == "PATH" {
+            path = Some(value.to_owned());
+        }
+    };
+    if !environment.cleared {
+        for (name, value) in std::env::vars_os() {
+            if changes.is_empty() || !changes.contains_key(&name) {
+                add(&name, &value);
+            }
+        }
+    }
+    for (name, value) in changes {
+        if let Some(value) = value {
+            add(name, value);
+        }
+    }
+    path
 }
 
-/// The paths that execvp would try, in its order.
-fn candidates(program: &OsStr, path: Option<&OsStr>) -> Vec<OsString> {
-    if program.is_empty() || program.as_bytes().contains(&b'/') {
-        return vec![program.to_owned()];
+/// C strings one after the other, and where each begins. None has a zero byte inside: what a command
+/// was given was checked for that, and what comes from this process's environment was C strings.
+#[derive(Default)]
+struct Strings {
+    bytes: Vec<u8>,
+    offsets: Vec<usize>,
+}
+
+impl Strings {
+    /// Adds the parts as one string.
+    fn add(&mut self, parts: &[&[u8]]) {
+        self.offsets.push(self.bytes.len());
+        for part in parts {
+            self.bytes.extend_from_slice(part);
+        }
+        self.bytes.push(0);
     }
-    path.unwrap_or(OsStr::new("/bin:/usr/bin"))
-        .as_bytes()
-        .split(|&byte| byte == b':')
-        .map(|directory| {
+
+    /// Adds the paths that execvp would try, in its order.
+    fn add_candidates(&mut self, program: &[u8], path: Option<&OsStr>) {
+        if program.is_empty() || program.contains(&b'/') {
+            return self.add(&[program]);
+        }
+        let path = path.unwrap_or(OsStr::new("/bin:/usr/bin")).as_bytes();
+        for directory in path.split(|&byte| byte == b':') {
             // An empty entry means the current directory.
             let directory = if directory.is_empty() {
                 b"."
             } else {
                 directory
             };
-            OsString::from_vec([directory, b"/", program.as_bytes()].concat())
-        })
-        .collect()
-}
-
-struct Strings<'a> {
-    command: &'a Command,
-    owned: Vec<CString>,
-}
-
-impl Strings<'_> {
-    fn convert(&self, text: OsString, what: &'static str) -> Result<CString> {
-        CString::new(text.into_vec())
-            .map_err(|_| self.command.invalid(InvalidCommand::InteriorNul(what)))
-    }
-
-    /// Keeps the string and returns where its bytes are.
-    fn add(&mut self, text: OsString, what: &'static str) -> Result<*const c_char> {
-        let string = self.convert(text, what)?;
-        let pointer = string.as_ptr();
-        self.owned.push(string);
-        Ok(pointer)
+            self.add(&[directory, b"/", program]);
+        }
     }
 }
 
@@ -302,11 +297,19 @@ impl Strings<'_> {
 mod tests {
     use super::*;
 
+    /// The strings that were added, as text.
+    fn added(add: impl FnOnce(&mut Strings)) -> Vec<String> {
+        let mut strings = Strings::default();
+        add(&mut strings);
+        let text = |&offset: &usize| {
+            let string = CStr::from_bytes_until_nul(&strings.bytes[offset..]).unwrap();
+            string.to_str().unwrap().to_owned()
+        };
+        strings.offsets.iter().map(text).collect()
+    }
+
     fn searched(program: &str, path: Option<&str>) -> Vec<String> {
-        candidates(OsStr::new(program), path.map(OsStr::new))
-            .into_iter()
-            .map(|candidate| candidate.into_string().unwrap())
-            .collect()
+        added(|strings| strings.add_candidates(program.as_bytes(), path.map(OsStr::new)))
     }
 
     #[test]
@@ -324,22 +327,21 @@ mod tests {
 
     #[test]
     fn the_environment_is_the_parents_with_the_changes() {
-        let parent = || {
-            [("A", "1"), ("B", "2")]
-                .map(|(k, v)| (k.into(), v.into()))
-                .into_iter()
-        };
         let mut changes = Environment::default();
-        changes.changes.insert("A".into(), None);
-        changes.changes.insert("C".into(), Some("3".into()));
-        let names = |environment: &Environment| {
-            effective(environment, parent())
-                .into_iter()
-                .map(|(name, value)| format!("{}={}", name.display(), value.display()))
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(names(&changes), ["B=2", "C=3"]);
+        changes.changes.insert("PATH".into(), Some("/only".into()));
+        changes.changes.insert("HOME".into(), None);
+        let mut path = None;
+        let all = added(|strings| path = environment(&changes, strings));
+        assert_eq!(path.as_deref(), Some(OsStr::new("/only")));
+        let named = |name: &str| all.iter().filter(|entry| entry.starts_with(name)).count();
+        assert_eq!((named("PATH="), named("HOME=")), (1, 0));
+        let kept = std::env::vars_os().filter(|(name, _)| name != "PATH" && name != "HOME");
+        assert_eq!(all.len(), kept.count() + 1);
+
         changes.cleared = true;
-        assert_eq!(names(&changes), ["C=3"]);
+        assert_eq!(
+            added(|strings| drop(environment(&changes, strings))),
+            ["PATH=/only"]
+        );
     }
 }

@@ -227,8 +227,8 @@ unsafe fn become_program(image: &Image) -> Result<(), Failure> {
         unsafe { call(libc::SYS_setresuid, [id, id, id, 0, 0]) }.map_err(at(Stage::UserId, 0))?;
     }
     // After the credentials: the directory must be reachable for the user that the program runs as.
-    if !image.directory().is_null() {
-        let directory = image.directory() as c_long;
+    if !image.directory.is_null() {
+        let directory = image.directory as c_long;
         // SAFETY: see above.
         unsafe { call(libc::SYS_chdir, [directory, 0, 0, 0, 0]) }
             .map_err(at(Stage::ChangeDirectory, 0))?;
