@@ -250,15 +250,27 @@ impl Process {
     /// rule is that of ptrace), else from the kernel function it sleeps in.
     pub fn blocked_on(&self) -> BlockedOn {
         let mut buffer = [0; 256];
-        if !self.syscall_denied.get() {
-            match self.wait.read(&self.directory, "syscall", &mut buffer) {
-                Ok(text) => return BlockedOn::from_syscall(text),
-                Err(Errno::NOENT | Errno::SRCH) => return BlockedOn::Unknown,
-                Err(_) => self.syscall_denied.set(true),
+        match self.system_call(&mut buffer) {
+            Some(text) => BlockedOn::from_syscall(text),
+            None => self
+                .read_once("wchan", &mut buffer)
+                .map_or(BlockedOn::Unknown, BlockedOn::from_wchan),
+        }
+    }
+
+    /// The contents of `/proc/PID/syscall`; `None` where they are not to be known.
+    pub(crate) fn system_call<'a>(&self, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
+        if self.syscall_denied.get() {
+            return None;
+        }
+        match self.wait.read(&self.directory, "syscall", buffer) {
+            Ok(text) => Some(text),
+            Err(Errno::NOENT | Errno::SRCH) => None,
+            Err(_) => {
+                self.syscall_denied.set(true);
+                None
             }
         }
-        self.read_once("wchan", &mut buffer)
-            .map_or(BlockedOn::Unknown, BlockedOn::from_wchan)
     }
 
     /// What one of its threads waits for; see [`Process::blocked_on`].

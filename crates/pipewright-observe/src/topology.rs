@@ -183,7 +183,7 @@ impl Scan {
         std::iter::successors(self.parents.get(&pid).copied(), |pid| {
             self.parents.get(pid).copied()
         })
-        .take_while(|&pid| pid != 0)
+        .take_while(move |&above| above != 0 && above != pid)
         .take(self.parents.len())
     }
 }
@@ -195,8 +195,8 @@ type Side = (PipeId, Direction);
 struct Graph {
     /// For each holder the sides that count, with a descriptor; empty for a dissolved shell.
     sides: Vec<BTreeMap<Side, u32>>,
-    /// For each holder the one whose stage it is part of: often itself.
-    stage: Vec<usize>,
+    /// For each stage the other processes that are part of it, by number.
+    members: Vec<Vec<u32>>,
     /// Stages at both ends of each pipe.
     pipes: BTreeMap<PipeId, Ends>,
 }
@@ -232,13 +232,17 @@ impl Graph {
             ancestors.push(above);
         }
         for child in 0..stage.len() {
-            while stage[child] != stage[stage[child]] {
+            // A parent table that is no tree may lead round in a circle.
+            for _ in 0..stage.len() {
+                if stage[child] == stage[stage[child]] {
+                    break;
+                }
                 stage[child] = stage[stage[child]];
             }
         }
         // Rule 3. Each end of a shell is held by stages below it, and nobody is part of its own.
         let mut below: Vec<HashSet<Side>> = vec![HashSet::new(); sides.len()];
-        let mut has_members = vec![false; sides.len()];
+        let mut members: Vec<Vec<u32>> = vec![Vec::new(); sides.len()];
         for child in 0..sides.len() {
             match stage[child] == child {
                 true => {
@@ -246,11 +250,13 @@ impl Graph {
                         below[ancestor].extend(sides[child].keys());
                     }
                 }
-                false => has_members[stage[child]] = true,
+                false => members[stage[child]].push(scan.holders[child].process.pid),
             }
         }
         for shell in 0..sides.len() {
-            if !has_members[shell] && sides[shell].keys().all(|side| below[shell].contains(side)) {
+            if members[shell].is_empty()
+                && sides[shell].keys().all(|side| below[shell].contains(side))
+            {
                 sides[shell].clear();
             }
         }
@@ -267,7 +273,7 @@ impl Graph {
         pipes.retain(|_, ends| ends.connects());
         Graph {
             sides,
-            stage,
+            members,
             pipes,
         }
     }
@@ -307,13 +313,23 @@ impl Graph {
                 has_strong[reader] = true;
             }
         }
-        let mut groups: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
+        let mut groups: BTreeMap<usize, (BTreeSet<usize>, Vec<PipeId>)> = BTreeMap::new();
         for stage in (0..count).filter(|&stage| has_strong[stage]) {
-            groups.entry(strong.of(stage)).or_default().insert(stage);
+            groups.entry(strong.of(stage)).or_default().0.insert(stage);
+        }
+        for (&pipe, ends) in &self.pipes {
+            // A pipe may lead to several pipelines: standard error, shared by many.
+            let touched: BTreeSet<usize> = (ends.writers.iter().chain(&ends.readers))
+                .filter(|&&stage| has_strong[stage])
+                .map(|&stage| strong.of(stage))
+                .collect();
+            for group in touched {
+                groups.entry(group).or_default().1.push(pipe);
+            }
         }
         let mut pipelines: Vec<Pipeline> = groups
-            .values()
-            .map(|stages| self.pipeline(scan, stages, self.pipes.keys().copied(), false))
+            .into_values()
+            .map(|(stages, pipes)| self.pipeline(scan, &stages, pipes.into_iter(), false))
             .collect();
         // Rule 4. A program and its ancestors, where the program is in no other pipeline.
         for (descendant, pipes) in with_ancestor {
@@ -412,10 +428,7 @@ impl Graph {
         FoundStage {
             process: holder.process,
             name: holder.name.clone(),
-            members: (0..self.stage.len())
-                .filter(|&member| member != stage && self.stage[member] == stage)
-                .map(|member| scan.holders[member].process.pid)
-                .collect(),
+            members: self.members[stage].clone(),
         }
     }
 

@@ -7,6 +7,10 @@ use crate::proc::{BlockedOn, Process, ProcessId, Schedule, Stat, State};
 use crate::sampler::activity::{self, Neighbours};
 use crate::sampler::sample::{Activity, Scheduled, StageFigures};
 
+/// A process that still waits in the very same call is asked for no more than that, this many times
+/// in a row. It could meanwhile be stopped, or get children or threads: that is seen a little later.
+const TRUSTED_WAITS: u32 = 4;
+
 /// One process of a stage.
 #[derive(Debug)]
 struct Member {
@@ -17,6 +21,15 @@ struct Member {
     schedules: Vec<(u32, Schedule)>,
     /// Running when last looked at.
     running: bool,
+    wait: Wait,
+}
+
+/// A wait that was understood, and how it was told: number, arguments and stack pointer of the call.
+#[derive(Debug, Default)]
+struct Wait {
+    call: Vec<u8>,
+    activity: Option<Activity>,
+    trusted: u32,
 }
 
 /// Which children belong to which parent, for kernels that do not list a process's children.
@@ -69,6 +82,11 @@ impl Stage {
         let mut index = 0;
         while index < self.members.len() {
             let member = &mut self.members[index];
+            if !whole && let Some(activity) = member.same_wait() {
+                best = best.max(activity);
+                index += 1;
+                continue;
+            }
             match member.observe(near, &mut self.splices) {
                 Ok(activity) => {
                     best = best.max(activity);
@@ -208,12 +226,28 @@ impl Member {
             threads: Vec::new(),
             schedules,
             running: false,
+            wait: Wait::default(),
         }
+    }
+
+    /// What it does, if it waits in the same call as before, and nothing but that call decides.
+    fn same_wait(&mut self) -> Option<Activity> {
+        let activity = self.wait.activity?;
+        let mut buffer = [0; 256];
+        let call = self.process.system_call(&mut buffer)?;
+        if self.wait.trusted == 0 || call != self.wait.call {
+            self.wait.activity = None;
+            return None;
+        }
+        self.wait.trusted -= 1;
+        Some(activity)
     }
 
     /// What its busiest thread does.
     fn observe(&mut self, near: Neighbours<'_>, splices: &mut bool) -> Result<Activity> {
-        let blocked = self.process.blocked_on();
+        let mut buffer = [0; 256];
+        let call = self.process.system_call(&mut buffer);
+        let blocked = call.map_or_else(|| self.process.blocked_on(), BlockedOn::from_syscall);
         self.running = blocked == BlockedOn::Nothing;
         if self.running {
             return Ok(Activity::Running);
@@ -231,6 +265,20 @@ impl Member {
                 activity::of_blocked(blocked, |fd| self.process.descriptor(fd).ok(), near)
             }
         };
+        // The pipes decide about the other kinds of waits, and a child may come and go in one.
+        let decided = matches!(
+            blocked,
+            BlockedOn::Read(Some(_))
+                | BlockedOn::Write(Some(_))
+                | BlockedOn::Timer
+                | BlockedOn::Network
+        );
+        if let Some(call) = call.filter(|_| decided && stat.threads <= 1) {
+            self.wait.call.clear();
+            self.wait.call.extend_from_slice(call);
+            self.wait.activity = Some(best);
+            self.wait.trusted = TRUSTED_WAITS;
+        }
         self.list_threads(&stat)?;
         for &thread in &self.threads {
             if best == Activity::Running {
