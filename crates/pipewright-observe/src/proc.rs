@@ -1,0 +1,440 @@
+//! One process, seen through `/proc`.
+//!
+//! A [`Process`] is bound to the process it was opened for: when that process has ended and its
+//! number has been given to another, every question is answered with [`Error::Ended`], never with
+//! the other's figures.
+
+use std::cell::{Cell, OnceCell};
+use std::ffi::OsStr;
+use std::fmt;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rustix::fs::{AtFlags, Mode, OFlags, open, openat, readlinkat_raw, statat};
+use rustix::io::{Errno, pread, read};
+use rustix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
+
+pub use self::blocked::BlockedOn;
+pub use self::command_line::{CommandLine, displayable};
+pub use self::stat::{IoCounters, Schedule, Stat, State};
+use self::stat::{number, words};
+use crate::error::{Error, Result};
+use crate::pipe::PipeId;
+
+mod blocked;
+mod command_line;
+pub(crate) mod stat;
+
+/// Room for `/proc/PID/stat`, the longest of the small files: fewer than 60 numbers and a name.
+const SMALL_FILE: usize = 2048;
+
+/// A process that cannot be mistaken for a later one with the same number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ProcessId {
+    /// The number.
+    pub pid: u32,
+    /// When it started, in clock ticks since boot.
+    pub start_time: u64,
+}
+
+impl ProcessId {
+    /// How long ago the process started, to a hundredth of a second.
+    pub fn age(self) -> Duration {
+        let now = clock_gettime(ClockId::Boottime);
+        let now = Duration::new(now.tv_sec as u64, now.tv_nsec as u32);
+        let start =
+            Duration::from_millis(self.start_time * 1000 / rustix::param::clock_ticks_per_second());
+        now.saturating_sub(start)
+    }
+}
+
+impl fmt::Display for ProcessId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.pid)
+    }
+}
+
+/// What a descriptor of a process leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// An anonymous pipe.
+    Pipe(PipeId),
+    /// A socket.
+    Socket,
+    /// A file or device, or another object without a name in the file system.
+    Other(PathBuf),
+}
+
+/// How far a process has got in a regular file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilePosition {
+    /// The file, as the kernel names it; raw, so [`displayable`] before it is shown.
+    pub path: PathBuf,
+    /// Offset of the next byte to be read or written.
+    pub offset: u64,
+    /// Size of the file in bytes.
+    pub size: u64,
+}
+
+/// A small file of a process, kept open from its first use.
+///
+/// Reading at offset 0 makes the kernel write the contents anew, and costs a third of opening,
+/// reading and closing. After the process has ended it gives `ESRCH`, whoever has its number then.
+#[derive(Debug, Default)]
+struct KeptFile(OnceCell<OwnedFd>);
+
+impl KeptFile {
+    fn read<'a>(
+        &self,
+        directory: &OwnedFd,
+        name: &str,
+        buffer: &'a mut [u8],
+    ) -> Result<&'a [u8], Errno> {
+        let file = match self.0.get() {
+            Some(file) => file,
+            None => {
+                let file = openat(
+                    directory,
+                    name,
+                    OFlags::RDONLY | OFlags::CLOEXEC,
+                    Mode::empty(),
+                )?;
+                self.0.get_or_init(|| file)
+            }
+        };
+        let length = pread(file, &mut *buffer, 0)?;
+        Ok(&buffer[..length])
+    }
+}
+
+/// A process that is looked at. It holds up to five descriptors of files below `/proc/PID`, the
+/// process itself notices nothing.
+///
+/// ```
+/// use pipewright_observe::{BlockedOn, Process, State};
+///
+/// let me = Process::open(std::process::id())?;
+/// assert_eq!(me.stat()?.state, State::Running);
+/// assert_eq!(me.blocked_on(), BlockedOn::Nothing);
+/// assert!(me.command_line()?.arguments().count() >= 1);
+/// assert!(me.io()?.read > 0);
+/// # Ok::<(), pipewright_observe::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Process {
+    id: ProcessId,
+    /// `/proc/PID`, as an `O_PATH` descriptor.
+    directory: OwnedFd,
+    stat: KeptFile,
+    wait: KeptFile,
+    children: KeptFile,
+    io: KeptFile,
+    /// `/proc/PID/syscall` was refused once: `wchan` is asked from then on.
+    syscall_denied: Cell<bool>,
+}
+
+impl Process {
+    /// Opens the process that has the number `pid` now.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchProcess`] if there is none.
+    pub fn open(pid: u32) -> Result<Process> {
+        let path = format!("/proc/{pid}");
+        let directory = open(
+            &*path,
+            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+        .map_err(|error| match error {
+            Errno::NOENT | Errno::SRCH => Error::NoSuchProcess { pid },
+            other => Error::of_process("open the directory in /proc", pid, other),
+        })?;
+        let mut process = Process {
+            id: ProcessId { pid, start_time: 0 },
+            directory,
+            stat: KeptFile::default(),
+            wait: KeptFile::default(),
+            children: KeptFile::default(),
+            io: KeptFile::default(),
+            syscall_denied: Cell::new(false),
+        };
+        process.id.start_time = process.stat()?.start_time;
+        Ok(process)
+    }
+
+    /// Opens a process met earlier.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Ended`] if it has ended, also when its number is in use again.
+    pub fn open_same(id: ProcessId) -> Result<Process> {
+        let ended = Error::Ended { pid: id.pid };
+        match Process::open(id.pid) {
+            Ok(process) if process.id == id => Ok(process),
+            Ok(_) | Err(Error::NoSuchProcess { .. }) => Err(ended),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The process's identity.
+    pub fn id(&self) -> ProcessId {
+        self.id
+    }
+
+    /// State, parent, CPU time and threads. Everybody may ask; a zombie answers too.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Ended`] once it has been waited for.
+    pub fn stat(&self) -> Result<Stat> {
+        let mut buffer = [0; SMALL_FILE];
+        let text = self
+            .stat
+            .read(&self.directory, "stat", &mut buffer)
+            .map_err(|error| Error::of_process("read the state", self.id.pid, error))?;
+        Stat::parse(text).ok_or_else(|| self.malformed("stat"))
+    }
+
+    /// The command line. A zombie's and a kernel thread's is empty.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Ended`] once it has been waited for.
+    pub fn command_line(&self) -> Result<CommandLine> {
+        let text = self.read_whole("cmdline", "read the command line")?;
+        Ok(CommandLine::from_bytes(text))
+    }
+
+    /// Bytes read and written so far. A zombie answers until it is waited for.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Denied`] for another user's process: unknown, which is not zero.
+    pub fn io(&self) -> Result<IoCounters> {
+        let mut buffer = [0; SMALL_FILE];
+        let text = self
+            .io
+            .read(&self.directory, "io", &mut buffer)
+            .map_err(|error| Error::of_process("read the I/O counters", self.id.pid, error))?;
+        IoCounters::parse(text).ok_or_else(|| self.malformed("io"))
+    }
+
+    /// Time that each thread has spent on a CPU and waiting for one, by thread number.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Ended`], or [`Error::System`] where the kernel keeps no such account.
+    pub fn schedules(&self) -> Result<Vec<(u32, Schedule)>> {
+        let mut schedules = Vec::new();
+        for thread in self.threads()? {
+            let mut buffer = [0; SMALL_FILE];
+            match self.read_once(&format!("task/{thread}/schedstat"), &mut buffer) {
+                Ok(text) => {
+                    schedules.extend(Schedule::parse(text).map(|schedule| (thread, schedule)))
+                }
+                // A thread may end between the listing and the reading.
+                Err(Errno::NOENT | Errno::SRCH) => {}
+                Err(error) => {
+                    return Err(Error::of_process("read the schedule", self.id.pid, error));
+                }
+            }
+        }
+        Ok(schedules)
+    }
+
+    /// What its main thread waits for: with the descriptor where the kernel tells this user (the
+    /// rule is that of ptrace), else from the kernel function it sleeps in.
+    pub fn blocked_on(&self) -> BlockedOn {
+        let mut buffer = [0; 256];
+        match self.system_call(&mut buffer) {
+            Some(text) => BlockedOn::from_syscall(text),
+            None => self
+                .read_once("wchan", &mut buffer)
+                .map_or(BlockedOn::Unknown, BlockedOn::from_wchan),
+        }
+    }
+
+    /// The contents of `/proc/PID/syscall`; `None` where they are not to be known.
+    pub(crate) fn system_call<'a>(&self, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
+        if self.syscall_denied.get() {
+            return None;
+        }
+        match self.wait.read(&self.directory, "syscall", buffer) {
+            Ok(text) => Some(text),
+            Err(Errno::NOENT | Errno::SRCH) => None,
+            Err(_) => {
+                self.syscall_denied.set(true);
+                None
+            }
+        }
+    }
+
+    /// What one of its threads waits for; see [`Process::blocked_on`].
+    pub fn thread_blocked_on(&self, thread: u32) -> BlockedOn {
+        let mut buffer = [0; 256];
+        if !self.syscall_denied.get()
+            && let Ok(text) = self.read_once(&format!("task/{thread}/syscall"), &mut buffer)
+        {
+            return BlockedOn::from_syscall(text);
+        }
+        self.read_once(&format!("task/{thread}/wchan"), &mut buffer)
+            .map_or(BlockedOn::Unknown, BlockedOn::from_wchan)
+    }
+
+    /// Numbers of its threads, the main thread first.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Ended`] once it has been waited for.
+    pub fn threads(&self) -> Result<Vec<u32>> {
+        let error = |error| Error::of_process("list the threads", self.id.pid, error);
+        let directory = openat(
+            &self.directory,
+            "task",
+            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+        .map_err(error)?;
+        let mut threads = Vec::new();
+        numbers_in(&directory, |thread| threads.push(thread)).map_err(error)?;
+        Ok(threads)
+    }
+
+    /// Numbers of the children that its main thread started, appended to `children`. `false`: this
+    /// kernel does not tell (`CONFIG_PROC_CHILDREN`).
+    pub(crate) fn children(&self, children: &mut Vec<u32>) -> Result<bool> {
+        let pid = self.id.pid;
+        let mut buffer = [0; SMALL_FILE];
+        match self.children.read(
+            &self.directory,
+            &format!("task/{pid}/children"),
+            &mut buffer,
+        ) {
+            Ok(text) if text.len() < SMALL_FILE => children.extend(words(text).filter_map(child)),
+            Ok(_) => {
+                let text = self.read_whole(&format!("task/{pid}/children"), "list the children")?;
+                children.extend(words(&text).filter_map(child));
+            }
+            Err(Errno::NOENT) if self.stat().is_ok() => return Ok(false),
+            Err(error) => return Err(Error::of_process("list the children", pid, error)),
+        }
+        Ok(true)
+    }
+
+    /// Numbers of the children that one thread other than the main thread started.
+    pub(crate) fn children_of_thread(&self, thread: u32, children: &mut Vec<u32>) {
+        // A thread that has ended meanwhile has handed its children to another one.
+        if let Ok(text) = self.read_whole(&format!("task/{thread}/children"), "list the children") {
+            children.extend(words(&text).filter_map(child));
+        }
+    }
+
+    /// What descriptor `descriptor` of the process leads to.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Denied`] for another user's process, [`Error::Ended`] if the process or the
+    /// descriptor is gone.
+    pub fn descriptor(&self, descriptor: u32) -> Result<Target> {
+        let mut buffer = [0_u8; 4096];
+        let length =
+            readlinkat_raw(&self.directory, format!("fd/{descriptor}"), &mut buffer[..])
+                .map_err(|error| Error::of_process("look at a descriptor", self.id.pid, error))?;
+        let link = &buffer[..length];
+        Ok(match PipeId::from_link(link) {
+            Some(pipe) => Target::Pipe(pipe),
+            None if link.starts_with(b"socket:[") => Target::Socket,
+            None => Target::Other(PathBuf::from(OsStr::from_bytes(link))),
+        })
+    }
+
+    /// How far the process has got in the regular file behind `descriptor`; `None` if that
+    /// descriptor leads to no regular file.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Process::descriptor`].
+    pub fn file_position(&self, descriptor: u32) -> Result<Option<FilePosition>> {
+        let Target::Other(path) = self.descriptor(descriptor)? else {
+            return Ok(None);
+        };
+        let of_process = |error| Error::of_process("look at a file", self.id.pid, error);
+        let file = statat(
+            &self.directory,
+            format!("fd/{descriptor}"),
+            AtFlags::empty(),
+        )
+        .map_err(of_process)?;
+        if !rustix::fs::FileType::from_raw_mode(file.st_mode).is_file() {
+            return Ok(None);
+        }
+        let mut buffer = [0; SMALL_FILE];
+        let name = format!("fdinfo/{descriptor}");
+        let text = self.read_once(&name, &mut buffer).map_err(of_process)?;
+        let offset = words(text)
+            .nth(1)
+            .and_then(number)
+            .ok_or_else(|| self.malformed(&name))?;
+        Ok(Some(FilePosition {
+            path,
+            offset,
+            size: file.st_size as u64,
+        }))
+    }
+
+    fn read_once<'a>(&self, name: &str, buffer: &'a mut [u8]) -> Result<&'a [u8], Errno> {
+        let file = openat(
+            &self.directory,
+            name,
+            OFlags::RDONLY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?;
+        let length = read(&file, &mut *buffer)?;
+        Ok(&buffer[..length])
+    }
+
+    fn read_whole(&self, name: &str, what: &'static str) -> Result<Vec<u8>> {
+        let of_process = |error| Error::of_process(what, self.id.pid, error);
+        let file = openat(
+            &self.directory,
+            name,
+            OFlags::RDONLY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+        .map_err(of_process)?;
+        let mut text = Vec::new();
+        let mut buffer = [0; 16 * 1024];
+        loop {
+            match read(&file, &mut buffer).map_err(of_process)? {
+                0 => return Ok(text),
+                length => text.extend_from_slice(&buffer[..length]),
+            }
+        }
+    }
+
+    fn malformed(&self, name: &str) -> Error {
+        Error::Malformed {
+            path: format!("/proc/{}/{name}", self.id.pid),
+        }
+    }
+}
+
+fn child(word: &[u8]) -> Option<u32> {
+    number(word).map(|pid| pid as u32)
+}
+
+/// Calls `found` for each entry of a directory below `/proc` whose name is a number.
+pub(crate) fn numbers_in(directory: &OwnedFd, mut found: impl FnMut(u32)) -> Result<(), Errno> {
+    let mut buffer = [std::mem::MaybeUninit::uninit(); 16 * 1024];
+    let mut entries = rustix::fs::RawDir::new(directory, &mut buffer);
+    while let Some(entry) = entries.next() {
+        if let Some(number) = number(entry?.file_name().to_bytes()) {
+            found(number as u32);
+        }
+    }
+    Ok(())
+}

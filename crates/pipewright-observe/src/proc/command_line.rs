@@ -1,0 +1,133 @@
+//! A process's command line: any bytes at all, and what may be shown of it.
+
+use std::fmt;
+
+/// The arguments a process was started with, as it shows them now.
+///
+/// A process can write anything there: escape sequences that would move the reader's cursor,
+/// newlines, megabytes. [`Display`](fmt::Display) gives text that is safe on a terminal.
+///
+/// ```
+/// use pipewright_observe::CommandLine;
+///
+/// let line = CommandLine::from_bytes(b"grep\0-e\0a b\0\x1b[2J\0".to_vec());
+/// assert_eq!(line.to_string(), "grep -e 'a b' [2J");
+/// assert_eq!(line.arguments().count(), 4);
+/// assert_eq!(line.program(), "grep");
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CommandLine {
+    bytes: Vec<u8>,
+}
+
+impl CommandLine {
+    /// Takes the contents of `/proc/PID/cmdline`: each argument is followed by a zero byte.
+    pub fn from_bytes(bytes: Vec<u8>) -> CommandLine {
+        CommandLine { bytes }
+    }
+
+    /// The bytes, exactly as `/proc/PID/cmdline` gives them.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The arguments, raw; the first names the program.
+    pub fn arguments(&self) -> impl Iterator<Item = &[u8]> {
+        let all = self.bytes.strip_suffix(b"\0").unwrap_or(&self.bytes);
+        all.split(|&byte| byte == 0)
+            .take(if self.bytes.is_empty() { 0 } else { usize::MAX })
+    }
+
+    /// The program's name without directories, safe to show.
+    pub fn program(&self) -> String {
+        let first = self.arguments().next().unwrap_or_default();
+        // A login shell calls itself "-bash".
+        let first = first.strip_prefix(b"-").unwrap_or(first);
+        let base = first
+            .rsplit(|&byte| byte == b'/')
+            .next()
+            .unwrap_or_default();
+        displayable(base)
+    }
+}
+
+impl fmt::Display for CommandLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, argument) in self.arguments().enumerate() {
+            let blank = if index == 0 { "" } else { " " };
+            let text = displayable(argument);
+            let plain = !text.is_empty()
+                && !text.contains(|c: char| c.is_whitespace() || "'\"\\|&;<>()$`*?".contains(c));
+            match plain {
+                true => write!(f, "{blank}{text}")?,
+                false => write!(f, "{blank}'{}'", text.replace('\'', r"'\''"))?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Makes text of foreign bytes that cannot move a terminal's cursor, nor reorder what is shown.
+///
+/// Control characters are dropped, except that tab and newline become a blank; so are the
+/// characters that change the direction of text or are invisible in it. Bytes that are no UTF-8
+/// become U+FFFD.
+///
+/// ```
+/// use pipewright_observe::displayable;
+///
+/// assert_eq!(displayable(b"a\x1b[31mb\nc"), "a[31mb c");
+/// ```
+pub fn displayable(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes)
+        .chars()
+        .filter_map(|character| match character {
+            '\t' | '\n' => Some(' '),
+            // U+0080 to U+009F are control characters too: U+009B is an 8-bit "escape [".
+            character if character.is_control() => None,
+            // Zero-width characters, bidirectional embeddings, overrides and isolates, line and
+            // paragraph separators, the byte-order mark.
+            '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{feff}' => None,
+            character => Some(character),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn an_empty_command_line_has_no_arguments() {
+        let line = CommandLine::from_bytes(Vec::new());
+        assert_eq!(line.arguments().count(), 0);
+        assert_eq!(line.to_string(), "");
+        assert_eq!(line.program(), "");
+    }
+
+    #[test]
+    fn an_empty_argument_is_kept() {
+        let line = CommandLine::from_bytes(b"grep\0\0file\0".to_vec());
+        assert_eq!(line.to_string(), "grep '' file");
+    }
+
+    #[test]
+    fn a_process_that_overwrote_its_arguments_is_shown_without_the_last_zero() {
+        let line = CommandLine::from_bytes(b"nginx: master".to_vec());
+        assert_eq!(line.to_string(), "'nginx: master'");
+    }
+
+    proptest! {
+        #[test]
+        fn no_control_character_survives(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let line = CommandLine::from_bytes(bytes);
+            for text in [line.to_string(), line.program()] {
+                prop_assert!(!text.contains(char::is_control), "{text:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! From "blocked in read on descriptor 0" to "waiting for input": pure.
+
+use crate::pipe::{PipeId, PipeLevel};
+use crate::proc::{BlockedOn, Target};
+use crate::sampler::sample::Activity;
+
+/// A pipe next to a stage, and what it showed a moment ago.
+pub(crate) type Neighbour = (PipeId, Option<PipeLevel>);
+
+/// The pipes next to a stage.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Neighbours<'a> {
+    pub(crate) inputs: &'a [Neighbour],
+    pub(crate) outputs: &'a [Neighbour],
+}
+
+impl Neighbours<'_> {
+    fn input_empty(&self) -> bool {
+        self.inputs
+            .iter()
+            .any(|(_, level)| level.is_some_and(|level| level.empty()))
+    }
+
+    fn output_full(&self) -> bool {
+        self.outputs
+            .iter()
+            .any(|(_, level)| level.is_some_and(|level| level.full))
+    }
+}
+
+/// Which side of a stage a descriptor belongs to.
+enum Side {
+    Input,
+    Output,
+    /// Standard input or output, leading out of the pipeline.
+    OutsideInput,
+    OutsideOutput,
+    Socket,
+    Inner,
+}
+
+/// Says what a sleeping thread waits for. `target` tells what one of its descriptors leads to, if
+/// that may be known.
+pub(crate) fn of_blocked(
+    blocked: BlockedOn,
+    target: impl Fn(u32) -> Option<Target>,
+    near: Neighbours<'_>,
+) -> Activity {
+    let side = |descriptor: u32| {
+        let known = target(descriptor);
+        if let Some(Target::Pipe(pipe)) = known {
+            if near.inputs.iter().any(|&(input, _)| input == pipe) {
+                return Side::Input;
+            }
+            if near.outputs.iter().any(|&(output, _)| output == pipe) {
+                return Side::Output;
+            }
+        }
+        // The descriptor's target may be secret where its number is not.
+        let guess = known.is_none();
+        match descriptor {
+            0 if near.inputs.is_empty() => Side::OutsideInput,
+            1 if near.outputs.is_empty() => Side::OutsideOutput,
+            0 if guess => Side::Input,
+            1 if guess => Side::Output,
+            _ if known == Some(Target::Socket) => Side::Socket,
+            _ => Side::Inner,
+        }
+    };
+    match blocked {
+        BlockedOn::Nothing => Activity::Running,
+        BlockedOn::Read(Some(descriptor)) => match side(descriptor) {
+            Side::Input | Side::OutsideInput => Activity::WaitingForInput,
+            Side::Socket => Activity::Network,
+            Side::Output | Side::OutsideOutput | Side::Inner => Activity::Elsewhere,
+        },
+        BlockedOn::Write(Some(descriptor)) => match side(descriptor) {
+            Side::Output | Side::OutsideOutput => Activity::BlockedOnOutput,
+            Side::Socket => Activity::Network,
+            Side::Input | Side::OutsideInput | Side::Inner => Activity::Elsewhere,
+        },
+        // Without the descriptor the pipes themselves decide.
+        BlockedOn::Read(None) if near.inputs.is_empty() || near.input_empty() => {
+            Activity::WaitingForInput
+        }
+        BlockedOn::Write(None) if near.outputs.is_empty() || near.output_full() => {
+            Activity::BlockedOnOutput
+        }
+        BlockedOn::Read(None) | BlockedOn::Write(None) => Activity::Elsewhere,
+        BlockedOn::Splice { from, to } => {
+            let input =
+                from.is_none_or(|from| matches!(side(from), Side::Input | Side::OutsideInput));
+            let output = to.is_none_or(|to| matches!(side(to), Side::Output | Side::OutsideOutput));
+            // A splice waits for its source first, and only then for room.
+            match (input, output) {
+                (true, true) if near.output_full() => Activity::BlockedOnOutput,
+                (true, true) if near.input_empty() || near.inputs.is_empty() => {
+                    Activity::WaitingForInput
+                }
+                (true, true) if near.outputs.is_empty() => Activity::BlockedOnOutput,
+                (true, false) => Activity::WaitingForInput,
+                (false, true) => Activity::BlockedOnOutput,
+                _ => Activity::Elsewhere,
+            }
+        }
+        // A stage that polls waits for its pipes if one of them is such that it would have to.
+        BlockedOn::Poll if near.output_full() => Activity::BlockedOnOutput,
+        BlockedOn::Poll if near.input_empty() => Activity::WaitingForInput,
+        BlockedOn::Poll => Activity::Polling,
+        BlockedOn::Timer => Activity::Sleeping,
+        BlockedOn::Network => Activity::Network,
+        BlockedOn::Child | BlockedOn::Thread | BlockedOn::Other => Activity::Elsewhere,
+        BlockedOn::Unknown => Activity::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+
+    const FULL: PipeLevel = PipeLevel {
+        unread: 65536,
+        capacity: 65536,
+        full: true,
+        reader_gone: false,
+    };
+    const HALF: PipeLevel = PipeLevel {
+        unread: 100,
+        capacity: 65536,
+        full: false,
+        reader_gone: false,
+    };
+    const EMPTY: PipeLevel = PipeLevel { unread: 0, ..HALF };
+    const IN: PipeId = PipeId(1);
+    const OUT: PipeId = PipeId(2);
+
+    fn judge(
+        blocked: BlockedOn,
+        targets: &[(u32, Target)],
+        input: PipeLevel,
+        output: PipeLevel,
+    ) -> Activity {
+        let target = |wanted| {
+            targets
+                .iter()
+                .find(|(descriptor, _)| *descriptor == wanted)
+                .map(|(_, target)| target.clone())
+        };
+        let (inputs, outputs) = ([(IN, Some(input))], [(OUT, Some(output))]);
+        of_blocked(
+            blocked,
+            target,
+            Neighbours {
+                inputs: &inputs,
+                outputs: &outputs,
+            },
+        )
+    }
+
+    #[test]
+    fn reading_any_descriptor_of_the_input_pipe_is_waiting_for_input() {
+        let targets = [(5, Target::Pipe(IN))];
+        assert_eq!(
+            judge(BlockedOn::Read(Some(5)), &targets, EMPTY, HALF),
+            Activity::WaitingForInput
+        );
+        let inner = [(0, Target::Pipe(PipeId(99)))];
+        assert_eq!(
+            judge(BlockedOn::Read(Some(0)), &inner, EMPTY, HALF),
+            Activity::Elsewhere
+        );
+    }
+
+    #[test]
+    fn writing_to_the_output_pipe_is_blocked_on_output_and_standard_error_is_not() {
+        let targets = [(1, Target::Pipe(OUT)), (2, Target::Pipe(PipeId(99)))];
+        assert_eq!(
+            judge(BlockedOn::Write(Some(1)), &targets, EMPTY, FULL),
+            Activity::BlockedOnOutput
+        );
+        assert_eq!(
+            judge(BlockedOn::Write(Some(2)), &targets, EMPTY, FULL),
+            Activity::Elsewhere
+        );
+    }
+
+    #[test]
+    fn a_poll_is_explained_by_the_pipes_or_not_at_all() {
+        assert_eq!(
+            judge(BlockedOn::Poll, &[], HALF, FULL),
+            Activity::BlockedOnOutput
+        );
+        assert_eq!(
+            judge(BlockedOn::Poll, &[], EMPTY, HALF),
+            Activity::WaitingForInput
+        );
+        assert_eq!(judge(BlockedOn::Poll, &[], HALF, HALF), Activity::Polling);
+    }
+
+    #[test]
+    fn a_splice_waits_where_the_pipes_say() {
+        let targets = [(0, Target::Pipe(IN)), (1, Target::Pipe(OUT))];
+        let splice = BlockedOn::Splice {
+            from: Some(0),
+            to: Some(1),
+        };
+        assert_eq!(
+            judge(splice, &targets, HALF, FULL),
+            Activity::BlockedOnOutput
+        );
+        assert_eq!(
+            judge(splice, &targets, EMPTY, HALF),
+            Activity::WaitingForInput
+        );
+        let to_file = [
+            (0, Target::Pipe(IN)),
+            (1, Target::Other(PathBuf::from("/tmp/x"))),
+        ];
+        assert_eq!(
+            judge(splice, &to_file, EMPTY, HALF),
+            Activity::WaitingForInput
+        );
+    }
+
+    #[test]
+    fn without_a_descriptor_the_level_of_the_pipe_decides() {
+        assert_eq!(
+            judge(BlockedOn::Read(None), &[], EMPTY, HALF),
+            Activity::WaitingForInput
+        );
+        assert_eq!(
+            judge(BlockedOn::Read(None), &[], HALF, HALF),
+            Activity::Elsewhere
+        );
+        assert_eq!(
+            judge(BlockedOn::Write(None), &[], HALF, FULL),
+            Activity::BlockedOnOutput
+        );
+    }
+
+    #[test]
+    fn the_outermost_stages_wait_for_the_world_outside() {
+        let near = Neighbours {
+            inputs: &[],
+            outputs: &[],
+        };
+        let tty = |_| Some(Target::Other(PathBuf::from("/dev/pts/0")));
+        assert_eq!(
+            of_blocked(BlockedOn::Read(Some(0)), tty, near),
+            Activity::WaitingForInput
+        );
+        assert_eq!(
+            of_blocked(BlockedOn::Write(Some(1)), tty, near),
+            Activity::BlockedOnOutput
+        );
+        let socket = |_| Some(Target::Socket);
+        assert_eq!(
+            of_blocked(BlockedOn::Read(Some(4)), socket, near),
+            Activity::Network
+        );
+    }
+
+    #[test]
+    fn what_the_kernel_hides_stays_unknown() {
+        assert_eq!(
+            judge(BlockedOn::Unknown, &[], EMPTY, FULL),
+            Activity::Unknown
+        );
+    }
+}

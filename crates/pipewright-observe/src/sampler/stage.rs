@@ -1,0 +1,348 @@
+//! A stage: a process and its descendants, followed while they come and go.
+
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::proc::{BlockedOn, Process, ProcessId, Schedule, Stat, State};
+use crate::sampler::activity::{self, Neighbours};
+use crate::sampler::sample::{Activity, Scheduled, StageFigures};
+
+/// A process that still waits in the very same call is asked for no more than that, this many times
+/// in a row. It could meanwhile be stopped, or get children or threads: that is seen a little later.
+const TRUSTED_WAITS: u32 = 4;
+
+/// One process of a stage.
+#[derive(Debug)]
+struct Member {
+    process: Process,
+    /// Threads besides the main one, as last listed; none for most programs.
+    threads: Vec<u32>,
+    /// The last known account of each thread.
+    schedules: Vec<(u32, Schedule)>,
+    /// Running when last looked at.
+    running: bool,
+    wait: Wait,
+}
+
+/// A wait that was understood, and how it was told: number, arguments and stack pointer of the call.
+#[derive(Debug, Default)]
+struct Wait {
+    call: Vec<u8>,
+    activity: Option<Activity>,
+    trusted: u32,
+}
+
+/// Which children belong to which parent, for kernels that do not list a process's children.
+pub(crate) type Parents = Vec<(u32, u32)>;
+
+/// A process and its descendants.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    root: ProcessId,
+    members: Vec<Member>,
+    /// This kernel does not list a process's children.
+    pub(crate) needs_parents: bool,
+    /// Seen in `splice` or `tee`.
+    splices: bool,
+    /// Seen running since the last figures, and at all.
+    pub(crate) ran: bool,
+    pub(crate) ever_ran: bool,
+    last: StageFigures,
+}
+
+impl Stage {
+    pub(crate) fn new(root: Process) -> Stage {
+        let mut stage = Stage {
+            root: root.id(),
+            members: Vec::new(),
+            needs_parents: false,
+            splices: false,
+            ran: false,
+            ever_ran: false,
+            last: StageFigures::default(),
+        };
+        let schedules = root.schedules().unwrap_or_default();
+        stage.members.push(Member::new(root, schedules));
+        // What was used before now is no part of the first interval.
+        stage.last = stage.figures(Duration::ZERO);
+        stage
+    }
+
+    /// The figures taken last.
+    pub(crate) fn last(&self) -> &StageFigures {
+        &self.last
+    }
+
+    /// Looks at what the stage is doing. Once one of its threads is found running, nothing can
+    /// change the answer, and the rest is left for the next time; `whole` goes on, so that no
+    /// descendant is overlooked for long.
+    pub(crate) fn observe(&mut self, near: Neighbours<'_>, whole: bool) -> Activity {
+        let mut best = Activity::Ended;
+        let mut children = Vec::new();
+        let mut index = 0;
+        while index < self.members.len() {
+            let member = &mut self.members[index];
+            if !whole && let Some(activity) = member.same_wait() {
+                best = best.max(activity);
+                index += 1;
+                continue;
+            }
+            match member.observe(near, &mut self.splices) {
+                Ok(activity) => {
+                    best = best.max(activity);
+                    if best == Activity::Running && !whole {
+                        // Whoever runs now will probably run next time, and is asked first.
+                        self.members.swap(0, index);
+                        break;
+                    }
+                    children.clear();
+                    self.needs_parents |= !member.children(&mut children);
+                    let parent = member.process.id().pid;
+                    self.adopt(parent, &children);
+                    index += 1;
+                }
+                // It has been waited for: its parent's figures include it now.
+                Err(_) => {
+                    self.members.swap_remove(index);
+                }
+            }
+        }
+        if best == Activity::Running {
+            self.ran = true;
+            self.ever_ran = true;
+        }
+        best
+    }
+
+    /// Finds new descendants in a list of all processes and their parents.
+    pub(crate) fn adopt_from(&mut self, parents: &Parents) {
+        let mut index = 0;
+        while index < self.members.len() {
+            let parent = self.members[index].process.id().pid;
+            let children: Vec<u32> = parents
+                .iter()
+                .filter(|(_, of)| *of == parent)
+                .map(|(child, _)| *child)
+                .collect();
+            self.adopt(parent, &children);
+            index += 1;
+        }
+    }
+
+    fn adopt(&mut self, parent: u32, children: &[u32]) {
+        for &pid in children {
+            if self
+                .members
+                .iter()
+                .any(|member| member.process.id().pid == pid)
+            {
+                continue;
+            }
+            // The child may have ended, and its number be another's, since the list was made.
+            if let Ok(process) = Process::open(pid)
+                && process.stat().is_ok_and(|stat| stat.parent == parent)
+            {
+                self.members.push(Member::new(process, Vec::new()));
+            }
+        }
+    }
+
+    /// Adds up what the stage's processes have used. Works on zombies too, until they are waited
+    /// for; once all are gone the last figures stay.
+    pub(crate) fn figures(&mut self, interval: Duration) -> StageFigures {
+        let mut figures = StageFigures {
+            splices: self.splices,
+            program: self.last.program.clone(),
+            ..StageFigures::default()
+        };
+        let mut scheduled = Some(Scheduled::default());
+        let (mut read, mut written) = (Some(0), Some(0));
+        let mut alive = 0;
+        for member in &mut self.members {
+            let Ok(stat) = member.process.stat() else {
+                continue;
+            };
+            alive += 1;
+            figures.cpu_time += stat.cpu_time + stat.reaped_cpu_time;
+            if stat.state != State::Zombie {
+                figures.processes += 1;
+            }
+            match member.process.io() {
+                Ok(io) => {
+                    read = read.map(|sum: u64| sum.saturating_add(io.read));
+                    written = written.map(|sum: u64| sum.saturating_add(io.written));
+                }
+                Err(Error::Ended { .. }) => {}
+                Err(_) => (read, written) = (None, None),
+            }
+            match member.schedule() {
+                Ok(passed) => {
+                    if let Some(sum) = &mut scheduled {
+                        sum.on_cpu += passed.on_cpu;
+                        sum.waiting_for_cpu += passed.waiting_for_cpu;
+                    }
+                }
+                Err(error) if error.is_ended() => {}
+                Err(_) => scheduled = None,
+            }
+        }
+        if let Some(program) = self.program() {
+            figures.program = program;
+        }
+        if alive == 0 {
+            (read, written) = (self.last.read, self.last.written);
+        }
+        // A process that was waited for by nobody, or elsewhere, takes its figures with it.
+        figures.cpu_time = figures.cpu_time.max(self.last.cpu_time);
+        figures.read = read.map(|read| read.max(self.last.read.unwrap_or(0)));
+        figures.written = written.map(|written| written.max(self.last.written.unwrap_or(0)));
+        figures.scheduled = scheduled;
+        if !interval.is_zero() {
+            let used = figures.cpu_time - self.last.cpu_time;
+            figures.cpus = used.as_secs_f64() / interval.as_secs_f64();
+        }
+        self.ran = false;
+        self.last = figures.clone();
+        figures
+    }
+
+    /// The program of a member that runs, else of the stage's first process.
+    fn program(&self) -> Option<String> {
+        let root = |member: &&Member| member.process.id() == self.root;
+        let member = self
+            .members
+            .iter()
+            .find(|member| member.running)
+            .or_else(|| self.members.iter().find(root))?;
+        let program = member.process.command_line().ok()?.program();
+        (!program.is_empty()).then_some(program)
+    }
+}
+
+impl Member {
+    fn new(process: Process, schedules: Vec<(u32, Schedule)>) -> Member {
+        Member {
+            process,
+            threads: Vec::new(),
+            schedules,
+            running: false,
+            wait: Wait::default(),
+        }
+    }
+
+    /// What it does, if it waits in the same call as before, and nothing but that call decides.
+    fn same_wait(&mut self) -> Option<Activity> {
+        let activity = self.wait.activity?;
+        let mut buffer = [0; 256];
+        let call = self.process.system_call(&mut buffer)?;
+        if self.wait.trusted == 0 || call != self.wait.call {
+            self.wait.activity = None;
+            return None;
+        }
+        self.wait.trusted -= 1;
+        Some(activity)
+    }
+
+    /// What its busiest thread does.
+    fn observe(&mut self, near: Neighbours<'_>, splices: &mut bool) -> Result<Activity> {
+        let mut buffer = [0; 256];
+        let call = self.process.system_call(&mut buffer);
+        let blocked = call.map_or_else(|| self.process.blocked_on(), BlockedOn::from_syscall);
+        self.running = blocked == BlockedOn::Nothing;
+        if self.running {
+            return Ok(Activity::Running);
+        }
+        let stat = self.process.stat()?;
+        let mut best = match stat.state {
+            State::Running => Activity::Running,
+            State::DiskSleep => Activity::Disk,
+            State::Stopped | State::Traced => return Ok(Activity::Stopped),
+            // The main thread of a process may end before the others.
+            State::Zombie if stat.threads <= 1 => return Ok(Activity::Ended),
+            State::Zombie => Activity::Ended,
+            State::Sleeping | State::Other => {
+                *splices |= matches!(blocked, BlockedOn::Splice { .. });
+                activity::of_blocked(blocked, |fd| self.process.descriptor(fd).ok(), near)
+            }
+        };
+        // The pipes decide about the other kinds of waits, and a child may come and go in one.
+        let decided = matches!(
+            blocked,
+            BlockedOn::Read(Some(_))
+                | BlockedOn::Write(Some(_))
+                | BlockedOn::Timer
+                | BlockedOn::Network
+        );
+        if let Some(call) = call.filter(|_| decided && stat.threads <= 1) {
+            self.wait.call.clear();
+            self.wait.call.extend_from_slice(call);
+            self.wait.activity = Some(best);
+            self.wait.trusted = TRUSTED_WAITS;
+        }
+        self.list_threads(&stat)?;
+        for &thread in &self.threads {
+            if best == Activity::Running {
+                break;
+            }
+            let blocked = self.process.thread_blocked_on(thread);
+            *splices |= matches!(blocked, BlockedOn::Splice { .. });
+            best = best.max(match blocked {
+                // A thread that has ended since they were listed.
+                BlockedOn::Unknown => Activity::Ended,
+                blocked => {
+                    activity::of_blocked(blocked, |fd| self.process.descriptor(fd).ok(), near)
+                }
+            });
+        }
+        self.running = best == Activity::Running;
+        Ok(best)
+    }
+
+    /// Lists the threads anew when their number has changed. Where one thread was replaced by
+    /// another in between, the figures list them anyway, once an interval.
+    fn list_threads(&mut self, stat: &Stat) -> Result<()> {
+        if stat.threads as usize > 1 && stat.threads as usize != self.threads.len() + 1 {
+            self.threads = self.process.threads()?;
+            let main = self.process.id().pid;
+            self.threads.retain(|&thread| thread != main);
+        } else if stat.threads <= 1 {
+            self.threads.clear();
+        }
+        Ok(())
+    }
+
+    /// Collects its children; `false` where this kernel does not list them.
+    fn children(&self, children: &mut Vec<u32>) -> bool {
+        for &thread in &self.threads {
+            self.process.children_of_thread(thread, children);
+        }
+        // A process that has just ended has no children left: not a kernel that tells nothing.
+        self.process.children(children).unwrap_or(true)
+    }
+
+    /// Time its threads spent on a CPU and waiting for one since the last call.
+    fn schedule(&mut self) -> Result<Schedule> {
+        let now = self.process.schedules()?;
+        let mut passed = Schedule::default();
+        for &(thread, schedule) in &now {
+            let before = self
+                .schedules
+                .iter()
+                .find(|(of, _)| *of == thread)
+                .map_or(Schedule::default(), |&(_, schedule)| schedule);
+            passed.on_cpu += schedule.on_cpu.saturating_sub(before.on_cpu);
+            passed.waiting_for_cpu += schedule
+                .waiting_for_cpu
+                .saturating_sub(before.waiting_for_cpu);
+        }
+        if self.threads.len() + 1 == now.len() {
+            self.threads = now
+                .iter()
+                .map(|&(thread, _)| thread)
+                .filter(|&thread| thread != self.process.id().pid)
+                .collect();
+        }
+        self.schedules = now;
+        Ok(passed)
+    }
+}

@@ -1,0 +1,266 @@
+//! Which stage the others wait for, and why: pure.
+//!
+//! A pipeline is as fast as the stage that hardly ever waits for its neighbours. Every other stage
+//! waits in its pipes for part of the time; that one is always occupied with something of its own: a
+//! CPU, a disk, the clock, or the world outside the pipeline. That share of time is called the
+//! stage's *own* time here. The stage with clearly the most own time is the bottleneck; where two are
+//! close, the pipes between them decide: full before the bottleneck, empty after it.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+pub use self::reason::{Bottleneck, Reason};
+pub use self::shares::{PipeShares, StageShares};
+use self::tally::Tally;
+use crate::sampler::{Layout, Sample};
+
+mod reason;
+mod shares;
+mod tally;
+
+/// Fewer samples than this prove nothing.
+const FEWEST_SAMPLES: u64 = 15;
+/// Shorter than this, start-up is all there is to see.
+const SHORTEST: Duration = Duration::from_millis(250);
+/// By how much own time has to differ to be different.
+const CLEAR_LEAD: f64 = 0.10;
+/// By how much the pipes have to favour one of two equals.
+const CLEAR_PIPES: f64 = 0.15;
+/// A stage with less own time than this holds nobody up.
+const HARDLY_WAITS: f64 = 0.5;
+/// From this share of time on, waiting for a CPU is worth a word.
+const CROWDED: f64 = 0.2;
+
+/// What the samples say.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Finding {
+    /// One stage holds the others up.
+    Bottleneck(Bottleneck),
+    /// No stage holds the others up: they are about equally fast.
+    Balanced,
+    /// There are too few samples, or they cover too short a time.
+    TooShort,
+    /// The stages that would decide it may not be looked at by this user.
+    Hidden,
+    /// Every stage has ended throughout.
+    Ended,
+}
+
+/// Shares of time, and what follows from them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// Time from the first sample to the last, in seconds.
+    pub seconds: f64,
+    /// Number of samples.
+    pub samples: u64,
+    /// One for each stage.
+    pub stages: Vec<StageShares>,
+    /// One for each pipe; `None` where it may not be looked at.
+    pub pipes: Vec<Option<PipeShares>>,
+    /// The conclusion.
+    pub finding: Finding,
+}
+
+impl Verdict {
+    /// Judges a series of samples of one pipeline.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use pipewright_observe::verdict::{Finding, Reason, Verdict};
+    /// use pipewright_observe::{Activity, Layout, PipeId, PipeLayout, ProcessId, Sample, StageLayout};
+    ///
+    /// let stage = |pid, command: &str| StageLayout {
+    ///     process: ProcessId { pid, start_time: 1 },
+    ///     command: command.into(),
+    /// };
+    /// let layout = Layout {
+    ///     stages: vec![stage(10, "cat access.log"), stage(11, "gzip -9")],
+    ///     pipes: vec![PipeLayout { pipe: PipeId(1), writers: vec![0], readers: vec![1] }],
+    /// };
+    /// let samples: Vec<Sample> = (0..100)
+    ///     .map(|n| Sample {
+    ///         at: Duration::from_millis(20 * n),
+    ///         stages: vec![Activity::BlockedOnOutput, Activity::Running],
+    ///         pipes: vec![None],
+    ///         figures: None,
+    ///     })
+    ///     .collect();
+    ///
+    /// let verdict = Verdict::of(&layout, &samples);
+    /// let Finding::Bottleneck(bottleneck) = &verdict.finding else { panic!("a bottleneck") };
+    /// assert_eq!(bottleneck.stage, 1);
+    /// assert_eq!(bottleneck.reason, Reason::Cpu);
+    /// assert!(bottleneck.advice().unwrap().contains("pigz"));
+    /// ```
+    pub fn of<'a>(layout: &Layout, samples: impl IntoIterator<Item = &'a Sample>) -> Verdict {
+        let mut tally = Tally::new(layout);
+        for sample in samples {
+            tally.add(sample);
+        }
+        Verdict::from_tally(layout, &tally)
+    }
+
+    fn from_tally(layout: &Layout, tally: &Tally) -> Verdict {
+        let stages = tally.stage_shares();
+        let pipes = tally.pipe_shares();
+        let finding = match tally.samples < FEWEST_SAMPLES || tally.span() < SHORTEST {
+            true => Finding::TooShort,
+            false => find(layout, tally, &stages, &pipes),
+        };
+        Verdict {
+            seconds: tally.span().as_secs_f64(),
+            samples: tally.samples,
+            stages,
+            pipes,
+            finding,
+        }
+    }
+
+    /// The conclusion as a sentence, without a full stop.
+    pub fn sentence(&self) -> String {
+        match &self.finding {
+            Finding::Bottleneck(bottleneck) => bottleneck.sentence(),
+            Finding::Balanced => "no bottleneck: the stages are about equally fast".into(),
+            Finding::TooShort => format!(
+                "too short to tell: {:.2} s, {} samples",
+                self.seconds, self.samples
+            ),
+            Finding::Hidden => {
+                "not to be told: the stages that would decide it belong to another user".into()
+            }
+            Finding::Ended => "every stage has ended".into(),
+        }
+    }
+
+    /// What could be done, where there is something.
+    pub fn advice(&self) -> Option<String> {
+        match &self.finding {
+            Finding::Bottleneck(bottleneck) => bottleneck.advice(),
+            Finding::Balanced if self.pipes.iter().flatten().any(PipeShares::swings) => Some(
+                "a pipe is now full and now empty: a larger one lets its two stages run at the same time \
+                 for longer (pipewright resize)"
+                    .into(),
+            ),
+            _ => None,
+        }
+    }
+}
+
+fn find(
+    layout: &Layout,
+    tally: &Tally,
+    stages: &[StageShares],
+    pipes: &[Option<PipeShares>],
+) -> Finding {
+    let own: Vec<f64> = (0..stages.len())
+        .map(|stage| stages[stage].own(layout.has_input(stage), layout.has_output(stage)))
+        .collect();
+    let best = own.iter().copied().fold(0.0, f64::max);
+    if stages
+        .iter()
+        .all(|shares| shares.ended > 1.0 - f64::EPSILON)
+    {
+        return Finding::Ended;
+    }
+    // A hidden stage might have more own time than any that is seen.
+    let hidden = stages
+        .iter()
+        .map(|shares| shares.unknown)
+        .fold(0.0, f64::max);
+    if hidden > HARDLY_WAITS && best < 1.0 - CLEAR_LEAD {
+        return Finding::Hidden;
+    }
+    if best < HARDLY_WAITS {
+        return Finding::Balanced;
+    }
+    let mut close: Vec<usize> = (0..stages.len())
+        .filter(|&stage| best - own[stage] < CLEAR_LEAD)
+        .collect();
+    let evidence = |stage: usize| shares::evidence(layout, pipes, stage);
+    close.sort_by(|&one, &other| evidence(other).total_cmp(&evidence(one)));
+    let found = |stage: usize| {
+        let reason = Reason::of(
+            &stages[stage],
+            layout.has_input(stage),
+            layout.has_output(stage),
+        );
+        Finding::Bottleneck(Bottleneck {
+            stage,
+            command: layout.stages[stage].command.clone(),
+            program: tally.program(stage),
+            reason,
+            own: own[stage],
+            cpus: tally.cpus(stage),
+        })
+    };
+    match close[..] {
+        [only] => found(only),
+        [first, second, ..] if evidence(first) - evidence(second) >= CLEAR_PIPES => found(first),
+        // All of them want a CPU and have to share: the one that uses most of it counts.
+        _ if close
+            .iter()
+            .any(|&stage| stages[stage].waiting_for_cpu >= CROWDED) =>
+        {
+            let on_cpu = |stage: &&usize| stages[**stage].on_cpu;
+            let most = close
+                .iter()
+                .max_by(|one, other| on_cpu(one).total_cmp(&on_cpu(other)));
+            most.map_or(Finding::Balanced, |&stage| found(stage))
+        }
+        _ => Finding::Balanced,
+    }
+}
+
+/// The samples of a run, kept as sums, and the latest of them one by one: the verdict on the whole
+/// run and on the recent past, which may differ. `sort` waits for its input, then computes, then
+/// waits for its reader.
+#[derive(Debug, Clone)]
+pub struct History {
+    layout: Layout,
+    whole: Tally,
+    recent: VecDeque<Sample>,
+    window: Duration,
+}
+
+impl History {
+    /// Starts an empty history. `window` is what counts as the recent past.
+    pub fn new(layout: Layout, window: Duration) -> History {
+        History {
+            whole: Tally::new(&layout),
+            layout,
+            recent: VecDeque::new(),
+            window,
+        }
+    }
+
+    /// Takes note of one more sample.
+    pub fn record(&mut self, sample: &Sample) {
+        self.whole.add(sample);
+        self.recent.push_back(sample.clone());
+        while self
+            .recent
+            .front()
+            .is_some_and(|oldest| sample.at.saturating_sub(oldest.at) > self.window)
+        {
+            self.recent.pop_front();
+        }
+    }
+
+    /// The verdict on the whole run so far.
+    pub fn overall(&self) -> Verdict {
+        Verdict::from_tally(&self.layout, &self.whole)
+    }
+
+    /// The verdict on the recent past.
+    pub fn recent(&self) -> Verdict {
+        Verdict::of(&self.layout, &self.recent)
+    }
+
+    /// The shape of the pipeline.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+}

@@ -1,0 +1,226 @@
+//! Why a stage is the bottleneck, and what can be done about it.
+
+use serde::{Deserialize, Serialize};
+
+use super::CROWDED;
+use crate::verdict::shares::StageShares;
+
+/// What a stage that holds the others up is occupied with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reason {
+    /// It computes.
+    Cpu,
+    /// It would compute, and has to wait for a CPU: the machine has no core left for it.
+    NoCoreLeft,
+    /// It waits for a disk.
+    Disk,
+    /// It waits for the network.
+    Network,
+    /// It sleeps: a timer, a rate limit.
+    Asleep,
+    /// It waits for one of several things, none of them a pipe of the pipeline.
+    Polling,
+    /// It waits for a child, another thread, or something unnamed.
+    Elsewhere,
+    /// It is stopped.
+    Stopped,
+    /// It is the first stage, and its own input is slow.
+    InputSlow,
+    /// It is the last stage, and whatever takes its output is slow.
+    ConsumerSlow,
+}
+
+impl Reason {
+    /// The largest part of a stage's own time.
+    pub(super) fn of(shares: &StageShares, has_input: bool, has_output: bool) -> Reason {
+        let cpu = match shares.waiting_for_cpu >= CROWDED {
+            true => Reason::NoCoreLeft,
+            false => Reason::Cpu,
+        };
+        let outside = |share: f64, inside: bool| if inside { 0.0 } else { share };
+        [
+            (cpu, shares.on_cpu + shares.waiting_for_cpu),
+            (Reason::Disk, shares.disk),
+            (Reason::Network, shares.network),
+            (Reason::Asleep, shares.sleeping),
+            (Reason::Polling, shares.polling),
+            (Reason::Elsewhere, shares.elsewhere),
+            (Reason::Stopped, shares.stopped),
+            (
+                Reason::InputSlow,
+                outside(shares.waiting_for_input, has_input),
+            ),
+            (
+                Reason::ConsumerSlow,
+                outside(shares.blocked_on_output, has_output),
+            ),
+        ]
+        .into_iter()
+        .reduce(|most, next| if next.1 > most.1 { next } else { most })
+        .map_or(cpu, |(reason, _)| reason)
+    }
+}
+
+/// The stage that the others wait for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Bottleneck {
+    /// Its index.
+    pub stage: usize,
+    /// Its command line, safe to show.
+    pub command: String,
+    /// Name of the program that does its work, where figures were taken.
+    pub program: Option<String>,
+    /// What it is occupied with.
+    pub reason: Reason,
+    /// The share of time in which it did not wait for its neighbours.
+    pub own: f64,
+    /// CPUs it used on average, 1.0 being one core, where figures were taken.
+    pub cpus: Option<f64>,
+}
+
+/// Programs with a faster stand-in, and what to write instead.
+const FASTER: &[(&str, &str)] = &[
+    (
+        "gzip",
+        "pigz does the same on all cores, zstd -T0 is faster still where its format will do",
+    ),
+    (
+        "gunzip",
+        "the format unpacks on one core only; zstd unpacks several times as fast",
+    ),
+    (
+        "zcat",
+        "the format unpacks on one core only; zstd unpacks several times as fast",
+    ),
+    ("bzip2", "lbzip2 or pbzip2 do the same on all cores"),
+    ("bunzip2", "lbzip2 -d unpacks on all cores"),
+    ("bzcat", "lbzip2 -dc unpacks on all cores"),
+    (
+        "xz",
+        "xz -T0 uses all cores; a lower preset (-1 to -3) is much faster",
+    ),
+    ("zstd", "zstd -T0 uses all cores; a lower level is faster"),
+    (
+        "sort",
+        "sort --parallel=N -S 50% uses more cores and memory; LC_ALL=C compares bytes, which is much faster",
+    ),
+    (
+        "grep",
+        "LC_ALL=C grep works on bytes, -F on fixed strings; ripgrep uses all cores on files",
+    ),
+    ("sed", "LC_ALL=C makes it work on bytes"),
+    (
+        "awk",
+        "mawk is often several times as fast; LC_ALL=C makes it work on bytes",
+    ),
+    (
+        "gawk",
+        "mawk is often several times as fast; LC_ALL=C makes it work on bytes",
+    ),
+    (
+        "sha256sum",
+        "b3sum or b2sum are faster where the choice is free",
+    ),
+    (
+        "md5sum",
+        "b3sum or b2sum are faster where the choice is free",
+    ),
+    (
+        "jq",
+        "jaq or gojq are often faster; --stream or a simpler filter may do",
+    ),
+];
+
+impl Bottleneck {
+    /// The finding as a sentence, without a full stop. Stages are counted from 1.
+    pub fn sentence(&self) -> String {
+        let name = format!("stage {} ({})", self.stage + 1, self.command);
+        let percent = self.own * 100.0;
+        match self.reason {
+            Reason::Cpu => match self.cpus {
+                Some(cpus) if cpus >= 1.5 => {
+                    format!(
+                        "{name} is the bottleneck: it keeps {cpus:.1} cores busy and waits for nobody, {percent:.0} % of the time"
+                    )
+                }
+                Some(cpus) if cpus >= 0.8 => {
+                    format!(
+                        "{name} is the bottleneck: it keeps one core busy, {percent:.0} % of the time"
+                    )
+                }
+                _ => format!("{name} is the bottleneck: it computes, {percent:.0} % of the time"),
+            },
+            Reason::NoCoreLeft => {
+                format!(
+                    "{name} is the bottleneck, and the machine has no core left: it has to wait for a CPU"
+                )
+            }
+            Reason::Disk => format!("{name} is the bottleneck: it waits for a disk"),
+            Reason::Network => format!("{name} is the bottleneck: it waits for the network"),
+            Reason::Asleep => format!("{name} is the bottleneck: it is asleep"),
+            Reason::Polling => {
+                format!(
+                    "{name} is the bottleneck: it waits for a network connection, a timer or a terminal"
+                )
+            }
+            Reason::Elsewhere => {
+                format!("{name} is the bottleneck: it waits for something outside the pipeline")
+            }
+            Reason::Stopped => format!("{name} is the bottleneck: it is stopped"),
+            Reason::InputSlow => format!("the input is slow: {name} waits for what it reads"),
+            Reason::ConsumerSlow => {
+                format!(
+                    "the output's consumer is slow: {name} waits for somebody to take what it writes"
+                )
+            }
+        }
+    }
+
+    /// What could be done, where there is something.
+    pub fn advice(&self) -> Option<String> {
+        let advice = match self.reason {
+            Reason::Cpu => return self.faster(),
+            Reason::NoCoreLeft => {
+                "fewer stages or threads, fewer other programs, or a wider CPU set (taskset, cgroup) would help; \
+                 larger pipes would not"
+            }
+            Reason::Disk => {
+                "a faster disk would help, or compressed data; two programs on one disk slow each other down"
+            }
+            Reason::Network => {
+                "nothing in the pipeline can help; try several connections, or compression on the way"
+            }
+            Reason::Asleep => {
+                "it waits on purpose (a rate limit, a pause); only its own options can change that"
+            }
+            Reason::Stopped => "kill -CONT lets it go on",
+            Reason::InputSlow => {
+                "nothing in the pipeline can help: the bytes do not come any faster"
+            }
+            Reason::ConsumerSlow => {
+                "nothing in the pipeline can help: a file or a faster program at its end would"
+            }
+            Reason::Polling | Reason::Elsewhere => return None,
+        };
+        Some(advice.into())
+    }
+
+    fn faster(&self) -> Option<String> {
+        // Without figures, the first word of the command.
+        let first = self.command.split_whitespace().next().unwrap_or_default();
+        let program = self.program.as_deref().unwrap_or(first);
+        let name = program.rsplit('/').next().unwrap_or_default();
+        let known = FASTER
+            .iter()
+            .find(|(slow, _)| *slow == name)
+            .map(|(_, advice)| (*advice).to_owned());
+        known.or_else(|| {
+            // A stage that uses several cores already is not helped by being split.
+            (self.cpus? < 1.2).then(|| {
+                "it uses one core: splitting its input over several copies of it would use more"
+                    .to_owned()
+            })
+        })
+    }
+}

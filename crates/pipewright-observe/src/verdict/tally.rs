@@ -1,0 +1,148 @@
+//! Samples added up.
+
+use std::time::Duration;
+
+use crate::sampler::{Activity, Layout, Sample, Scheduled};
+use crate::verdict::shares::{PipeShares, StageShares};
+
+/// The sums of a series of samples: of constant size, however many they are.
+#[derive(Debug, Clone)]
+pub(super) struct Tally {
+    pub(super) samples: u64,
+    first: Option<Duration>,
+    last: Duration,
+    stages: Vec<StageTally>,
+    pipes: Vec<PipeTally>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct StageTally {
+    /// Samples in each activity, indexed by its discriminant.
+    activities: [u64; Activity::Running as usize + 1],
+    scheduled: Scheduled,
+    /// Sum of CPUs times seconds, and the seconds.
+    cpu_seconds: f64,
+    seconds: f64,
+    program: String,
+}
+
+#[derive(Debug, Clone, Default)]
+struct PipeTally {
+    looks: u64,
+    full: u64,
+    empty: u64,
+    unread: u128,
+    capacity: u64,
+}
+
+impl Tally {
+    pub(super) fn new(layout: &Layout) -> Tally {
+        Tally {
+            samples: 0,
+            first: None,
+            last: Duration::ZERO,
+            stages: vec![StageTally::default(); layout.stages.len()],
+            pipes: vec![PipeTally::default(); layout.pipes.len()],
+        }
+    }
+
+    pub(super) fn add(&mut self, sample: &Sample) {
+        self.samples += 1;
+        self.first.get_or_insert(sample.at);
+        self.last = sample.at;
+        for (stage, &activity) in self.stages.iter_mut().zip(&sample.stages) {
+            stage.activities[activity as usize] += 1;
+        }
+        for (pipe, level) in self.pipes.iter_mut().zip(&sample.pipes) {
+            let Some(level) = level else { continue };
+            pipe.looks += 1;
+            pipe.full += u64::from(level.full);
+            pipe.empty += u64::from(level.empty());
+            pipe.unread += u128::from(level.unread);
+            pipe.capacity = level.capacity;
+        }
+        let Some(figures) = &sample.figures else {
+            return;
+        };
+        let interval = figures.interval.as_secs_f64();
+        for (stage, figures) in self.stages.iter_mut().zip(&figures.stages) {
+            if let Some(scheduled) = figures.scheduled {
+                stage.scheduled.on_cpu += scheduled.on_cpu;
+                stage.scheduled.waiting_for_cpu += scheduled.waiting_for_cpu;
+            }
+            stage.cpu_seconds += figures.cpus * interval;
+            stage.seconds += interval;
+            stage.program.clone_from(&figures.program);
+        }
+    }
+
+    /// Time from the first sample to the last.
+    pub(super) fn span(&self) -> Duration {
+        self.last.saturating_sub(self.first.unwrap_or_default())
+    }
+
+    /// CPUs used on average; `None` if there were no figures.
+    pub(super) fn cpus(&self, stage: usize) -> Option<f64> {
+        let stage = &self.stages[stage];
+        (stage.seconds > 0.0).then(|| stage.cpu_seconds / stage.seconds)
+    }
+
+    /// The program that was last seen to run in the stage; `None` if there were no figures.
+    pub(super) fn program(&self, stage: usize) -> Option<String> {
+        let program = &self.stages[stage].program;
+        (!program.is_empty()).then(|| program.clone())
+    }
+
+    pub(super) fn stage_shares(&self) -> Vec<StageShares> {
+        self.stages
+            .iter()
+            .map(|stage| stage.shares(self.samples))
+            .collect()
+    }
+
+    pub(super) fn pipe_shares(&self) -> Vec<Option<PipeShares>> {
+        self.pipes.iter().map(PipeTally::shares).collect()
+    }
+}
+
+impl StageTally {
+    fn shares(&self, samples: u64) -> StageShares {
+        let share = |activity: Activity| match samples {
+            0 => 0.0,
+            samples => self.activities[activity as usize] as f64 / samples as f64,
+        };
+        let running = share(Activity::Running);
+        // A sample cannot tell a thread on a CPU from one that waits for it. The scheduler's
+        // account can.
+        let ready = (self.scheduled.on_cpu + self.scheduled.waiting_for_cpu).as_secs_f64();
+        let waiting = match ready > 0.0 {
+            true => self.scheduled.waiting_for_cpu.as_secs_f64() / ready,
+            false => 0.0,
+        };
+        StageShares {
+            waiting_for_input: share(Activity::WaitingForInput),
+            blocked_on_output: share(Activity::BlockedOnOutput),
+            on_cpu: running * (1.0 - waiting),
+            waiting_for_cpu: running * waiting,
+            disk: share(Activity::Disk),
+            network: share(Activity::Network),
+            sleeping: share(Activity::Sleeping),
+            polling: share(Activity::Polling),
+            elsewhere: share(Activity::Elsewhere),
+            stopped: share(Activity::Stopped),
+            unknown: share(Activity::Unknown),
+            ended: share(Activity::Ended),
+        }
+    }
+}
+
+impl PipeTally {
+    fn shares(&self) -> Option<PipeShares> {
+        (self.looks > 0).then(|| PipeShares {
+            full: self.full as f64 / self.looks as f64,
+            empty: self.empty as f64 / self.looks as f64,
+            unread: self.unread as f64 / self.looks as f64,
+            capacity: self.capacity,
+        })
+    }
+}
