@@ -32,7 +32,13 @@ impl Observation {
     /// Watches what the sampler watches. `keep`: every sample is kept for the end.
     pub(crate) fn new(sampler: Sampler, keep: bool) -> Self {
         let history = History::new(sampler.layout().clone(), RECENT);
-        Self { sampler, history, latest: None, figures: None, samples: keep.then(Vec::new) }
+        Self {
+            sampler,
+            history,
+            latest: None,
+            figures: None,
+            samples: keep.then(Vec::new),
+        }
     }
 
     /// When the next look is due; zero: now.

@@ -1,6 +1,8 @@
 //! What people see: the summary, JSON, messages.
 
+pub(crate) mod inline;
 pub(crate) mod json;
+pub(crate) mod live;
 pub(crate) mod style;
 pub(crate) mod summary;
 pub(crate) mod text;

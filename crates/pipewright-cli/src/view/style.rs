@@ -5,6 +5,7 @@ use std::io::IsTerminal;
 
 use anstyle::{AnsiColor, Style};
 
+use super::live::Tone;
 use crate::cli::When;
 
 /// Decides about colour once, and lays styles over text.
@@ -51,6 +52,17 @@ impl Palette {
     /// What matters less.
     pub(crate) fn faint(self, text: impl Display) -> String {
         self.styled(Style::new().dimmed(), text)
+    }
+
+    pub(crate) fn toned(self, tone: Tone, text: impl Display) -> String {
+        match tone {
+            Tone::Plain => text.to_string(),
+            Tone::Bold => self.bold(text),
+            Tone::Faint => self.faint(text),
+            Tone::Good => self.good(text),
+            Tone::Bad => self.bad(text),
+            Tone::Warning => self.warning(text),
+        }
     }
 
     fn styled(self, style: Style, text: impl Display) -> String {

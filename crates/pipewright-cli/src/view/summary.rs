@@ -36,7 +36,7 @@ pub(crate) fn summary(
     let taken = 2 + number_width + 2 + 2 + end_width + 2 + 9 + 2 + 13;
     let longest = names
         .iter()
-        .map(|name| name.chars().count())
+        .map(|name| text::width(name))
         .max()
         .unwrap_or(0);
     let name_width = longest.min(width.saturating_sub(taken).max(12));
@@ -54,7 +54,7 @@ pub(crate) fn summary(
             told,
             "  {:>number_width$}  {}  {end}  {:>9}  {:>9} cpu",
             index + 1,
-            palette.bold(format!("{name:<name_width$}")),
+            palette.bold(text::padded(&name, name_width)),
             seconds(stage.wall),
             seconds(stage.usage.cpu()),
         );

@@ -1,5 +1,7 @@
 //! Text from outside made safe for a terminal. Pure.
 
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
 /// One line without control characters: a program's name must not move the cursor or set a title.
 ///
 /// New lines and tabs become spaces. Characters that turn the direction of writing go too, since
@@ -19,13 +21,35 @@ pub(crate) fn lines(text: &str) -> String {
     text.split('\n').map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// At most `width` characters; what is cut off is told by an ellipsis.
-pub(crate) fn shortened(text: &str, width: usize) -> String {
-    if text.chars().count() <= width {
+/// The columns that a text takes on a terminal.
+pub(crate) fn width(text: &str) -> usize {
+    text.width()
+}
+
+/// At most `columns` wide; what is cut off is told by an ellipsis.
+pub(crate) fn shortened(text: &str, columns: usize) -> String {
+    if width(text) <= columns {
         return text.to_owned();
     }
-    let kept: String = text.chars().take(width.saturating_sub(1)).collect();
-    kept + "…"
+    let mut kept = String::new();
+    let mut taken = 0;
+    for c in text.chars() {
+        taken += c.width().unwrap_or(0);
+        if taken > columns.saturating_sub(1) {
+            break;
+        }
+        kept.push(c);
+    }
+    if columns > 0 {
+        kept.push('…');
+    }
+    kept
+}
+
+/// Filled up with spaces to `columns`.
+pub(crate) fn padded(text: &str, columns: usize) -> String {
+    let fill = columns.saturating_sub(width(text));
+    format!("{text}{:fill$}", "")
 }
 
 fn is_unsafe(c: char) -> bool {
@@ -53,5 +77,9 @@ mod tests {
     fn a_text_that_is_too_long_says_so() {
         assert_eq!(shortened("abcdef", 6), "abcdef");
         assert_eq!(shortened("abcdefg", 6), "abcde…");
+        assert_eq!(shortened("日本語", 5), "日本…"); // two columns each
+        assert_eq!(shortened("日本語", 4), "日…");
+        assert_eq!(shortened("abc", 0), "");
+        assert_eq!(padded("日本", 6), "日本  ");
     }
 }

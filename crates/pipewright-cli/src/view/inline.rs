@@ -1,0 +1,142 @@
+//! Rows held at the bottom of the terminal while everything else scrolls above them.
+//!
+//! The stages write their stderr straight to the terminal, as they would without pipewright: nothing
+//! of theirs passes through here. So that they scroll *above* the rows, the terminal's scrolling
+//! region is shortened by them (DECSTBM), as package managers do for their progress line. Each
+//! repaint is one write, which the kernel does not mix with another process's, and saves and restores
+//! the cursor around it, so that a stage's half line is continued where it stopped.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::sync::Once;
+
+use rustix::termios::{LocalModes, tcgetattr, tcgetpgrp, tcgetwinsize};
+
+use super::live::Row;
+use super::style::Palette;
+
+/// Rows at the bottom of the terminal that is stderr.
+#[derive(Debug)]
+pub(crate) struct Inline {
+    palette: Palette,
+    /// The size of the terminal and the number of rows held, once something was painted.
+    held: Option<Held>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Held {
+    lines: u16,
+    columns: u16,
+    rows: u16,
+}
+
+const SAVE: &str = "\x1b7";
+const RESTORE: &str = "\x1b8";
+const WHOLE_REGION: &str = "\x1b[r";
+const CLEAR_BELOW: &str = "\x1b[J";
+
+impl Inline {
+    pub(crate) fn new(palette: Palette) -> Self {
+        Self {
+            palette,
+            held: None,
+        }
+    }
+
+    /// Columns, and the rows that may be held: half of the terminal.
+    pub(crate) fn room(&self) -> Option<(usize, usize)> {
+        let size = tcgetwinsize(std::io::stderr()).ok()?;
+        let room = usize::from(size.ws_row / 2);
+        (size.ws_col > 0 && room > 0).then_some((usize::from(size.ws_col), room))
+    }
+
+    /// Whether the terminal is ours to paint on: this process is in its foreground, and no program
+    /// has it in its hands, as an editor or a menu has that reads single keys.
+    pub(crate) fn may_paint(&self) -> bool {
+        let stderr = std::io::stderr();
+        let foreground = tcgetpgrp(&stderr).is_ok_and(|group| group == rustix::process::getpgrp());
+        let by_lines = tcgetattr(&stderr)
+            .is_ok_and(|attributes| attributes.local_modes.contains(LocalModes::ICANON));
+        foreground && by_lines
+    }
+
+    /// Paints the rows, making room for them first where there is none.
+    pub(crate) fn paint(&mut self, rows: &[Row]) {
+        let Ok(size) = tcgetwinsize(std::io::stderr()) else {
+            return;
+        };
+        restore_on_panic();
+        let wanted = Held {
+            lines: size.ws_row,
+            columns: size.ws_col,
+            rows: rows.len() as u16,
+        };
+        if wanted.rows >= wanted.lines {
+            return;
+        }
+        let mut text = String::new();
+        if self.held != Some(wanted) {
+            text.push_str(&self.release());
+            text.push_str(&hold(wanted));
+            self.held = Some(wanted);
+        }
+        text.push_str(SAVE);
+        for (row, line) in rows.iter().zip(wanted.lines - wanted.rows + 1..) {
+            // Writing to a string does not fail.
+            let _ = write!(text, "\x1b[{line};1H\x1b[2K");
+            for (tone, piece) in &row.0 {
+                text.push_str(&self.palette.toned(*tone, piece));
+            }
+        }
+        text.push_str(RESTORE);
+        emit(&text);
+    }
+
+    /// Gives the whole terminal back, and wipes the rows.
+    pub(crate) fn restore(&mut self) {
+        let text = self.release();
+        emit(&text);
+    }
+
+    /// What undoes [`hold`].
+    fn release(&mut self) -> String {
+        let Some(held) = self.held.take() else {
+            return String::new();
+        };
+        let first = held.lines - held.rows + 1;
+        format!("{SAVE}{WHOLE_REGION}\x1b[{first};1H{CLEAR_BELOW}{RESTORE}")
+    }
+}
+
+impl Drop for Inline {
+    fn drop(&mut self) {
+        self.restore();
+    }
+}
+
+/// Scrolls the screen up by as many rows as are held, if the cursor stands that low, and shortens
+/// the scrolling region by them. Setting the region moves the cursor, hence the save around it.
+fn hold(held: Held) -> String {
+    let room = "\n".repeat(held.rows.into());
+    let last = held.lines - held.rows;
+    format!("{room}\x1b[{}A{SAVE}\x1b[1;{last}r{RESTORE}", held.rows)
+}
+
+/// In one write; nobody can be told when it fails.
+fn emit(text: &str) {
+    if !text.is_empty() {
+        let _ = std::io::stderr().write_all(text.as_bytes());
+    }
+}
+
+/// A panic must not leave the terminal with a shortened region.
+fn restore_on_panic() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            emit(&format!("{SAVE}{WHOLE_REGION}{RESTORE}{CLEAR_BELOW}"));
+            before(panic);
+        }));
+    });
+}
