@@ -95,6 +95,18 @@ pub(crate) struct Run {
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
     pub(crate) json: Option<Option<PathBuf>>,
 
+    /// How to show the pipeline while it runs; auto: live, where stderr is a terminal and stdout is not
+    #[arg(long, value_enum, value_name = "HOW", default_value_t)]
+    pub(crate) progress: Progress,
+
+    /// Between two sets of figures (CPU, rates), and between two lines of --progress plain
+    #[arg(short, long, value_name = "DURATION", default_value = "1s", value_parser = quantity::interval)]
+    pub(crate) interval: Duration,
+
+    /// Write what was seen, every 20 ms, to FILE as JSON lines: first the layout, then the samples
+    #[arg(long, value_name = "FILE")]
+    pub(crate) samples: Option<PathBuf>,
+
     /// Say nothing but errors
     #[arg(short, long, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
@@ -106,6 +118,31 @@ pub(crate) struct Run {
     /// When to colour; auto: on a terminal, unless NO_COLOR is set
     #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
     pub(crate) color: When,
+}
+
+impl Run {
+    /// Whether what watching shows is told at the end.
+    pub(crate) fn wants_figures(&self) -> bool {
+        let summary = !self.quiet && self.summary != When::Never;
+        summary || self.json.is_some() || self.keeps_samples()
+    }
+
+    /// Whether every sample is wanted at the end.
+    pub(crate) fn keeps_samples(&self) -> bool {
+        self.samples.is_some()
+    }
+}
+
+/// How a pipeline is shown while it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum Progress {
+    #[default]
+    Auto,
+    /// Live where stderr is a terminal, even if stdout is one too; elsewhere plain
+    Always,
+    Never,
+    /// One line an interval, for logs
+    Plain,
 }
 
 const RUN_NOTES: &str = "\

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use pipewright_observe::verdict::{History, Verdict};
-use pipewright_observe::{Activity, Figures, Layout, Link, PipeHandle, Process, Sample, Sampler};
+use pipewright_observe::{Figures, Layout, Sample, Sampler};
 
 /// What counts as the recent past, for the live view's verdict.
 const RECENT: Duration = Duration::from_secs(5);

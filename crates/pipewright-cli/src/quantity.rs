@@ -56,6 +56,15 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(number * factor).map_err(|_| "that is too long".to_owned())
 }
 
+/// A duration between two looks: at least 100 ms, or the looks themselves would be seen.
+pub(crate) fn interval(text: &str) -> Result<Duration, String> {
+    let interval = duration(text)?;
+    match interval < Duration::from_millis(100) {
+        true => Err("give 100ms or more".to_owned()),
+        false => Ok(interval),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::ExitStatus;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -44,6 +44,8 @@ pub struct Child {
     program: String,
     started: Instant,
     own_peak_memory: u64,
+    /// From the start to the moment at which the end was first seen.
+    seen_ended: OnceLock<Duration>,
     state: Mutex<State>,
 }
 
@@ -76,6 +78,7 @@ impl Child {
             program,
             started,
             own_peak_memory,
+            seen_ended: OnceLock::new(),
             state: Mutex::new(State::Running),
         }
     }
@@ -132,6 +135,24 @@ impl Child {
                  SIGCHLD ignored, or any child waited for?)",
             )(Errno::CHILD)),
         }
+    }
+
+    /// Whether the process has ended. Its status is not taken, so that it stays to be seen in
+    /// `/proc`, with all that it used, until one of the waiting methods is called. The moment counts
+    /// as that of its end for [`wall`](Self::wall).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::System`] when the pidfd cannot be polled.
+    pub fn has_ended(&self) -> Result<bool> {
+        if !matches!(*self.state(), State::Running) {
+            return Ok(true);
+        }
+        let ended = !wait_readable(&[self.as_fd()], Some(Instant::now()))?.is_empty();
+        if ended {
+            self.seen_ended.get_or_init(|| self.started.elapsed());
+        }
+        Ok(ended)
     }
 
     /// Waits until the process has ended, at most for this long; `None` if it still runs then.
@@ -223,7 +244,7 @@ impl Child {
                 system,
                 peak_memory: clearly_larger.then_some(reaped.peak_memory),
             },
-            wall: self.started.elapsed(),
+            wall: *self.seen_ended.get_or_init(|| self.started.elapsed()),
         }
     }
 

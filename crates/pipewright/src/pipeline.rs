@@ -122,6 +122,7 @@ impl Pipeline {
 
         let mut stages = Vec::with_capacity(self.commands.len());
         let mut capacities = Vec::with_capacity(last);
+        let mut inodes = Vec::with_capacity(last);
         let mut stdin = None;
         for (index, mut command) in self.commands.into_iter().enumerate() {
             let name = command.to_string();
@@ -133,6 +134,7 @@ impl Pipeline {
                 // One pipe at a time, so that a long pipeline needs few descriptors at once.
                 match self.capacity.pipe(share) {
                     Ok((reader, writer, capacity)) => {
+                        inodes.push(rustix::fs::fstat(&reader).map_or(0, |it| it.st_ino));
                         outcome = outcome.map(|command| command.stdout(writer));
                         stdin = Some(Stdio::from(reader));
                         capacities.push(capacity);
@@ -143,6 +145,7 @@ impl Pipeline {
                         // What a reader sees whose writer never came: the end of file.
                         stdin = Some(Stdio::Null);
                         capacities.push(0);
+                        inodes.push(0);
                     }
                 }
             }
@@ -154,6 +157,7 @@ impl Pipeline {
         Ok(RunningPipeline {
             stages,
             capacities,
+            inodes,
             policy: self.policy,
             started,
         })
@@ -288,6 +292,7 @@ impl Stage {
 pub struct RunningPipeline {
     stages: Vec<Stage>,
     capacities: Vec<usize>,
+    inodes: Vec<u64>,
     policy: Policy,
     started: Instant,
 }
@@ -301,6 +306,12 @@ impl RunningPipeline {
     /// The capacity in bytes of each pipe between two stages; 0 where none could be made.
     pub fn capacities(&self) -> &[usize] {
         &self.capacities
+    }
+
+    /// The inode number of each pipe between two stages, by which `/proc/PID/fd` names it:
+    /// `pipe:[4711]`; 0 where none could be made. This process holds no end of any of them.
+    pub fn pipe_inodes(&self) -> &[u64] {
+        &self.inodes
     }
 
     /// When the pipeline was started.

@@ -28,6 +28,23 @@ fn a_status_is_told_once_it_is_there_and_again() {
 }
 
 #[test]
+fn an_end_can_be_seen_without_taking_the_status() {
+    let _watchdog = watchdog();
+    let (reader, writer) = pipe().unwrap();
+    let child = Command::new("cat").stdin(reader).spawn().unwrap();
+    assert!(!child.has_ended().unwrap());
+    drop(writer);
+    while !child.has_ended().unwrap() {
+        std::thread::yield_now();
+    }
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
+    assert!(stat.contains(") Z "), "{stat}");
+    assert_eq!(child.usage(), None);
+    assert!(child.wait().unwrap().success());
+    assert!(child.has_ended().unwrap());
+}
+
+#[test]
 fn signals_end_a_child_and_are_told_apart() {
     let _watchdog = watchdog();
     for signal in [Signal::TERM, Signal::KILL, Signal::HUP] {

@@ -1,23 +1,25 @@
 //! `pipewright run`: one pipeline, from its text to the status that pipewright ends with.
 
 mod signals;
+mod wait;
+mod watching;
 
 use std::fmt::Write;
 use std::io::{IsTerminal, Read};
-use std::os::fd::{AsFd, BorrowedFd};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context;
-use pipewright::{
-    Command, Pipeline, PipelineStatus, RunningPipeline, Signal, Stage, StageEnd, Stdio,
-};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use pipewright::{Command, Pipeline, PipelineStatus, StageEnd, Stdio};
+use pipewright_observe::verdict::{PipeShares, Verdict};
+use pipewright_observe::{Figures, Layout};
 
 use crate::cli::{self, OWN_ERROR, When};
+use crate::export;
 use crate::shell::{self, Script, Start};
-use crate::view::{self, json, style::Palette, summary, text};
+use crate::view::{self, json, live, style::Palette, summary, text};
 use signals::Signals;
+use watching::Watching;
 
 /// What is known at the end of a run.
 #[derive(Debug)]
@@ -32,6 +34,42 @@ pub(crate) struct Report<'a> {
     pub(crate) timed_out: Option<Duration>,
     /// The signal that reached pipewright.
     pub(crate) signal: Option<i32>,
+    /// What was seen of it, if it ran long enough to be looked at.
+    pub(crate) seen: Option<Seen>,
+}
+
+/// What watching a run has shown.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    /// It calls the stages by their text.
+    pub(crate) verdict: Verdict,
+    /// The totals at the end.
+    pub(crate) figures: Option<Figures>,
+    /// What the indices in both mean.
+    pub(crate) layout: Layout,
+}
+
+impl Seen {
+    /// What the stage handed to the next one, estimated; `None` is unknown.
+    pub(crate) fn bytes_after(&self, stage: usize) -> Option<u64> {
+        self.figures
+            .as_ref()?
+            .pipes
+            .get(self.index_after(stage)?)?
+            .bytes
+    }
+
+    /// The pipe behind the stage; `None` where it could not be looked at.
+    pub(crate) fn pipe_after(&self, stage: usize) -> Option<&PipeShares> {
+        self.verdict.pipes.get(self.index_after(stage)?)?.as_ref()
+    }
+
+    fn index_after(&self, stage: usize) -> Option<usize> {
+        self.layout
+            .pipes
+            .iter()
+            .position(|pipe| pipe.writers == [stage])
+    }
 }
 
 impl Report<'_> {
@@ -60,20 +98,30 @@ pub(crate) fn run(options: &cli::Run) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     // Opened before anything runs: a file that cannot be written is an error now, not at the end.
-    let json_file = match &options.json {
-        Some(Some(path)) => Some(
-            std::fs::File::create(path)
-                .with_context(|| format!("cannot write JSON to {}", path.display()))?,
-        ),
-        _ => None,
-    };
+    let json_file = create(options.json.as_ref().and_then(Option::as_deref))?;
+    let samples_file = create(options.samples.as_deref())?;
 
     let mut signals = Signals::catch().context("cannot catch signals")?;
     let running = pipeline(&script, &shell, &arguments)
         .capacity(options.pipe_size)
         .policy(options.status.into())
         .spawn()?;
-    let (status, timed_out) = wait(&running, &mut signals, options)?;
+    let watching = Watching::new(&running, &script, options);
+    if watching.paints() {
+        signals.catch_stop().context("cannot catch signals")?;
+    }
+    let waited = wait::wait(&running, &mut signals, watching, options)?;
+    let (status, timed_out) = (waited.status, waited.timed_out);
+    let names: Vec<String> = script
+        .stages
+        .iter()
+        .map(|stage| stage.text.clone())
+        .collect();
+    let seen = waited.observation.as_ref().map(|observation| Seen {
+        verdict: live::named(observation.overall(), &names),
+        figures: observation.figures().cloned(),
+        layout: observation.layout().clone(),
+    });
 
     let report = Report {
         script: &script,
@@ -87,8 +135,12 @@ pub(crate) fn run(options: &cli::Run) -> anyhow::Result<ExitCode> {
         capacities: running.capacities(),
         timed_out,
         signal: signals.first(),
+        seen,
     };
     tell(&report, options, json_file)?;
+    if let (Some(file), Some(observation)) = (samples_file, waited.observation) {
+        export::samples(file, &observation.into_recording()).context("cannot write the samples")?;
+    }
     if let Some(signal) = report.signal {
         // Ended by the same signal, so that whoever sent it, or waits for us, sees that it worked.
         signals.die_of(signal);
@@ -129,6 +181,13 @@ fn read(path: &std::path::Path) -> std::io::Result<String> {
         return Ok(text);
     }
     std::fs::read_to_string(path)
+}
+
+fn create(path: Option<&std::path::Path>) -> anyhow::Result<Option<std::fs::File>> {
+    let create = |path: &std::path::Path| {
+        std::fs::File::create(path).with_context(|| format!("cannot write to {}", path.display()))
+    };
+    path.map(create).transpose()
 }
 
 /// bash, or sh where there is none.
@@ -179,70 +238,6 @@ fn plan(script: &Script, shell: &str) -> String {
         plan.push_str("!  the status is turned around\n");
     }
     plan
-}
-
-/// Waits for every stage, passes signals on, keeps the deadline. Returns the limit that was reached.
-fn wait(
-    running: &RunningPipeline,
-    signals: &mut Signals,
-    options: &cli::Run,
-) -> anyhow::Result<(PipelineStatus, Option<Duration>)> {
-    let mut deadline = options
-        .timeout
-        .and_then(|limit| running.started().checked_add(limit));
-    let mut timed_out = None;
-    loop {
-        if let Some(status) = running.try_wait()? {
-            return Ok((status, timed_out));
-        }
-        wait_for_event(running, signals.as_fd(), deadline)?;
-        for signal in signals.take_undelivered() {
-            running.signal(signal)?;
-        }
-        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-            if timed_out.is_none() {
-                timed_out = options.timeout;
-                deadline = options
-                    .kill_after
-                    .and_then(|grace| Instant::now().checked_add(grace));
-                running.signal(Signal::TERM)?;
-                // A stopped stage would not see it.
-                running.signal(Signal::CONT)?;
-            } else {
-                deadline = None;
-                running.kill()?;
-            }
-        }
-    }
-}
-
-/// Returns when a stage has ended, a signal has come, or the time is over.
-fn wait_for_event(
-    running: &RunningPipeline,
-    signals: BorrowedFd<'_>,
-    deadline: Option<Instant>,
-) -> anyhow::Result<()> {
-    let runs = |stage: &&Stage| stage.child().is_some_and(|child| child.wall().is_none());
-    let children = running
-        .stages()
-        .iter()
-        .filter(runs)
-        .filter_map(Stage::child);
-    let mut polled: Vec<PollFd<'_>> = children
-        .map(|child| PollFd::new(child, PollFlags::IN))
-        .chain([PollFd::from_borrowed_fd(signals, PollFlags::IN)])
-        .collect();
-    let timeout = deadline.map(|deadline| {
-        let left = deadline.saturating_duration_since(Instant::now());
-        Timespec {
-            tv_sec: left.as_secs() as i64,
-            tv_nsec: left.subsec_nanos().into(),
-        }
-    });
-    match poll(&mut polled, timeout.as_ref()) {
-        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
-        Err(errno) => Err(errno).context("cannot wait for the stages"),
-    }
 }
 
 /// The summary or the JSON, by the options.

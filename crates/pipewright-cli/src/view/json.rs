@@ -1,6 +1,7 @@
 //! The run as one JSON object. Its shape is versioned: fields may come, none changes its meaning.
 
 use pipewright::{StageEnd, signal_name};
+use pipewright_observe::verdict::{Finding, PipeShares, StageShares};
 use serde::Serialize;
 
 use crate::commands::run::Report;
@@ -18,7 +19,19 @@ struct Run<'a> {
     signal: Option<String>,
     wall_seconds: f64,
     stages: Vec<Stage<'a>>,
-    pipes: Vec<Pipe>,
+    pipes: Vec<Pipe<'a>>,
+    /// Null: it was over too soon to be watched, or nobody was to watch it.
+    verdict: Option<Conclusion<'a>>,
+}
+
+/// What watching has shown.
+#[derive(Debug, Serialize)]
+struct Conclusion<'a> {
+    sentence: String,
+    advice: Option<String>,
+    finding: &'a Finding,
+    seconds: f64,
+    samples: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -34,6 +47,11 @@ struct Stage<'a> {
     system_seconds: f64,
     /// Null: no larger than pipewright's own, and so not known.
     peak_memory_bytes: Option<u64>,
+    /// From and to any descriptor, as far as counted.
+    read_bytes: Option<u64>,
+    written_bytes: Option<u64>,
+    /// Of the time it was watched; null if it was not.
+    shares: Option<&'a StageShares>,
 }
 
 #[derive(Debug, Serialize)]
@@ -55,17 +73,23 @@ enum End {
 
 /// The pipe from one stage to the next, by their numbers.
 #[derive(Debug, Serialize)]
-struct Pipe {
+struct Pipe<'a> {
     from: usize,
     to: usize,
     capacity_bytes: usize,
     stderr_too: bool,
+    /// Estimated; null is unknown.
+    estimated_bytes: Option<u64>,
+    /// Of the time it was watched.
+    shares: Option<&'a PipeShares>,
 }
 
 /// One line of JSON.
 pub(crate) fn run(report: &Report<'_>) -> serde_json::Result<String> {
     let status = report.status;
     let texts = &report.script.stages;
+    let seen = report.seen.as_ref();
+    let figures = |index: usize| seen?.figures.as_ref()?.stages.get(index);
     let stages = status
         .stages()
         .iter()
@@ -84,6 +108,9 @@ pub(crate) fn run(report: &Report<'_>) -> serde_json::Result<String> {
             user_seconds: stage.usage.user.as_secs_f64(),
             system_seconds: stage.usage.system.as_secs_f64(),
             peak_memory_bytes: stage.usage.peak_memory,
+            read_bytes: figures(index).and_then(|figures| figures.read),
+            written_bytes: figures(index).and_then(|figures| figures.written),
+            shares: seen.and_then(|seen| seen.verdict.stages.get(index)),
         });
     let pipes = report
         .capacities
@@ -94,6 +121,8 @@ pub(crate) fn run(report: &Report<'_>) -> serde_json::Result<String> {
             to: index + 2,
             capacity_bytes,
             stderr_too: texts[index].stderr_too,
+            estimated_bytes: seen.and_then(|seen| seen.bytes_after(index)),
+            shares: seen.and_then(|seen| seen.pipe_after(index)),
         });
     let run = Run {
         version: 1,
@@ -105,6 +134,13 @@ pub(crate) fn run(report: &Report<'_>) -> serde_json::Result<String> {
         wall_seconds: status.wall().as_secs_f64(),
         stages: stages.collect(),
         pipes: pipes.collect(),
+        verdict: seen.map(|seen| Conclusion {
+            sentence: seen.verdict.sentence(),
+            advice: seen.verdict.advice(),
+            finding: &seen.verdict.finding,
+            seconds: seen.verdict.seconds,
+            samples: seen.verdict.samples,
+        }),
     };
     Ok(serde_json::to_string(&run)? + "\n")
 }

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use pipewright::{PipelineStatus, StageEnd, StageStatus};
 
+use super::live::size;
 use super::style::Palette;
 use super::text;
-use crate::commands::run::Report;
+use crate::commands::run::{Report, Seen};
 use crate::shell::Start;
 
 /// The whole summary. `width` is the terminal's, in columns.
@@ -19,28 +20,40 @@ pub(crate) fn summary(
 ) -> String {
     let mut told = String::new();
     let stages = report.status.stages();
-    let ends: Vec<String> = stages.iter().map(|stage| end(&stage.end)).collect();
-    let end_width = ends
-        .iter()
-        .map(|end| end.chars().count())
-        .max()
-        .unwrap_or(0);
-    let number_width = stages.len().to_string().len();
+    let digits = stages.len().to_string().len();
     let names: Vec<String> = report
         .script
         .stages
         .iter()
         .map(|stage| text::line(stage.text.trim_end()))
         .collect();
-    // Number, two spaces each between four columns, two times of 9 columns.
-    let taken = 2 + number_width + 2 + 2 + end_width + 2 + 9 + 2 + 13;
-    let longest = names
-        .iter()
-        .map(|name| text::width(name))
-        .max()
-        .unwrap_or(0);
-    let name_width = longest.min(width.saturating_sub(taken).max(12));
+    let ends: Vec<String> = stages.iter().map(|stage| end(&stage.end)).collect();
+    let widest = |texts: &[String]| texts.iter().map(|it| text::width(it)).max().unwrap_or(0);
+    let end_width = widest(&ends).max("ended".len());
+    // Number, name, end, two times; then, where there is room for 12 columns of name, what was seen.
+    let taken = 2 + digits + 2 + 2 + end_width + 2 + 10 + 2 + 10;
+    let seen = report
+        .seen
+        .as_ref()
+        .filter(|_| width >= taken + SEEN_WIDTH + 12);
+    let taken = taken + seen.map_or(0, |_| SEEN_WIDTH);
+    let name_width = widest(&names)
+        .max("stage".len())
+        .min(width.saturating_sub(taken).max(12));
 
+    let seen_head = seen.map_or_else(String::new, |_| {
+        format!("  {:>7}  {:>8}  {:>11}", "wait in", "wait out", "bytes")
+    });
+    let head = format!(
+        "  {:digits$}  {}  {:<end_width$}  {:>10}  {:>10}{seen_head}",
+        "",
+        text::padded("stage", name_width),
+        "ended",
+        "wall",
+        "cpu"
+    );
+    // Writing to a string does not fail.
+    let _ = writeln!(told, "{}", palette.faint(head));
     for (index, ((stage, name), end)) in stages.iter().zip(&names).zip(&ends).enumerate() {
         let name = text::shortened(name, name_width);
         let end = format!("{end:<end_width$}");
@@ -49,25 +62,58 @@ pub(crate) fn summary(
             StageEnd::ClosedEarly => palette.faint(end),
             _ => palette.bad(end),
         };
-        // Writing to a string does not fail.
         let _ = writeln!(
             told,
-            "  {:>number_width$}  {}  {end}  {:>9}  {:>9} cpu",
+            "  {:>digits$}  {}  {end}  {:>10}  {:>10}{}",
             index + 1,
             palette.bold(text::padded(&name, name_width)),
             seconds(stage.wall),
             seconds(stage.usage.cpu()),
+            seen.map_or_else(String::new, |seen| seen_columns(seen, index)),
         );
         if verbose {
             let _ = writeln!(
                 told,
-                "  {:>number_width$}  {}",
+                "  {:>digits$}  {}",
                 "",
                 palette.faint(details(report, index))
             );
         }
     }
-    told + &verdict(report, palette)
+    told + &verdict(report, palette) + &bottleneck(report, palette)
+}
+
+/// Columns of what watching has shown.
+const SEEN_WIDTH: usize = 2 + 7 + 2 + 8 + 2 + 11;
+
+/// The shares of time in which a stage waited for its neighbours, and the bytes it handed on.
+fn seen_columns(seen: &Seen, index: usize) -> String {
+    let shares = seen.verdict.stages.get(index);
+    let percent = |share: Option<f64>| {
+        share.map_or_else(String::new, |share| format!("{:.0} %", share * 100.0))
+    };
+    let bytes = seen
+        .bytes_after(index)
+        .map_or_else(String::new, |bytes| format!("≈ {}", size(bytes as f64)));
+    format!(
+        "  {:>7}  {:>8}  {bytes:>11}",
+        percent(shares.map(|shares| shares.waiting_for_input)),
+        percent(shares.map(|shares| shares.blocked_on_output)),
+    )
+}
+
+/// Which stage the others waited for, and what can be done.
+fn bottleneck(report: &Report<'_>, palette: Palette) -> String {
+    let Some(seen) = &report.seen else {
+        return String::new();
+    };
+    if report.status.stages().len() < 2 {
+        return String::new(); // nobody could have waited for it
+    }
+    let advice = seen.verdict.advice().map_or_else(String::new, |advice| {
+        format!("  {}\n", palette.warning(text::line(&advice)))
+    });
+    format!("  {}\n{advice}", text::line(&seen.verdict.sentence()))
 }
 
 /// How a stage ended, in a few words.

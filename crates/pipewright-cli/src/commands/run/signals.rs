@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
 use pipewright::Signal;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP};
 use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::WithOrigin;
 use signal_hook::low_level::siginfo::Cause;
@@ -13,6 +13,7 @@ use signal_hook::low_level::siginfo::Cause;
 pub(super) struct Signals {
     delivery: SignalDelivery<UnixStream, WithOrigin>,
     first: Option<i32>,
+    stop: bool,
 }
 
 impl Signals {
@@ -28,7 +29,16 @@ impl Signals {
         Ok(Self {
             delivery,
             first: None,
+            stop: false,
         })
+    }
+
+    /// Catches Ctrl-Z too, so that something can be tidied up before this process stops.
+    pub(super) fn catch_stop(&mut self) -> std::io::Result<()> {
+        if ignored() & (1 << (SIGTSTP - 1)) == 0 {
+            self.delivery.handle().add_signal(SIGTSTP)?;
+        }
+        Ok(())
     }
 
     /// What has come and the stages have not got by themselves.
@@ -38,12 +48,31 @@ impl Signals {
     pub(super) fn take_undelivered(&mut self) -> Vec<Signal> {
         let mut signals = Vec::new();
         for origin in self.delivery.pending() {
+            if origin.signal == SIGTSTP {
+                self.stop = true;
+                continue;
+            }
             self.first.get_or_insert(origin.signal);
             if origin.cause != Cause::Kernel {
                 signals.extend(Signal::from_named_raw(origin.signal));
             }
         }
         signals
+    }
+
+    /// Becomes readable when a signal has come.
+    pub(super) fn readable(&self) -> BorrowedFd<'_> {
+        self.delivery.get_read().as_fd()
+    }
+
+    /// Whether this process was asked to stop since the last call.
+    pub(super) fn take_stop(&mut self) -> bool {
+        std::mem::take(&mut self.stop)
+    }
+
+    /// Stops this process, as Ctrl-Z would have done without us. Returns when it goes on.
+    pub(super) fn stop(&self) {
+        let _ = signal_hook::low_level::emulate_default_handler(SIGTSTP);
     }
 
     /// The first signal that came.
@@ -55,13 +84,6 @@ impl Signals {
     pub(super) fn die_of(&self, signal: i32) {
         // It returns only when the default is not to end, which is so for none of the four.
         let _ = signal_hook::low_level::emulate_default_handler(signal);
-    }
-}
-
-/// Becomes readable when a signal has come.
-impl AsFd for Signals {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.delivery.get_read().as_fd()
     }
 }
 

@@ -1,0 +1,103 @@
+//! Waiting for the stages: signals passed on, the deadline kept, the pipeline watched.
+
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use pipewright::{Child, PipelineStatus, RunningPipeline, Signal, Stage};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::signals::Signals;
+use super::watching::Watching;
+use crate::cli;
+use crate::observation::Observation;
+
+/// What came of the wait.
+pub(super) struct Waited {
+    pub(super) status: PipelineStatus,
+    /// The limit that was reached.
+    pub(super) timed_out: Option<Duration>,
+    /// What was seen, if the pipeline ran long enough.
+    pub(super) observation: Option<Observation>,
+}
+
+/// Waits for every stage.
+pub(super) fn wait(
+    running: &RunningPipeline,
+    signals: &mut Signals,
+    mut watching: Watching<'_>,
+    options: &cli::Run,
+) -> anyhow::Result<Waited> {
+    let mut deadline = options
+        .timeout
+        .and_then(|limit| running.started().checked_add(limit));
+    let mut timed_out = None;
+    let mut alive: Vec<&Child> = running.stages().iter().filter_map(Stage::child).collect();
+    loop {
+        // No status is taken before all have ended: till then the zombies tell what they used.
+        let mut still = Vec::with_capacity(alive.len());
+        for child in alive {
+            if !child.has_ended()? {
+                still.push(child);
+            }
+        }
+        alive = still;
+        if alive.is_empty() {
+            let observation = watching.finish();
+            return Ok(Waited {
+                status: running.wait()?,
+                timed_out,
+                observation,
+            });
+        }
+
+        let next = deadline.into_iter().chain(watching.due()).min();
+        wait_for_event(&alive, signals.readable(), next)?;
+        for signal in signals.take_undelivered() {
+            running.signal(signal)?;
+        }
+        if signals.take_stop() {
+            watching.hide();
+            signals.stop();
+        }
+        watching.step();
+        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            if timed_out.is_none() {
+                timed_out = options.timeout;
+                deadline = options
+                    .kill_after
+                    .and_then(|grace| Instant::now().checked_add(grace));
+                running.signal(Signal::TERM)?;
+                // A stopped stage would not see it.
+                running.signal(Signal::CONT)?;
+            } else {
+                deadline = None;
+                running.kill()?;
+            }
+        }
+    }
+}
+
+/// Returns when a stage has ended, a signal has come, or the time is there.
+fn wait_for_event(
+    alive: &[&Child],
+    signals: BorrowedFd<'_>,
+    until: Option<Instant>,
+) -> anyhow::Result<()> {
+    let mut polled: Vec<PollFd<'_>> = alive
+        .iter()
+        .map(|child| PollFd::new(*child, PollFlags::IN))
+        .chain([PollFd::from_borrowed_fd(signals, PollFlags::IN)])
+        .collect();
+    let timeout = until.map(|until| {
+        let left = until.saturating_duration_since(Instant::now());
+        Timespec {
+            tv_sec: left.as_secs() as i64,
+            tv_nsec: left.subsec_nanos().into(),
+        }
+    });
+    match poll(&mut polled, timeout.as_ref()) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        Err(errno) => Err(errno).context("cannot wait for the stages"),
+    }
+}
