@@ -116,8 +116,11 @@ impl Drop for Inline {
 
 /// Scrolls the screen up by as many rows as are held, if the cursor stands that low, and shortens
 /// the scrolling region by them. Setting the region moves the cursor, hence the save around it.
+///
+/// A step down by a vertical tab, and not by a new line, keeps the column at which a stage may have
+/// stopped: terminals take it for a line feed, and the kernel puts no carriage return before it.
 fn hold(held: Held) -> String {
-    let room = "\n".repeat(held.rows.into());
+    let room = "\x0b".repeat(held.rows.into());
     let last = held.lines - held.rows;
     format!("{room}\x1b[{}A{SAVE}\x1b[1;{last}r{RESTORE}", held.rows)
 }

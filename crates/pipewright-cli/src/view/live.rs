@@ -122,8 +122,8 @@ impl Frame {
     /// The frame in at most `height` rows of `width` columns. Where there is less room, columns go
     /// first, then the rows of pipes, then those of stages that are not the bottleneck.
     pub(crate) fn rows(&self, width: usize, height: usize) -> Vec<Row> {
-        let foot = self.foot(width);
-        let body = height.saturating_sub(1);
+        let foot = self.foot(width, height);
+        let body = height.saturating_sub(foot.len());
         let with_pipes = self.stages.len() + self.pipes.len() <= body;
         let mut rows = Vec::new();
         let hidden = match self.stages.len() <= body {
@@ -153,7 +153,7 @@ impl Frame {
             rows.push(Row::fitted(vec![(Tone::Faint, note)], width));
         }
         rows.truncate(body);
-        rows.push(foot);
+        rows.extend(foot);
         rows
     }
 
@@ -224,17 +224,25 @@ impl Frame {
         Row::fitted(pieces, width)
     }
 
-    fn foot(&self, width: usize) -> Row {
+    /// Time, progress and verdict: in one row if they fit, or in two.
+    fn foot(&self, width: usize, height: usize) -> Vec<Row> {
         let mut pieces = vec![(Tone::Bold, format!("  {}  ", clock(self.elapsed)))];
         if let Some(progress) = self.progress {
             let left = progress
                 .left
                 .map_or_else(String::new, |left| format!(", {} left", clock(left)));
             let percent = progress.fraction * 100.0;
-            pieces.push((Tone::Bold, format!("{percent:.0} % of the input{left}  ")));
+            let told = format!("{percent:.0} % of the input{left}  ");
+            pieces.push((Tone::Bold, told));
         }
-        pieces.push((Tone::Warning, self.finding.clone()));
-        Row::fitted(pieces, width)
+        let taken: usize = pieces.iter().map(|(_, piece)| text::width(piece)).sum();
+        let finding = (Tone::Warning, self.finding.clone());
+        if taken + text::width(&self.finding) <= width || height < self.stages.len() + 2 {
+            pieces.push(finding);
+            return vec![Row::fitted(pieces, width)];
+        }
+        let indented = vec![(Tone::Plain, "  ".to_owned()), finding];
+        vec![Row::fitted(pieces, width), Row::fitted(indented, width)]
     }
 
     /// The frame in one line, for logs.

@@ -1,0 +1,464 @@
+//! The live view in a real pseudo-terminal, read back by a terminal emulator.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use pipewright::{Child, Command, Signal, Stdio};
+use rustix::pty::OpenptFlags;
+use rustix::termios::Winsize;
+
+/// A terminal with `pipewright` in its foreground.
+struct Terminal {
+    master: File,
+    seen: Arc<(Mutex<Seen>, Condvar)>,
+    child: Child,
+}
+
+/// What has come out of the terminal: as bytes, and as a screen.
+struct Seen {
+    raw: Vec<u8>,
+    screen: vt100::Parser,
+    closed: bool,
+}
+
+/// How to start it.
+struct Setup {
+    lines: u16,
+    columns: u16,
+    term: &'static str,
+    no_color: bool,
+    stdout_too: bool,
+    options: &'static [&'static str],
+}
+
+const USUAL: Setup = Setup {
+    lines: 24,
+    columns: 100,
+    term: "xterm",
+    no_color: false,
+    stdout_too: false,
+    options: &[],
+};
+
+impl Terminal {
+    fn start(setup: &Setup, pipeline: &str) -> Self {
+        let master =
+            rustix::pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
+                .unwrap();
+        rustix::pty::grantpt(&master).unwrap();
+        rustix::pty::unlockpt(&master).unwrap();
+        let name = rustix::pty::ptsname(&master, Vec::new()).unwrap();
+        resize(&master, setup.lines, setup.columns);
+        // The leader of a session that opens a terminal gets it as its own.
+        let open = match setup.stdout_too {
+            true => "exec <>\"$TTY_NAME\" >&0 2>&0; exec \"$@\"",
+            false => "exec <>\"$TTY_NAME\" >/dev/null 2>&0; exec \"$@\"",
+        };
+        let mut command = Command::new("bash")
+            .args(["-c", open, "bash", env!("CARGO_BIN_EXE_pipewright"), "run"])
+            .args(setup.options)
+            .arg(pipeline)
+            .env("TTY_NAME", name.to_str().unwrap())
+            .env("TERM", setup.term)
+            .env_remove("NO_COLOR")
+            .stdin(Stdio::Null)
+            .new_session();
+        if setup.no_color {
+            command = command.env("NO_COLOR", "1");
+        }
+        let child = command.spawn().unwrap();
+        let seen = Arc::new((
+            Mutex::new(Seen {
+                raw: Vec::new(),
+                screen: vt100::Parser::new(setup.lines, setup.columns, 0),
+                closed: false,
+            }),
+            Condvar::new(),
+        ));
+        let master = File::from(master);
+        let (mut output, sink) = (master.try_clone().unwrap(), Arc::clone(&seen));
+        std::thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            loop {
+                // EIO: nobody has the terminal open any more.
+                let length = output.read(&mut bytes).unwrap_or(0);
+                let mut seen = sink.0.lock().unwrap();
+                seen.raw.extend_from_slice(&bytes[..length]);
+                seen.screen.process(&bytes[..length]);
+                seen.closed = length == 0;
+                sink.1.notify_all();
+                if length == 0 {
+                    return;
+                }
+            }
+        });
+        Self {
+            master,
+            seen,
+            child,
+        }
+    }
+
+    /// Waits until the screen shows what is asked for.
+    fn wait_for(&self, what: &str, shown: impl Fn(&str) -> bool) {
+        let (lock, changed) = &*self.seen;
+        let (seen, timeout) = changed
+            .wait_timeout_while(lock.lock().unwrap(), Duration::from_secs(30), |seen| {
+                !shown(&seen.screen.screen().contents())
+            })
+            .unwrap();
+        assert!(
+            !timeout.timed_out(),
+            "{what} does not come:\n{}",
+            seen.screen.screen().contents()
+        );
+    }
+
+    fn screen(&self) -> String {
+        self.seen.0.lock().unwrap().screen.screen().contents()
+    }
+
+    fn raw(&self) -> String {
+        String::from_utf8_lossy(&self.seen.0.lock().unwrap().raw).into_owned()
+    }
+
+    fn type_in(&self, keys: &str) {
+        (&self.master).write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// Waits until pipewright has ended and all it wrote has been read.
+    fn end(&self) -> std::process::ExitStatus {
+        let status = self
+            .child
+            .wait_timeout(Duration::from_secs(60))
+            .unwrap()
+            .expect("it ends");
+        let (lock, changed) = &*self.seen;
+        let all =
+            changed.wait_timeout_while(lock.lock().unwrap(), Duration::from_secs(30), |seen| {
+                !seen.closed
+            });
+        assert!(!all.unwrap().1.timed_out(), "the terminal is still open");
+        status
+    }
+
+    /// Whether the scrolling region is the whole screen again.
+    fn region_is_whole(&self) -> bool {
+        let raw = self.raw();
+        let held = raw.rmatch_indices('r').find(|(at, _)| {
+            let before = &raw[..*at];
+            before.rfind("\x1b[").is_some_and(|start| {
+                before[start + 2..]
+                    .chars()
+                    .all(|c| c.is_ascii_digit() || c == ';')
+            })
+        });
+        held.is_none_or(|(at, _)| raw[..at].ends_with("\x1b["))
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        // A test that failed must not leave its pipeline behind.
+        let _ = self.child.signal(Signal::TERM);
+    }
+}
+
+fn resize(terminal: impl std::os::fd::AsFd, lines: u16, columns: u16) {
+    let size = Winsize {
+        ws_row: lines,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    rustix::termios::tcsetwinsize(terminal, size).unwrap();
+}
+
+/// A stage that waits until the file exists.
+fn until(path: &std::path::Path) -> String {
+    format!("until test -e {}; do sleep 0.05; done", path.display())
+}
+
+#[test]
+fn rows_are_shown_while_it_runs_and_wiped_at_the_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let done = directory.path().join("done");
+    let terminal = Terminal::start(&USUAL, &format!("{{ {}; }} | cat", until(&done)));
+    terminal.wait_for("the view", |screen| screen.contains("waiting for input"));
+    let screen = terminal.screen();
+    assert!(
+        screen.contains("│") && screen.contains("1.0 MiB"),
+        "{screen}"
+    );
+    assert!(!terminal.region_is_whole());
+    std::fs::write(&done, "").unwrap();
+    assert!(terminal.end().success());
+    let screen = terminal.screen();
+    assert!(
+        screen.contains("ok in") && !screen.contains("│"),
+        "{screen}"
+    );
+    assert!(terminal.region_is_whole());
+}
+
+#[test]
+fn what_stages_write_to_stderr_scrolls_above_unharmed() {
+    let directory = tempfile::tempdir().unwrap();
+    let (half, done) = (directory.path().join("half"), directory.path().join("done"));
+    let script = format!(
+        "{{ for n in 1 2 3 4 5 6 7 8 9; do echo before $n >&2; done; printf 'half a' >&2; {}; \
+         echo ' line' >&2; {}; for n in 11 12 13; do echo after $n >&2; done; {}; }} | cat",
+        until(&half),
+        "sleep 0.1",
+        until(&done)
+    );
+    let terminal = Terminal::start(&Setup { lines: 14, ..USUAL }, &script);
+    terminal.wait_for("the view", |screen| {
+        screen.contains("half a") && screen.contains("bottleneck")
+    });
+    std::fs::write(&half, "").unwrap();
+    terminal.wait_for("the rest", |screen| screen.contains("after 13"));
+    let screen = terminal.screen();
+    assert!(screen.contains("half a line\n"), "{screen}");
+    assert!(screen.contains("after 11\nafter 12\nafter 13"), "{screen}");
+    terminal.wait_for("the view below", |screen| {
+        screen
+            .find("bottleneck")
+            .is_some_and(|at| at > screen.find("after 13").unwrap_or(usize::MAX))
+    });
+    std::fs::write(&done, "").unwrap();
+    assert!(terminal.end().success());
+}
+
+#[test]
+fn the_view_follows_the_size_of_the_terminal() {
+    let terminal = Terminal::start(&USUAL, "sleep 60 | cat");
+    terminal.wait_for("the view", |screen| screen.contains("waiting for input"));
+    for (lines, columns) in [(24, 60), (10, 30), (6, 20), (30, 120)] {
+        let (lock, _) = &*terminal.seen;
+        lock.lock()
+            .unwrap()
+            .screen
+            .screen_mut()
+            .set_size(lines, columns);
+        resize(&terminal.master, lines, columns);
+        terminal.wait_for("the view at its new size", |screen| {
+            let rows: Vec<&str> = screen.lines().collect();
+            rows.last().is_some_and(|row| row.contains("0:"))
+                || rows.iter().any(|row| row.contains("▶"))
+        });
+        assert!(
+            terminal
+                .screen()
+                .lines()
+                .all(|row| row.chars().count() <= columns.into())
+        );
+    }
+    terminal.child.signal(Signal::TERM).unwrap();
+    terminal.end();
+    assert!(terminal.region_is_whole());
+}
+
+#[test]
+fn ctrl_c_ends_the_stages_and_gives_the_terminal_back() {
+    let terminal = Terminal::start(&USUAL, "sleep 60 | cat");
+    terminal.wait_for("the view", |screen| screen.contains("waiting for input"));
+    terminal.type_in("\x03");
+    assert_eq!(terminal.end().signal(), Some(Signal::INT.as_raw()));
+    assert!(terminal.region_is_whole());
+    assert!(
+        terminal.screen().contains("killed by SIGINT"),
+        "{}",
+        terminal.screen()
+    );
+}
+
+#[test]
+fn ctrl_z_gives_the_terminal_back_until_it_goes_on() {
+    // A job can stop only where somebody is there to let it go on: the leader of its session.
+    let job = "set -m; \"$PIPEWRIGHT\" run 'sleep 60 | cat' >/dev/null; echo stopped with $?; read line; \
+               fg >/dev/null; echo ended";
+    let terminal = Terminal::start(
+        &Setup {
+            options: &["--progress", "never", "--summary", "never"],
+            stdout_too: true,
+            ..USUAL
+        },
+        &format!(
+            "PIPEWRIGHT={} bash -c '{}'",
+            env!("CARGO_BIN_EXE_pipewright"),
+            job.replace('\'', "'\\''")
+        ),
+    );
+    terminal.wait_for("the view", |screen| screen.contains("waiting for input"));
+    terminal.type_in("\x1a");
+    terminal.wait_for("the shell", |screen| screen.contains("stopped with"));
+    assert!(terminal.region_is_whole());
+    terminal.type_in("\n");
+    terminal.wait_for("the view again", |screen| {
+        screen.contains("waiting for input")
+    });
+    terminal.type_in("\x03");
+    terminal.wait_for("the end", |screen| {
+        screen.contains("ended") || screen.contains("SIGINT")
+    });
+    let _ = terminal.child.signal(Signal::TERM);
+    terminal.end();
+}
+
+#[test]
+fn no_color_means_no_escape_for_looks() {
+    let terminal = Terminal::start(
+        &Setup {
+            no_color: true,
+            ..USUAL
+        },
+        "sleep 0.8 | cat",
+    );
+    assert!(terminal.end().success());
+    let raw = terminal.raw();
+    assert!(
+        raw.contains("bottleneck"),
+        "the mark is a word, too: {raw:?}"
+    );
+    let looks = raw.match_indices("\x1b[").any(|(at, _)| {
+        let end = raw[at + 2..].find(|c: char| !(c.is_ascii_digit() || c == ';'));
+        end.is_some_and(|end| raw[at + 2 + end..].starts_with('m'))
+    });
+    assert!(!looks, "{raw:?}");
+}
+
+#[test]
+fn a_dumb_terminal_or_one_that_gets_the_output_is_left_alone() {
+    for setup in [
+        Setup {
+            term: "dumb",
+            ..USUAL
+        },
+        Setup {
+            stdout_too: true,
+            no_color: true,
+            ..USUAL
+        },
+        Setup {
+            options: &["--progress", "never"],
+            no_color: true,
+            ..USUAL
+        },
+        Setup {
+            options: &["-q"],
+            ..USUAL
+        },
+    ] {
+        let terminal = Terminal::start(&setup, "sleep 0.8 | cat");
+        assert!(terminal.end().success());
+        let raw = terminal.raw();
+        assert!(!raw.contains('\x1b'), "{raw:?}");
+        assert!(!raw.contains('│'), "{raw:?}");
+    }
+}
+
+#[test]
+fn a_terminal_in_the_hands_of_another_program_is_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let done = directory.path().join("done");
+    let script = format!(
+        "{{ stty -icanon </dev/tty; {}; stty icanon </dev/tty; }} | cat",
+        until(&done)
+    );
+    let terminal = Terminal::start(&USUAL, &script);
+    // Past the time of the first picture.
+    assert!(
+        terminal
+            .child
+            .wait_timeout(Duration::from_millis(1200))
+            .unwrap()
+            .is_none()
+    );
+    assert_eq!(terminal.raw(), "");
+    std::fs::write(&done, "").unwrap();
+    assert!(terminal.end().success());
+}
+
+#[test]
+fn escape_sequences_in_a_command_do_not_reach_the_terminal() {
+    let hostile = "sleep 0.9 '\x1b]0;stolen title\x07\x1b[2J' 2>/dev/null; sleep 0.9";
+    let terminal = Terminal::start(&USUAL, &format!("{{ {hostile}; }} | cat"));
+    terminal.end();
+    let raw = terminal.raw();
+    assert!(raw.contains("stolen title"), "{raw:?}");
+    assert!(
+        !raw.contains("\x1b]") && !raw.contains("\x1b[2J") && !raw.contains('\x07'),
+        "{raw:?}"
+    );
+}
+
+#[test]
+fn a_thousand_stages_fit_into_what_room_there_is() {
+    let cats = " | cat".repeat(999);
+    let terminal = Terminal::start(&USUAL, &format!("sleep 3{cats}"));
+    terminal.wait_for("the note", |screen| screen.contains("more stages"));
+    assert!(
+        terminal.screen().contains("sleep 3"),
+        "{}",
+        terminal.screen()
+    );
+    assert!(terminal.end().success());
+    assert!(terminal.region_is_whole());
+}
+
+#[test]
+fn plain_progress_is_a_line_an_interval_and_needs_no_terminal() {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_pipewright"))
+        .args([
+            "run",
+            "--progress",
+            "plain",
+            "-i",
+            "200ms",
+            "--summary",
+            "never",
+            "sleep 1 | cat",
+        ])
+        .output()
+        .unwrap();
+    assert!(output.status.success());
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!((2..=6).contains(&text.lines().count()), "{text}");
+    assert!(
+        text.lines()
+            .all(|line| line.contains("1 sleep 1 ") && line.contains("2 cat")),
+        "{text}"
+    );
+    assert!(!text.contains('\x1b'));
+}
+
+#[test]
+fn a_stage_that_splices_has_a_rate_that_is_not_known() {
+    // dd moves bytes through itself; a splicing program does not. python3 has os.splice since 3.10.
+    let splice = "import os, sys\nwhile os.splice(0, 1, 1 << 20): pass";
+    let probe = std::process::Command::new("python3")
+        .args(["-c", "import os; os.splice"])
+        .output();
+    if !probe.is_ok_and(|probe| probe.status.success()) {
+        eprintln!("skipped: there is no python3 with os.splice");
+        return;
+    }
+    let script = format!(
+        "{{ yes | head -c 200M; sleep 2; }} | python3 -c '{splice}' | python3 -c '{splice}' | cat >/dev/null"
+    );
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_pipewright"))
+        .args(["run", "-q", "--json", &script])
+        .output()
+        .unwrap();
+    let run: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
+    assert_eq!(
+        run["pipes"][1]["estimated_bytes"],
+        serde_json::Value::Null,
+        "{run:#}"
+    );
+    assert_ne!(run["pipes"][0]["estimated_bytes"], 0, "{run:#}");
+}
