@@ -31,7 +31,7 @@ pub(crate) fn summary(
     let widest = |texts: &[String]| texts.iter().map(|it| text::width(it)).max().unwrap_or(0);
     let end_width = widest(&ends).max("ended".len());
     // Number, name, end, two times; then, where there is room for 12 columns of name, what was seen.
-    let taken = 2 + digits + 2 + 2 + end_width + 2 + 10 + 2 + 10;
+    let taken = 2 + digits + 2 + 2 + end_width + 2 + 9 + 2 + 9;
     let seen = report
         .seen
         .as_ref()
@@ -45,7 +45,7 @@ pub(crate) fn summary(
         format!("  {:>7}  {:>8}  {:>11}", "wait in", "wait out", "bytes")
     });
     let head = format!(
-        "  {:digits$}  {}  {:<end_width$}  {:>10}  {:>10}{seen_head}",
+        "  {:digits$}  {}  {:<end_width$}  {:>9}  {:>9}{seen_head}",
         "",
         text::padded("stage", name_width),
         "ended",
@@ -64,7 +64,7 @@ pub(crate) fn summary(
         };
         let _ = writeln!(
             told,
-            "  {:>digits$}  {}  {end}  {:>10}  {:>10}{}",
+            "  {:>digits$}  {}  {end}  {:>9}  {:>9}{}",
             index + 1,
             palette.bold(text::padded(&name, name_width)),
             seconds(stage.wall),
@@ -124,6 +124,7 @@ fn end(end: &StageEnd) -> String {
             126 => "not executable".to_owned(),
             _ => "not started".to_owned(),
         },
+        StageEnd::Exited(status) => format!("exit {status}"),
         other => other.to_string(),
     }
 }
