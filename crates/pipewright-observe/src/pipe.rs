@@ -1,24 +1,4 @@
 //! One pipe, seen from outside.
-//!
-//! # Why the write side is the one reopened
-//!
-//! An `O_PATH` descriptor of a pipe is neither a reader nor a writer, and can be held for as long
-//! as one likes. It answers no question either: to ask, a real end has to be opened, and for as
-//! long as that end is open, a few microseconds, it counts. What that can change:
-//!
-//! * **A reader too many.** When the last real reader has gone, a write that falls into those
-//!   microseconds succeeds instead of raising `SIGPIPE`, and its bytes are lost. A writer that
-//!   writes seldom could be told a lie by this.
-//! * **A writer too many.** When the last real writer has gone, a read of the drained pipe that
-//!   falls into those microseconds blocks instead of returning end of file (or gives `EAGAIN` on a
-//!   non-blocking descriptor). Closing the extra end wakes that reader, which then sees the end of
-//!   file. Nothing is lost, the answer comes microseconds later.
-//!
-//! So every sample opens a *write* end, from which unread bytes, capacity, "full" and "the reader
-//! is gone" can be learned. Whether the *writers* are gone shows only at a read end: that is a
-//! question of its own, [`PipeHandle::ends`], which first makes sure that a reader exists. Then the
-//! extra reader could only matter to a write made within microseconds after the real reader's
-//! exit, and such a write is lost in the same way if it comes microseconds before that exit.
 
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -90,7 +70,8 @@ pub enum PipeEnds {
     Both,
     /// Readers, but no writer: the readers see the end of file once they have drained the pipe.
     NoWriter,
-    /// No reader. Whether a writer is left is not asked: see the [module](self) for why.
+    /// No reader. Whether a writer is left is not asked: see
+    /// [`PipeHandle`] for why.
     NoReader,
 }
 
@@ -124,6 +105,26 @@ pub struct CapacityChange {
 /// assert!(handle.level()?.reader_gone);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// # What looking changes
+///
+/// An `O_PATH` descriptor of a pipe is neither a reader nor a writer, and can be held for as long
+/// as one likes. It answers no question either: to ask, a real end has to be opened, and for as
+/// long as that end is open, a few microseconds, it counts. What that can change:
+///
+/// * **A reader too many.** When the last real reader has gone, a write that falls into those
+///   microseconds succeeds instead of raising `SIGPIPE`, and its bytes are lost. A writer that
+///   writes seldom could be told a lie by this.
+/// * **A writer too many.** When the last real writer has gone, a read of the drained pipe that
+///   falls into those microseconds blocks instead of returning end of file (or gives `EAGAIN` on a
+///   non-blocking descriptor). Closing the extra end wakes that reader, which then sees the end of
+///   file. Nothing is lost, the answer comes microseconds later.
+///
+/// So every sample opens a *write* end, from which unread bytes, capacity, "full" and "the reader
+/// is gone" can be learned. Whether the *writers* are gone shows only at a read end: that is a
+/// question of its own, [`PipeHandle::ends`], which first makes sure that a reader exists. Then the
+/// extra reader could only matter to a write made within microseconds after the real reader's
+/// exit, and such a write is lost in the same way if it comes microseconds before that exit.
 ///
 /// # References
 ///

@@ -114,14 +114,13 @@ impl KeptFile {
 /// process itself notices nothing.
 ///
 /// ```
-/// use pipewright_observe::{BlockedOn, Process, State};
+/// use pipewright_observe::{Error, Process};
 ///
 /// let me = Process::open(std::process::id())?;
-/// assert_eq!(me.stat()?.state, State::Running);
-/// assert_eq!(me.blocked_on(), BlockedOn::Nothing);
+/// assert_eq!(me.stat()?.parent, std::os::unix::process::parent_id());
 /// assert!(me.command_line()?.arguments().count() >= 1);
 /// assert!(me.io()?.read > 0);
-/// # Ok::<(), pipewright_observe::Error>(())
+/// # Ok::<(), Error>(())
 /// ```
 #[derive(Debug)]
 pub struct Process {

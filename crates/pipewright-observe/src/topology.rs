@@ -12,7 +12,8 @@
 //! 4. **Pipes between relatives and pipes for messages are weak.** A process and its own ancestor
 //!    (a program and its supervisor, a co-process), and a pipe that its writers hold only as
 //!    standard error, do not merge two pipelines into one. They make a pipeline where there is no
-//!    other.
+//!    other. The same goes for an end that many processes hold under one number above 2: whoever
+//!    started the first of them forgot to close it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -154,20 +155,29 @@ impl Scan {
     ///
     /// [`Error::NotInAPipeline`]; [`Error::Denied`] if the process may not be looked at.
     pub fn pipeline_of(&self, pid: u32) -> Result<Pipeline> {
-        let pipelines = self.pipelines();
-        let own = pipelines.iter().filter(|pipeline| pipeline.contains(pid));
-        let below = pipelines.iter().filter(|pipeline| {
-            pipeline.stages.iter().all(|stage| {
-                self.ancestors(stage.process.pid)
-                    .any(|ancestor| ancestor == pid)
+        let below =
+            |stage: &FoundStage| self.ancestors(stage.process.pid).any(|above| above == pid);
+        let found = self
+            .pipelines()
+            .into_iter()
+            .filter_map(|pipeline| {
+                // A shell may have inherited an end of some pipe, and be part of a stage by that:
+                // the pipeline that it has started itself says more. A pipe to an ancestor says
+                // least.
+                let nearness = if pipeline.stages.iter().any(|stage| stage.process.pid == pid) {
+                    0
+                } else if pipeline.stages.iter().all(below) {
+                    1
+                } else if pipeline.contains(pid) {
+                    2
+                } else {
+                    return None;
+                };
+                Some(((pipeline.with_ancestor, nearness), pipeline))
             })
-        });
-        // A pipeline of stages side by side says more than a pipe to an ancestor.
-        let found = own
-            .chain(below)
-            .min_by_key(|pipeline| pipeline.with_ancestor);
+            .min_by_key(|(rank, _)| *rank);
         match found {
-            Some(pipeline) => Ok(pipeline.clone()),
+            Some((_, pipeline)) => Ok(pipeline),
             None if self.denied.contains(&pid) => Err(Error::Denied {
                 what: "look at the descriptors",
                 pid,
@@ -197,6 +207,8 @@ struct Graph {
     sides: Vec<BTreeMap<Side, u32>>,
     /// For each stage the other processes that are part of it, by number.
     members: Vec<Vec<u32>>,
+    /// How many processes hold a side under the same number.
+    sharing: HashMap<(Side, u32), usize>,
     /// Stages at both ends of each pipe.
     pipes: BTreeMap<PipeId, Ends>,
 }
@@ -213,6 +225,10 @@ impl Graph {
             .map(|(index, holder)| (holder.process.pid, index))
             .collect();
         let mut sides = without_redundant_ends(&scan.holders);
+        let mut sharing: HashMap<(Side, u32), usize> = HashMap::new();
+        for (&side, &descriptor) in sides.iter().flatten() {
+            *sharing.entry((side, descriptor)).or_default() += 1;
+        }
         // Rule 2. The nearest ancestor that holds all of a process's ends.
         let mut stage: Vec<usize> = (0..sides.len()).collect();
         let mut ancestors: Vec<Vec<usize>> = Vec::with_capacity(sides.len());
@@ -274,6 +290,7 @@ impl Graph {
         Graph {
             sides,
             members,
+            sharing,
             pipes,
         }
     }
@@ -282,7 +299,7 @@ impl Graph {
         let count = self.sides.len();
         let mut strong = Groups::new(count);
         let mut has_strong = vec![false; count];
-        let mut messages = Vec::new();
+        let mut weak = Vec::new();
         let mut with_ancestor: BTreeMap<usize, BTreeSet<PipeId>> = BTreeMap::new();
         for (&pipe, ends) in &self.pipes {
             let (related, side_by_side): (Vec<_>, Vec<_>) = ends
@@ -296,8 +313,10 @@ impl Graph {
                     .insert(pipe);
             }
             for (writer, reader, _) in side_by_side {
-                if self.sides[writer].get(&(pipe, Direction::Write)) == Some(&2) {
-                    messages.push((writer, reader));
+                if self.weak(writer, (pipe, Direction::Write))
+                    || self.weak(reader, (pipe, Direction::Read))
+                {
+                    weak.push((writer, reader));
                 } else {
                     strong.join(writer, reader);
                     has_strong[writer] = true;
@@ -306,7 +325,7 @@ impl Graph {
             }
         }
         let already = has_strong.clone();
-        for (writer, reader) in messages {
+        for (writer, reader) in weak {
             if !(already[writer] && already[reader]) {
                 strong.join(writer, reader);
                 has_strong[writer] = true;
@@ -348,6 +367,20 @@ impl Graph {
         }
         pipelines.sort_by_key(|pipeline| pipeline.stages.iter().map(|stage| stage.process).min());
         pipelines
+    }
+
+    /// Whether a stage holds a side for messages, or by accident.
+    fn weak(&self, stage: usize, side: Side) -> bool {
+        match self.sides[stage].get(&side) {
+            // A shell and the program it starts share an end for a process substitution. More
+            // than two do not share one on purpose.
+            Some(&descriptor) if descriptor > 2 => self
+                .sharing
+                .get(&(side, descriptor))
+                .is_some_and(|&count| count > 2),
+            Some(&descriptor) => descriptor == 2,
+            None => false,
+        }
     }
 
     /// Of two stages, the one that descends from the other.

@@ -124,6 +124,20 @@ fn tee_into_process_substitutions_is_a_fan_out() {
 }
 
 #[test]
+fn a_pipeline_in_a_process_substitution_belongs_to_the_whole() {
+    // a | paste - <(b | c), whose shell still holds the substitution's end.
+    let pipeline = Table::default()
+        .process(9, 1, &[(63, 3)], &[])
+        .process(10, 9, &[], &[(1, 1)])
+        .process(11, 9, &[(0, 1), (63, 3)], &[])
+        .process(12, 9, &[], &[(1, 2)])
+        .process(13, 9, &[(0, 2)], &[(1, 3)])
+        .only_pipeline();
+    assert_eq!(pipeline.shape, Shape::FanIn);
+    assert_eq!(pids(&pipeline), [10, 12, 13, 11]);
+}
+
+#[test]
 fn stages_that_feed_each_other_are_a_cycle() {
     let pipeline = Table::default()
         .process(10, 1, &[(0, 2)], &[(1, 1)])
@@ -219,6 +233,19 @@ fn a_supervisor_does_not_merge_the_pipelines_below_it() {
     assert_eq!(pids(&table.scan.pipeline_of(12).unwrap()), [11, 12]);
     // The shell itself leads to the pipeline that it waits for.
     assert_eq!(pids(&table.scan.pipeline_of(10).unwrap()), [11, 12]);
+}
+
+#[test]
+fn the_pipeline_that_a_shell_started_says_more_than_an_end_it_inherited() {
+    // 5 | 6, where 6 has started the shell 10, which has started 11 | 12; all below 6 inherit.
+    let table = Table::default()
+        .process(5, 1, &[], &[(1, 9)])
+        .process(6, 1, &[(0, 9)], &[])
+        .process(10, 6, &[(251, 9)], &[])
+        .process(11, 10, &[(251, 9)], &[(1, 1)])
+        .process(12, 10, &[(251, 9), (0, 1)], &[]);
+    assert_eq!(pids(&table.scan.pipeline_of(10).unwrap()), [11, 12]);
+    assert_eq!(pids(&table.scan.pipeline_of(6).unwrap()), [5, 6]);
 }
 
 #[test]

@@ -1,0 +1,133 @@
+//! What several of these modules need: a watchdog, and pipelines of real processes.
+
+use std::io::{PipeReader, PipeWriter};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use pipewright_observe::{Intervals, PipeHandle, Process, Sampler};
+
+/// Ends this test process if it is still running after two minutes.
+pub(crate) fn watchdog() {
+    std::thread::spawn(|| {
+        std::thread::sleep(Duration::from_secs(120));
+        eprintln!("the watchdog ends a test that hangs");
+        std::process::abort();
+    });
+}
+
+/// Set in a test process that runs one test only.
+const ALONE: &str = "OBSERVE_TEST_ALONE";
+
+/// `true` in a process in which no other test runs. Elsewhere it runs the test `name` in such a
+/// process, and fails if that does.
+pub(crate) fn alone(name: &str) -> bool {
+    if std::env::var_os(ALONE).is_some() {
+        return true;
+    }
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", name, "--nocapture"])
+        .env(ALONE, "1")
+        .output()
+        .unwrap();
+    let (text, errors) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert!(output.status.success(), "{text}{errors}");
+    assert!(text.contains("1 passed"), "no test is called {name}");
+    false
+}
+
+/// A line of shell commands, each with its own bash, connected by pipes. Ended when dropped.
+pub(crate) struct Line {
+    pub(crate) children: Vec<Child>,
+    pub(crate) pipes: Vec<PipeHandle>,
+}
+
+impl Line {
+    /// Starts `stages`, upstream first, with standard input and output from and to nowhere.
+    pub(crate) fn start(stages: &[&str]) -> Line {
+        let commands = stages.iter().map(|stage| shell(stage)).collect();
+        Line::connect(commands, Stdio::null(), Stdio::null())
+    }
+
+    /// Like `start`; the first stage reads what is written to the writer.
+    pub(crate) fn fed(stages: &[&str]) -> (Line, PipeWriter) {
+        let (reader, writer) = std::io::pipe().unwrap();
+        let commands = stages.iter().map(|stage| shell(stage)).collect();
+        (
+            Line::connect(commands, reader.into(), Stdio::null()),
+            writer,
+        )
+    }
+
+    /// Like `start`; what the last stage writes waits for somebody to read it.
+    pub(crate) fn unread(stages: &[&str]) -> (Line, PipeReader) {
+        let (reader, writer) = std::io::pipe().unwrap();
+        let commands = stages.iter().map(|stage| shell(stage)).collect();
+        (
+            Line::connect(commands, Stdio::null(), writer.into()),
+            reader,
+        )
+    }
+
+    pub(crate) fn connect(commands: Vec<Command>, first: Stdio, last: Stdio) -> Line {
+        let mut line = Line {
+            children: Vec::new(),
+            pipes: Vec::new(),
+        };
+        let count = commands.len();
+        let (mut input, mut last) = (Some(first), Some(last));
+        for (index, mut command) in commands.into_iter().enumerate() {
+            command.stdin(input.take().unwrap());
+            let output = if index + 1 == count {
+                last.take().unwrap()
+            } else {
+                let (reader, writer) = std::io::pipe().unwrap();
+                line.pipes.push(PipeHandle::of_end(&reader).unwrap());
+                input = Some(reader.into());
+                writer.into()
+            };
+            line.children.push(command.stdout(output).spawn().unwrap());
+        }
+        line
+    }
+
+    pub(crate) fn pid(&self, stage: usize) -> u32 {
+        self.children[stage].id()
+    }
+
+    /// Watches the line; its pipe handles go to the sampler.
+    pub(crate) fn sampler(&mut self, intervals: Intervals) -> Sampler {
+        let stages = self
+            .children
+            .iter()
+            .map(|child| Process::open(child.id()).unwrap())
+            .collect();
+        Sampler::linear(stages, std::mem::take(&mut self.pipes), intervals).unwrap()
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        for child in &mut self.children {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// A command that is one stage: `exec` in front of a plain program keeps the shell out of it.
+pub(crate) fn shell(text: &str) -> Command {
+    let mut command = Command::new("bash");
+    command.args(["-c", text]).stderr(Stdio::null());
+    command
+}
+
+/// Intervals for tests that want many samples in little time.
+pub(crate) fn quick() -> Intervals {
+    Intervals {
+        states: Duration::from_millis(4),
+        figures: Duration::from_millis(200),
+    }
+}

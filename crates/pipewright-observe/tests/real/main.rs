@@ -1,0 +1,6 @@
+//! The observer on real pipes, real processes and real pipelines.
+
+mod common;
+mod pipe;
+mod pipelines;
+mod process;

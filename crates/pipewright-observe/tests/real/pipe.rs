@@ -1,0 +1,235 @@
+//! A pipe seen from outside, on real pipes.
+
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::common::{Line, alone, shell, watchdog};
+use pipewright_observe::{Error, Intervals, PipeEnds, PipeHandle};
+use rustix::fs::{Mode, OFlags};
+
+/// Looks at a pipe without any pause, on a thread of its own, until it is dropped.
+struct Stare {
+    stop: Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<u64>>,
+}
+
+impl Stare {
+    fn at(handle: PipeHandle) -> Stare {
+        let stop = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&stop);
+        let (looking, looked) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            handle.level().unwrap();
+            looking.send(()).unwrap();
+            let mut looks = 1;
+            while !seen.load(Ordering::Relaxed) {
+                handle.level().unwrap();
+                looks += 1;
+            }
+            looks
+        });
+        looked.recv().unwrap();
+        Stare {
+            stop,
+            thread: Some(thread),
+        }
+    }
+
+    fn end(mut self) -> u64 {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.take().unwrap().join().unwrap()
+    }
+}
+
+#[test]
+fn unread_bytes_and_capacity_are_told() {
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    let handle = PipeHandle::of_end(&writer).unwrap();
+    let level = handle.level().unwrap();
+    assert!(level.empty() && !level.full);
+    assert_eq!(level.capacity, 65536);
+    writer.write_all(&[0; 1000]).unwrap();
+    assert_eq!(handle.level().unwrap().unread, 1000);
+    assert_eq!(PipeHandle::of_end(&reader).unwrap().id(), handle.id());
+}
+
+#[test]
+fn a_pipe_of_half_filled_pages_is_full_far_below_its_capacity() {
+    let (_reader, mut writer) = std::io::pipe().unwrap();
+    rustix::fs::fcntl_setfl(&writer, OFlags::NONBLOCK).unwrap();
+    let handle = PipeHandle::of_end(&writer).unwrap();
+    loop {
+        match writer.write(&[0; 2049]) {
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    let level = handle.level().unwrap();
+    assert!(level.full, "{level:?}");
+    assert!(level.unread < level.capacity * 6 / 10, "{level:?}");
+}
+
+#[test]
+fn both_ends_of_a_process_lead_to_the_same_pipe() {
+    let mut line = Line::start(&["exec sleep 60", "exec cat"]);
+    let own = line.pipes.remove(0);
+    let writer = PipeHandle::of_process(line.pid(0), 1).unwrap();
+    let reader = PipeHandle::of_process(line.pid(1), 0).unwrap();
+    assert_eq!((writer.id(), reader.id()), (own.id(), own.id()));
+}
+
+#[test]
+fn it_is_told_which_ends_still_live() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    let handle = PipeHandle::of_end(&reader).unwrap();
+    assert_eq!(handle.ends().unwrap(), PipeEnds::Both);
+    drop(writer);
+    assert_eq!(handle.ends().unwrap(), PipeEnds::NoWriter);
+    drop(reader);
+    assert_eq!(handle.ends().unwrap(), PipeEnds::NoReader);
+    let level = handle.level().unwrap();
+    assert!(level.reader_gone && level.empty() && !level.full);
+
+    let (reader, _writer) = std::io::pipe().unwrap();
+    let handle = PipeHandle::of_end(&reader).unwrap();
+    drop(reader);
+    assert_eq!(handle.ends().unwrap(), PipeEnds::NoReader);
+}
+
+#[test]
+fn the_capacity_of_a_pipe_in_use_is_changed_and_old_and_new_are_told() {
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    let handle = PipeHandle::of_end(&reader).unwrap();
+    let change = handle.set_capacity(100_000).unwrap();
+    assert_eq!((change.old, change.new), (65536, 131_072));
+    writer.write_all(&[0; 20_000]).unwrap();
+    let error = handle.set_capacity(8192).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            Error::CapacityBelowUnread {
+                requested: 8192,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    assert_eq!(handle.level().unwrap().capacity, 131_072);
+}
+
+#[test]
+fn what_is_no_anonymous_pipe_is_refused() {
+    let null = std::fs::File::open("/dev/null").unwrap();
+    assert!(matches!(
+        PipeHandle::of_end(&null),
+        Err(Error::NotAPipe { .. })
+    ));
+    let path = std::env::temp_dir().join(format!("observe-fifo-{}", std::process::id()));
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &path,
+        rustix::fs::FileType::Fifo,
+        Mode::RUSR | Mode::WUSR,
+        0,
+    )
+    .unwrap();
+    let fifo = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(&path)
+        .unwrap();
+    std::fs::remove_file(&path).unwrap();
+    assert!(matches!(
+        PipeHandle::of_end(&fifo),
+        Err(Error::NotAPipe { .. })
+    ));
+    assert!(matches!(
+        PipeHandle::of_process(std::process::id(), 999_999),
+        Err(Error::Ended { .. })
+    ));
+}
+
+#[test]
+fn the_first_write_after_the_reader_has_gone_fails_however_fast_one_looks() {
+    watchdog();
+    // Other tests start processes, and between fork and exec those hold a copy of every end.
+    if !alone("pipe::the_first_write_after_the_reader_has_gone_fails_however_fast_one_looks") {
+        return;
+    }
+    let mut looks = 0;
+    for _ in 0..300 {
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        let stare = Stare::at(PipeHandle::of_end(&reader).unwrap());
+        writer.write_all(b"x").unwrap();
+        drop(reader);
+        // A reader too many would swallow these. Rust ignores SIGPIPE, so the error shows.
+        for _ in 0..20 {
+            assert_eq!(
+                writer.write(b"y").unwrap_err().kind(),
+                ErrorKind::BrokenPipe
+            );
+        }
+        looks += stare.end();
+    }
+    assert!(looks > 300, "{looks} looks");
+}
+
+#[test]
+fn the_reader_sees_the_end_of_file_however_fast_one_looks() {
+    watchdog();
+    for round in 0..300_usize {
+        let (mut reader, mut writer) = std::io::pipe().unwrap();
+        let stare = Stare::at(PipeHandle::of_end(&reader).unwrap());
+        let writing = std::thread::spawn(move || writer.write_all(&vec![7; round * 1000]).unwrap());
+        let mut all = Vec::new();
+        reader.read_to_end(&mut all).unwrap();
+        assert_eq!(all.len(), round * 1000);
+        writing.join().unwrap();
+        stare.end();
+    }
+}
+
+#[test]
+fn sigpipe_and_end_of_file_reach_programs_with_the_sampler_at_its_fastest() {
+    watchdog();
+    let flat_out = Intervals {
+        states: Duration::ZERO,
+        figures: Duration::ZERO,
+    };
+    for _ in 0..20 {
+        // yes ends by SIGPIPE, head by itself, wc by the end of file.
+        let commands = ["read -r x; exec yes", "exec head -c 300000", "exec wc -c"]
+            .map(shell)
+            .into();
+        let (mut output, writer) = std::io::pipe().unwrap();
+        let (start, mut go) = std::io::pipe().unwrap();
+        let mut line = Line::connect(commands, start.into(), writer.into());
+        let mut sampler = line.sampler(flat_out);
+        let stop = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&stop);
+        let sampling = std::thread::spawn(move || {
+            sampler.tick();
+            go.write_all(b"go\n").unwrap();
+            while !seen.load(Ordering::Relaxed) {
+                sampler.tick();
+            }
+            sampler.cost().samples
+        });
+        let mut text = String::new();
+        output.read_to_string(&mut text).unwrap();
+        assert_eq!(text.trim(), "300000");
+        let ends: Vec<_> = line
+            .children
+            .iter_mut()
+            .map(|child| child.wait().unwrap())
+            .collect();
+        assert_eq!(ends[0].signal(), Some(13), "yes ended with {}", ends[0]);
+        assert!(ends[1].success() && ends[2].success(), "{ends:?}");
+        stop.store(true, Ordering::Relaxed);
+        assert!(sampling.join().unwrap() > 1);
+    }
+}

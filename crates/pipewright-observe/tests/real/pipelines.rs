@@ -1,0 +1,343 @@
+//! Real pipelines whose bottleneck is known by construction.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use pipewright_observe::topology::{Scan, Shape};
+use pipewright_observe::verdict::{Bottleneck, Finding, History, Reason, Verdict};
+use pipewright_observe::{Activity, Figures, Intervals, Process, Sample, Sampler, State};
+
+use crate::common::{Line, quick, shell, watchdog};
+
+/// Set in a test process that is to be a stage.
+const SPLICE: &str = "OBSERVE_TEST_SPLICE";
+
+/// Samples until the verdict on the recent past is the one expected. The watchdog ends a test for
+/// which it never is.
+fn wait_for(
+    sampler: &mut Sampler,
+    history: &mut History,
+    expected: impl Fn(&Bottleneck, &Verdict) -> bool,
+) {
+    loop {
+        history.record(&sampler.tick());
+        let verdict = history.recent();
+        if matches!(&verdict.finding, Finding::Bottleneck(found) if expected(found, &verdict)) {
+            return;
+        }
+        std::thread::sleep(sampler.due_in());
+    }
+}
+
+/// Watches for a second after start-up, and judges.
+fn bottleneck_of(line: &mut Line) -> (Bottleneck, Verdict) {
+    watchdog();
+    let mut sampler = line.sampler(quick());
+    // Start-up of the programs is no part of the question.
+    while sampler.tick().at < Duration::from_millis(300) {
+        std::thread::sleep(sampler.due_in());
+    }
+    let mut samples: Vec<Sample> = Vec::new();
+    while samples.len() < 250 {
+        samples.push(sampler.tick());
+        std::thread::sleep(sampler.due_in());
+    }
+    let verdict = Verdict::of(sampler.layout(), &samples);
+    match &verdict.finding {
+        Finding::Bottleneck(bottleneck) => (bottleneck.clone(), verdict),
+        other => panic!("{other:?} in {verdict:#?}"),
+    }
+}
+
+fn computes(reason: Reason) -> bool {
+    // Which of the two depends on what else the machine does.
+    matches!(reason, Reason::Cpu | Reason::NoCoreLeft)
+}
+
+#[test]
+fn a_slow_first_stage_is_found() {
+    let mut line = Line::start(&["while sleep 0.02; do echo x; done", "exec cat", "exec wc"]);
+    let (found, verdict) = bottleneck_of(&mut line);
+    assert_eq!(
+        (found.stage, found.reason),
+        (0, Reason::Asleep),
+        "{verdict:#?}"
+    );
+    assert!(verdict.stages[2].waiting_for_input > 0.8, "{verdict:#?}");
+    assert!(verdict.pipes[1].unwrap().empty > 0.8, "{verdict:#?}");
+}
+
+#[test]
+fn a_slow_middle_stage_is_found() {
+    let mut line = Line::start(&["exec yes", "exec gzip -9", "exec cat"]);
+    let (found, verdict) = bottleneck_of(&mut line);
+    assert_eq!(found.stage, 1, "{verdict:#?}");
+    assert!(computes(found.reason), "{verdict:#?}");
+    assert_eq!(found.program.as_deref(), Some("gzip"));
+    assert!(verdict.pipes[0].unwrap().full > 0.5, "{verdict:#?}");
+}
+
+#[test]
+fn a_slow_last_stage_is_found() {
+    let mut line = Line::start(&["exec yes", "exec cat", "exec gzip -9"]);
+    let (found, verdict) = bottleneck_of(&mut line);
+    assert_eq!(found.stage, 2, "{verdict:#?}");
+    assert!(computes(found.reason), "{verdict:#?}");
+}
+
+#[test]
+fn a_rate_limited_stage_is_found_asleep() {
+    let limited = "while read -r -N 4096 x; do printf %s \"$x\"; sleep 0.02; done";
+    let mut line = Line::start(&["exec yes", limited, "exec cat"]);
+    let (found, verdict) = bottleneck_of(&mut line);
+    assert_eq!(
+        (found.stage, found.reason),
+        (1, Reason::Asleep),
+        "{verdict:#?}"
+    );
+    assert!(verdict.stages[0].blocked_on_output > 0.8, "{verdict:#?}");
+}
+
+#[test]
+fn work_in_a_subshell_counts_for_its_stage() {
+    let mut line = Line::start(&["(while :; do :; done; echo x); true", "exec cat"]);
+    let (found, verdict) = bottleneck_of(&mut line);
+    assert_eq!(found.stage, 0, "{verdict:#?}");
+    assert!(computes(found.reason), "{verdict:#?}");
+}
+
+#[test]
+fn a_slow_input_is_told_from_a_slow_stage() {
+    let (mut line, feed) = Line::fed(&["exec cat", "exec wc"]);
+    let (found, verdict) = bottleneck_of(&mut line);
+    assert_eq!(
+        (found.stage, found.reason),
+        (0, Reason::InputSlow),
+        "{verdict:#?}"
+    );
+    drop(feed);
+}
+
+#[test]
+fn a_slow_consumer_is_told_from_a_slow_stage() {
+    let (mut line, output) = Line::unread(&["exec yes", "exec cat"]);
+    let (found, verdict) = bottleneck_of(&mut line);
+    assert_eq!(
+        (found.stage, found.reason),
+        (1, Reason::ConsumerSlow),
+        "{verdict:#?}"
+    );
+    drop(output);
+}
+
+#[test]
+fn a_stopped_stage_is_found_stopped() {
+    let mut line = Line::start(&["exec yes", "exec cat", "exec wc"]);
+    let stopped = rustix::process::Pid::from_child(&line.children[1]);
+    rustix::process::kill_process(stopped, rustix::process::Signal::STOP).unwrap();
+    let (found, verdict) = bottleneck_of(&mut line);
+    assert_eq!(
+        (found.stage, found.reason),
+        (1, Reason::Stopped),
+        "{verdict:#?}"
+    );
+}
+
+#[test]
+fn the_answer_for_sort_changes_with_the_phase() {
+    watchdog();
+    let (mut line, mut feed) = Line::fed(&[
+        "read -r x; exec seq 600000",
+        "exec sort -R --parallel=1",
+        "while read -r -N 4096 x; do sleep 0.02; done",
+    ]);
+    let mut sampler = line.sampler(quick());
+    let mut history = History::new(sampler.layout().clone(), Duration::from_millis(400));
+    wait_for(&mut sampler, &mut history, |found, _| {
+        found.stage == 0 && found.reason == Reason::InputSlow
+    });
+    feed.write_all(b"go\n").unwrap();
+    wait_for(&mut sampler, &mut history, |found, _| {
+        found.stage == 1 && computes(found.reason)
+    });
+    wait_for(&mut sampler, &mut history, |found, verdict| {
+        found.stage == 2 && verdict.pipes[1].is_some_and(|pipe| pipe.full > 0.5)
+    });
+    assert!(history.overall().samples > history.recent().samples);
+}
+
+#[test]
+fn a_pipeline_that_somebody_else_started_is_found_and_watched() {
+    watchdog();
+    let mut owner = shell("sleep 60 | cat | wc; true")
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let pipeline = loop {
+        // The shell starts its stages one after the other, and each becomes its program later.
+        if let Ok(pipeline) = Scan::now().unwrap().pipeline_of(owner.id())
+            && pipeline
+                .stages
+                .iter()
+                .map(|stage| &*stage.name)
+                .eq(["sleep", "cat", "wc"])
+        {
+            break pipeline;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    assert_eq!(pipeline.shape, Shape::Linear);
+    let mut sampler = Sampler::attach(&pipeline, quick()).unwrap();
+    assert_eq!(sampler.layout().stages[0].command, "sleep 60");
+    let waiting = [
+        Activity::Sleeping,
+        Activity::WaitingForInput,
+        Activity::WaitingForInput,
+    ];
+    while sampler.tick().stages != waiting {
+        std::thread::sleep(sampler.due_in());
+    }
+    let pids: Vec<_> = pipeline
+        .stages
+        .iter()
+        .map(|stage| stage.process.pid as i32)
+        .collect();
+    let first = rustix::process::Pid::from_raw(pids[0]).unwrap();
+    rustix::process::kill_process(first, rustix::process::Signal::TERM).unwrap();
+    assert!(owner.wait().unwrap().success());
+    // All of its processes are gone, and so are the pipes.
+    let sample = sampler.finish();
+    assert_eq!(sample.stages, [Activity::Ended; 3]);
+    assert!(sample.pipes.iter().all(|level| level.unwrap().reader_gone));
+    assert!(Sampler::attach(&pipeline, quick()).unwrap_err().is_ended());
+}
+
+#[test]
+fn the_final_figures_are_taken_from_zombies() {
+    watchdog();
+    const BYTES: u64 = 10_000_000;
+    let mut line = Line::start(&["exec head -c 10000000 /dev/zero", "exec cat"]);
+    let mut sampler = line.sampler(Intervals::default());
+    let processes: Vec<_> = (0..2)
+        .map(|stage| Process::open(line.pid(stage)).unwrap())
+        .collect();
+    while !processes
+        .iter()
+        .all(|process| process.stat().unwrap().state == State::Zombie)
+    {
+        sampler.tick();
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let sample = sampler.finish();
+    assert_eq!(sample.stages, [Activity::Ended; 2]);
+    let figures = sample.figures.unwrap();
+    let near = BYTES..BYTES + 200_000;
+    assert!(
+        near.contains(&figures.stages[0].written.unwrap()),
+        "{figures:?}"
+    );
+    assert!(
+        near.contains(&figures.stages[1].read.unwrap()),
+        "{figures:?}"
+    );
+    assert!(
+        near.contains(&figures.pipes[0].bytes.unwrap()),
+        "{figures:?}"
+    );
+    assert_eq!(figures.stages[0].processes, 0);
+    // Once waited for they are gone for good, and what was known stays known.
+    for child in &mut line.children {
+        assert!(child.wait().unwrap().success());
+    }
+    let after = sampler.finish().figures.unwrap();
+    assert_eq!(after.stages[0].written, figures.stages[0].written);
+    assert_eq!(after.stages[0].cpu_time, figures.stages[0].cpu_time);
+}
+
+#[test]
+fn processes_that_vanish_during_a_sample_do_no_harm() {
+    watchdog();
+    let mut line = Line::start(&["while :; do /bin/true & (:); (:) | (:); done", "exec cat"]);
+    let mut sampler = line.sampler(Intervals {
+        states: Duration::ZERO,
+        figures: Duration::from_millis(1),
+    });
+    let mut most = 0;
+    for _ in 0..3000 {
+        let sample = sampler.tick();
+        assert_ne!(sample.stages[0], Activity::Ended);
+        assert_eq!(sample.stages.len(), 2);
+        if let Some(Figures { stages, .. }) = sample.figures {
+            most = most.max(stages[0].processes);
+        }
+    }
+    assert!(most > 1, "the shell's children are part of its stage");
+    let cost = sampler.cost();
+    assert_eq!(cost.samples, 3000);
+    assert!(cost.cpu_time > Duration::ZERO && cost.share() > 0.0);
+}
+
+#[test]
+fn stages_that_splice_have_an_unknown_rate_and_not_zero() {
+    watchdog();
+    let splicer = || {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command
+            .args(["--exact", "pipelines::a_stage_that_splices", "--nocapture"])
+            .env(SPLICE, "1");
+        command
+    };
+    let commands = vec![shell("exec yes"), splicer(), splicer(), shell("exec cat")];
+    let mut line = Line::connect(commands, Stdio::null(), Stdio::null());
+    let mut sampler = line.sampler(Intervals {
+        states: Duration::from_millis(1),
+        figures: Duration::from_millis(100),
+    });
+    let mut seen = 0;
+    while seen < 10 {
+        let sample = sampler.tick();
+        if let Some(figures) = sample.figures
+            && figures.stages[1].splices
+            && figures.stages[2].splices
+        {
+            seen += 1;
+            // Between two that splice nobody counts; next to one that does not, that one counts.
+            assert_eq!(figures.pipes[1].rate, None);
+            assert_eq!(figures.pipes[1].bytes, None);
+            assert!(
+                figures.pipes[0].rate.is_none_or(|rate| rate > 0.0),
+                "{figures:?}"
+            );
+            assert!(
+                figures.pipes[2].bytes.is_some_and(|bytes| bytes > 0),
+                "{figures:?}"
+            );
+        }
+        std::thread::sleep(sampler.due_in());
+    }
+}
+
+/// Not a promise: a stage of the pipeline above. Run by itself it has nothing to move.
+#[test]
+fn a_stage_that_splices() {
+    use rustix::pipe::{SpliceFlags, splice};
+
+    if std::env::var_os(SPLICE).is_some() {
+        let (input, output) = (std::io::stdin(), std::io::stdout());
+        while splice(&input, None, &output, None, 65536, SpliceFlags::empty())
+            .is_ok_and(|moved| moved > 0)
+        {}
+        return;
+    }
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    let (mut out, into) = std::io::pipe().unwrap();
+    writer.write_all(b"HOLA!").unwrap();
+    assert_eq!(
+        splice(&reader, None, &into, None, 65536, SpliceFlags::empty()).unwrap(),
+        5
+    );
+    let mut text = [0; 5];
+    std::io::Read::read_exact(&mut out, &mut text).unwrap();
+    assert_eq!(&text, b"HOLA!");
+}
