@@ -69,7 +69,9 @@ pub(super) fn reap_ended() {
         for event in &events {
             if let Some(pidfd) = orphans.running.remove(&event.data.u64()) {
                 let _ = super::reap(pidfd.as_fd());
-                // Closing the pidfd takes it out of the epoll instance.
+                // Closing it is not enough: a process that another thread forked just now may hold
+                // a copy, and the instance would go on telling of a key that is in no map.
+                let _ = epoll::delete(&orphans.epoll, &pidfd);
             }
         }
     }
