@@ -357,6 +357,16 @@ impl Command {
         self
     }
 
+    /// Whether it says itself where this one of 0, 1 and 2 comes from.
+    pub(crate) fn chooses(&self, number: i32) -> bool {
+        let stdio = match number {
+            0 => &self.stdin,
+            1 => &self.stdout,
+            _ => &self.stderr,
+        };
+        stdio.is_some() || self.descriptors.iter().any(|(fd, _)| *fd == number)
+    }
+
     /// The error of a command that was put together wrongly.
     pub(crate) fn invalid(&self, reason: InvalidCommand) -> Error {
         Error::Invalid {

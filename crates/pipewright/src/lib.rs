@@ -82,7 +82,9 @@
 compile_error!("pipewright supports Linux on x86-64 and aarch64, and nothing else");
 
 mod child;
+mod collected;
 mod command;
+mod communicate;
 mod descriptors;
 mod error;
 mod pipe;
@@ -90,7 +92,9 @@ mod pipeline;
 mod spawn;
 
 pub use child::Child;
+pub use collected::Collected;
 pub use command::{Command, Stdio};
+pub use communicate::{Canceller, Capture, Input, Line, Lines, Output, OutputStream, TaggedLines};
 pub use error::{Error, InvalidCommand, Result, StartError, Step};
 pub use pipe::{PipeExt, pipe, splice, tee};
 pub use pipeline::{

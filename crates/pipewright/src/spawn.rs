@@ -9,6 +9,7 @@
 mod image;
 mod orphans;
 mod reap;
+mod sigpipe;
 mod stack;
 mod vfork;
 mod walk;
@@ -21,6 +22,7 @@ use std::time::{Duration, Instant};
 pub(crate) use orphans::adopt;
 pub use reap::ResourceUsage;
 pub(crate) use reap::{Reaped, reap, wait_for_end};
+pub(crate) use sigpipe::write_without_sigpipe;
 
 use crate::child::Child;
 use crate::command::Command;
