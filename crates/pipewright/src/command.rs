@@ -82,6 +82,7 @@ pub(crate) struct Attributes {
     pub(crate) nice: Option<i32>,
     pub(crate) limits: Vec<(Resource, Rlimit)>,
     pub(crate) signal_mask: Vec<Signal>,
+    pub(crate) own_tree: bool,
 }
 
 impl Command {

@@ -16,6 +16,8 @@ pub use lines::{Line, Lines, TaggedLines};
 pub use output::Output;
 
 use crate::command::{Command, Stdio};
+#[cfg(doc)]
+use crate::error::Error;
 use crate::error::{InvalidCommand, Result};
 use crate::pipe;
 use crate::pipeline::{Pipeline, RunningPipeline};
@@ -76,6 +78,8 @@ impl Pipeline {
 /// [`pipe_grace`](Self::pipe_grace), [`limit`](Self::limit) and [`canceller`](Self::canceller) put
 /// an end to that. When one of them is reached, every stage that runs is killed (all their
 /// descendants as well with [`kill_tree`](Self::kill_tree)) and the error holds what was collected.
+/// What was killed is waited for, at most 10 ms, or 100 ms for whole trees; the kernel needs longer
+/// only for a process that is stuck in it.
 ///
 /// ```
 /// use std::time::Duration;
@@ -165,6 +169,14 @@ impl<'a> Capture<'a> {
     /// Lets another thread end the capture.
     pub fn canceller(mut self, canceller: &Canceller) -> Self {
         self.bounds.canceller = Some(canceller.clone());
+        self
+    }
+
+    /// Has everything that was started killed when a bound is reached, and not only the stages:
+    /// as [`Child::kill_tree`](crate::Child::kill_tree) does. With
+    /// [`Command::own_tree`] that reaches daemons, too.
+    pub fn kill_tree(mut self) -> Self {
+        self.bounds.kill_tree = true;
         self
     }
 

@@ -314,6 +314,8 @@ pub enum Step {
     OpenNull,
     /// Making the pipe between two stages in the parent.
     MakePipe,
+    /// Becoming a subreaper, for [`Command::own_tree`](crate::Command::own_tree).
+    Subreaper,
     /// Mapping the stack on which the child runs until it executes.
     MapStack,
     /// Blocking signals in the parent, or setting them up in the child.
@@ -351,6 +353,7 @@ impl fmt::Display for Step {
         match self {
             Self::OpenNull => f.write_str("open /dev/null"),
             Self::MakePipe => f.write_str("make a pipe"),
+            Self::Subreaper => f.write_str("become a subreaper"),
             Self::MapStack => f.write_str("map a stack"),
             Self::Signals => f.write_str("set up signals"),
             Self::Clone => f.write_str("clone"),

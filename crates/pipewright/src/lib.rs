@@ -85,11 +85,13 @@ mod child;
 mod collected;
 mod command;
 mod communicate;
+mod descent;
 mod descriptors;
 mod error;
 mod pipe;
 mod pipeline;
 mod spawn;
+mod tree;
 
 pub use child::Child;
 pub use collected::Collected;
@@ -104,3 +106,4 @@ pub use pipeline::{
 pub use rustix::process::{Resource, Rlimit, Signal};
 pub use spawn::ResourceUsage;
 pub use std::io::{PipeReader, PipeWriter};
+pub use tree::{TreeReport, Unreached, reap_adopted};

@@ -101,6 +101,13 @@ impl Pipeline {
         self
     }
 
+    /// Starts every stage with [`Command::own_tree`].
+    pub fn own_tree(mut self) -> Self {
+        let commands = self.commands.into_iter();
+        self.commands = commands.map(Command::own_tree).collect();
+        self
+    }
+
     /// Starts all stages, from the first to the last.
     ///
     /// A stage that cannot start does not take the others down: its ends of the pipes are closed,
@@ -440,5 +447,20 @@ impl RunningPipeline {
     /// As [`signal`](Self::signal).
     pub fn kill(&self) -> Result<()> {
         self.signal(Signal::KILL)
+    }
+
+    /// Asks every stage to end with SIGTERM, ends with SIGKILL those that still run after `grace`,
+    /// and returns how they ended: see [`Child::kill_after`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Child::kill_after`].
+    pub fn kill_after(&self, grace: Duration) -> Result<PipelineStatus> {
+        self.signal(Signal::TERM)?;
+        if let Some(status) = self.wait_timeout(grace)? {
+            return Ok(status);
+        }
+        self.kill()?;
+        self.wait()
     }
 }

@@ -122,7 +122,10 @@ fn clone_child(image: &Image) -> Result<Result<Child, Failure>> {
         None => {
             let program = image.program().to_owned();
             let own_peak = reap::own_peak_memory();
-            Ok(Ok(Child::new(pid, pidfd, program, started, own_peak)))
+            let descent = image.descent.clone();
+            Ok(Ok(Child::new(
+                pid, pidfd, program, started, own_peak, descent,
+            )))
         }
         Some(failure) => {
             // Its zombie, which is there in a moment. An error means that somebody else took it.

@@ -21,6 +21,7 @@ pub(super) struct Bounds {
     pub(super) pipe_grace: Option<Duration>,
     pub(super) limit: Option<usize>,
     pub(super) canceller: Option<Canceller>,
+    pub(super) kill_tree: bool,
 }
 
 /// Where bytes come from.
@@ -138,6 +139,8 @@ const LARGEST_READ: usize = 1 << 20;
 const SLOW_GROWTH: usize = 64 << 20;
 /// How long killed processes are waited for. They end at once unless the kernel is stuck in them.
 const KILLED: Duration = Duration::from_millis(10);
+/// The same for whole trees, which have to be found first.
+const TREE_KILLED: Duration = Duration::from_millis(100);
 
 impl<'a> Exchange<'a> {
     pub(super) fn new(
@@ -422,8 +425,11 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    fn kill(&mut self) {
+    fn kill(&self) {
         // Whether the kernel refuses or not, the caller is told why the collecting ended.
+        if self.bounds.kill_tree {
+            let _ = self.running.kill_tree(TREE_KILLED);
+        }
         let _ = self.running.kill();
     }
 

@@ -30,7 +30,10 @@ fn orphans() -> Option<&'static Mutex<Orphans>> {
 
 /// Takes over a child that nobody will wait for. Neither blocks nor kills.
 pub(crate) fn adopt(pidfd: OwnedFd) {
-    if !matches!(super::reap(pidfd.as_fd()), Ok(None)) {
+    if matches!(
+        super::reap(pidfd.as_fd()),
+        Ok(Some(_)) | Err(rustix::io::Errno::CHILD)
+    ) {
         return; // ended, or taken by somebody else
     }
     // With no descriptor left for an epoll instance the zombie stays until this process ends.
