@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 
+use crate::descent::{self, Descent};
 use crate::error::{Error, Result};
 use crate::spawn::{self, Reaped, ResourceUsage};
 
@@ -46,6 +47,7 @@ pub struct Child {
     own_peak_memory: u64,
     /// From the start to the moment at which the end was first seen.
     seen_ended: OnceLock<Duration>,
+    descent: Descent,
     state: Mutex<State>,
 }
 
@@ -71,6 +73,7 @@ impl Child {
         program: String,
         started: Instant,
         own_peak_memory: u64,
+        descent: Descent,
     ) -> Self {
         Self {
             pid,
@@ -79,6 +82,7 @@ impl Child {
             started,
             own_peak_memory,
             seen_ended: OnceLock::new(),
+            descent,
             state: Mutex::new(State::Running),
         }
     }
@@ -123,7 +127,12 @@ impl Child {
         if let State::Running = *state {
             *state = match spawn::reap(self.as_fd()) {
                 Ok(None) => return Ok(None),
-                Ok(Some(reaped)) => self.ended(reaped),
+                Ok(Some(reaped)) => {
+                    // What it left behind is this process's now.
+                    let orphans = self.descent.marker.as_deref().map(descent::orphans);
+                    orphans.into_iter().flatten().for_each(spawn::adopt);
+                    self.ended(reaped)
+                }
                 Err(Errno::CHILD) => State::Lost,
                 Err(errno) => return Err(Error::system("wait for a child")(errno)),
             };
@@ -206,6 +215,34 @@ impl Child {
         self.signal(Signal::KILL)
     }
 
+    /// Asks the process to end with SIGTERM, ends it with SIGKILL if it still runs after `grace`,
+    /// and returns how it ended.
+    ///
+    /// The wait after SIGKILL has no deadline: the kernel ends the process at once, unless it is
+    /// stuck in the kernel itself. [`signal`](Self::signal), [`wait_timeout`](Self::wait_timeout)
+    /// and [`kill`](Self::kill) are the three steps for who needs them apart.
+    ///
+    /// # Errors
+    ///
+    /// As [`signal`](Self::signal) and [`wait`](Self::wait).
+    ///
+    /// ```
+    /// use std::os::unix::process::ExitStatusExt;
+    /// use std::time::Duration;
+    ///
+    /// let obedient = pipewright::Command::new("sleep").arg("60").spawn()?;
+    /// assert_eq!(obedient.kill_after(Duration::from_secs(30))?.signal(), Some(15));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn kill_after(&self, grace: Duration) -> Result<ExitStatus> {
+        self.signal(Signal::TERM)?;
+        if let Some(status) = self.wait_timeout(grace)? {
+            return Ok(status);
+        }
+        self.kill()?;
+        self.wait()
+    }
+
     /// What the process used. `None` until its end was seen by one of the waiting methods.
     ///
     /// ```
@@ -219,6 +256,29 @@ impl Child {
         match *self.state() {
             State::Ended { usage, .. } => Some(usage),
             _ => None,
+        }
+    }
+
+    pub(crate) fn descent(&self) -> &Descent {
+        &self.descent
+    }
+
+    /// Whether its status was taken, so that its number may be another process's.
+    pub(crate) fn is_reaped(&self) -> bool {
+        !matches!(*self.state(), State::Running)
+    }
+
+    /// Ends every process of the group that it leads, if it leads one.
+    pub(crate) fn kill_group(&self) {
+        // Under the lock, so that its status is not taken meanwhile: until then its number, which
+        // is the group's, is not given to another process.
+        let state = self.state();
+        if self.descent.leads_group
+            && let State::Running = *state
+            && let Some(group) = Pid::from_raw(self.pid)
+        {
+            // A member of another user is found, and told of, by its own number.
+            let _ = rustix::process::kill_process_group(group, Signal::KILL);
         }
     }
 

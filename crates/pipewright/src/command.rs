@@ -82,6 +82,7 @@ pub(crate) struct Attributes {
     pub(crate) nice: Option<i32>,
     pub(crate) limits: Vec<(Resource, Rlimit)>,
     pub(crate) signal_mask: Vec<Signal>,
+    pub(crate) own_tree: bool,
 }
 
 impl Command {
@@ -355,6 +356,16 @@ impl Command {
     pub fn signal_mask(mut self, blocked: impl IntoIterator<Item = Signal>) -> Self {
         self.attributes.signal_mask = blocked.into_iter().collect();
         self
+    }
+
+    /// Whether it says itself where this one of 0, 1 and 2 comes from.
+    pub(crate) fn chooses(&self, number: i32) -> bool {
+        let stdio = match number {
+            0 => &self.stdin,
+            1 => &self.stdout,
+            _ => &self.stderr,
+        };
+        stdio.is_some() || self.descriptors.iter().any(|(fd, _)| *fd == number)
     }
 
     /// The error of a command that was put together wrongly.

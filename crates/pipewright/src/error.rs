@@ -5,6 +5,9 @@
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::collected::Collected;
 
 /// The result of everything in this crate that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -74,6 +77,86 @@ pub enum Error {
         unread: usize,
     },
 
+    /// A command or pipeline whose output was collected had not ended in time. It was killed.
+    #[error(
+        "{name} did not end within {timeout:?} and was killed; {} bytes of its output were \
+         collected before",
+        .collected.bytes()
+    )]
+    TimedOut {
+        /// The command as one would type it.
+        name: String,
+        /// The time it was given.
+        timeout: Duration,
+        /// What had arrived by then.
+        collected: Box<Collected>,
+    },
+
+    /// A [`Canceller`](crate::Canceller) ended the collecting. What ran was killed.
+    #[error(
+        "{name} was cancelled and killed; {} bytes of its output were collected before",
+        .collected.bytes()
+    )]
+    Cancelled {
+        /// The command as one would type it.
+        name: String,
+        /// What had arrived by then.
+        collected: Box<Collected>,
+    },
+
+    /// A command or pipeline wrote more than was allowed. It was killed.
+    #[error(
+        "{name} wrote more than the {limit} bytes allowed and was killed; allow more, or send its \
+         output to a file"
+    )]
+    OutputTooLarge {
+        /// The command as one would type it.
+        name: String,
+        /// The bytes allowed.
+        limit: usize,
+        /// What had arrived: as many bytes as were allowed.
+        collected: Box<Collected>,
+    },
+
+    /// Every stage has ended, but a process that one of them left behind still holds a pipe that
+    /// was collected from.
+    #[error(
+        "{name} has ended, but {grace:?} later a process that it left behind still holds its \
+         output open; let that process redirect its output, or allow it more time"
+    )]
+    PipeHeldOpen {
+        /// The command as one would type it.
+        name: String,
+        /// The time the pipe was given to be closed.
+        grace: Duration,
+        /// What had arrived, and how the stages ended.
+        collected: Box<Collected>,
+    },
+
+    /// A command ended, but not with success.
+    #[error("{name} failed: {end}{}", after_colon(.stderr))]
+    Failed {
+        /// The stage that failed, as one would type it.
+        name: String,
+        /// How it ended, in words.
+        end: String,
+        /// The status that a shell would give.
+        exit_code: u8,
+        /// The end of what it wrote to its stderr, without control characters.
+        stderr: String,
+    },
+
+    /// Output that was to be text is not UTF-8.
+    #[error("the output of {name} is not UTF-8: byte {position} is 0x{byte:02x}; take it as bytes")]
+    NotUtf8 {
+        /// The command as one would type it.
+        name: String,
+        /// The position of the first wrong byte, counted from 0 at the start of the output.
+        position: u64,
+        /// That byte.
+        byte: u8,
+    },
+
     /// A system call failed on a pipe, a process or a descriptor.
     #[error("cannot {operation}: {source}")]
     System {
@@ -106,12 +189,19 @@ impl Error {
                 Some(rustix::io::Errno::PERM.raw_os_error())
             }
             Self::CapacityBelowUnread { .. } => Some(rustix::io::Errno::BUSY.raw_os_error()),
-            Self::Invalid { .. } => None,
+            Self::TimedOut { .. } => Some(rustix::io::Errno::TIMEDOUT.raw_os_error()),
+            Self::Invalid { .. }
+            | Self::Cancelled { .. }
+            | Self::OutputTooLarge { .. }
+            | Self::PipeHeldOpen { .. }
+            | Self::Failed { .. }
+            | Self::NotUtf8 { .. } => None,
         }
     }
 
-    /// The status a shell would give for this failure of a start: 127 where the program was not
-    /// found, 126 where it was found and could not be executed, 125 for anything else.
+    /// The status a shell would give: 127 where the program was not found, 126 where it was found
+    /// and could not be executed, its own for a command that failed, 124 (as timeout(1)) for one
+    /// that did not end in time, 125 for anything else.
     ///
     /// ```
     /// let not_found = pipewright::Command::new("/no/such/program").spawn().unwrap_err();
@@ -129,6 +219,8 @@ impl Error {
                 io::ErrorKind::NotFound => 127,
                 _ => 126,
             },
+            Self::Failed { exit_code, .. } => *exit_code,
+            Self::TimedOut { .. } => 124,
             _ => 125,
         }
     }
@@ -138,6 +230,8 @@ impl From<Error> for io::Error {
     fn from(error: Error) -> Self {
         let kind = match (&error, error.raw_os_error()) {
             (Error::Invalid { .. }, _) => io::ErrorKind::InvalidInput,
+            (Error::NotUtf8 { .. }, _) => io::ErrorKind::InvalidData,
+            (Error::Cancelled { .. }, _) => io::ErrorKind::Interrupted,
             (_, Some(errno)) => io::Error::from_raw_os_error(errno).kind(),
             (_, None) => io::ErrorKind::Other,
         };
@@ -158,6 +252,11 @@ pub struct StartError {
     pub source: io::Error,
     /// What to do about it, where the reason alone does not say.
     pub advice: Option<&'static str>,
+}
+
+fn after_colon(text: &str) -> String {
+    let separator = if text.is_empty() { "" } else { ": " };
+    format!("{separator}{text}")
 }
 
 fn after_semicolon(advice: &Option<&'static str>) -> String {
@@ -215,6 +314,8 @@ pub enum Step {
     OpenNull,
     /// Making the pipe between two stages in the parent.
     MakePipe,
+    /// Becoming a subreaper, for [`Command::own_tree`](crate::Command::own_tree).
+    Subreaper,
     /// Mapping the stack on which the child runs until it executes.
     MapStack,
     /// Blocking signals in the parent, or setting them up in the child.
@@ -252,6 +353,7 @@ impl fmt::Display for Step {
         match self {
             Self::OpenNull => f.write_str("open /dev/null"),
             Self::MakePipe => f.write_str("make a pipe"),
+            Self::Subreaper => f.write_str("become a subreaper"),
             Self::MapStack => f.write_str("map a stack"),
             Self::Signals => f.write_str("set up signals"),
             Self::Clone => f.write_str("clone"),

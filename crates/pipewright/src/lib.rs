@@ -82,15 +82,21 @@
 compile_error!("pipewright supports Linux on x86-64 and aarch64, and nothing else");
 
 mod child;
+mod collected;
 mod command;
+mod communicate;
+mod descent;
 mod descriptors;
 mod error;
 mod pipe;
 mod pipeline;
 mod spawn;
+mod tree;
 
 pub use child::Child;
+pub use collected::Collected;
 pub use command::{Command, Stdio};
+pub use communicate::{Canceller, Capture, Input, Line, Lines, Output, OutputStream, TaggedLines};
 pub use error::{Error, InvalidCommand, Result, StartError, Step};
 pub use pipe::{PipeExt, pipe, splice, tee};
 pub use pipeline::{
@@ -100,3 +106,4 @@ pub use pipeline::{
 pub use rustix::process::{Resource, Rlimit, Signal};
 pub use spawn::ResourceUsage;
 pub use std::io::{PipeReader, PipeWriter};
+pub use tree::{TreeReport, Unreached, reap_adopted};

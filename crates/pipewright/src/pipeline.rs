@@ -101,6 +101,13 @@ impl Pipeline {
         self
     }
 
+    /// Starts every stage with [`Command::own_tree`].
+    pub fn own_tree(mut self) -> Self {
+        let commands = self.commands.into_iter();
+        self.commands = commands.map(Command::own_tree).collect();
+        self
+    }
+
     /// Starts all stages, from the first to the last.
     ///
     /// A stage that cannot start does not take the others down: its ends of the pipes are closed,
@@ -173,8 +180,24 @@ impl Pipeline {
         self.spawn()?.wait()
     }
 
+    pub(crate) fn commands(&self) -> &[Command] {
+        &self.commands
+    }
+
+    /// Replaces every command by what `change` makes of it. `change` gets its index, too.
+    pub(crate) fn change_each(
+        &mut self,
+        mut change: impl FnMut(usize, Command) -> Result<Command>,
+    ) -> Result<()> {
+        let commands = std::mem::take(&mut self.commands).into_iter().enumerate();
+        self.commands = commands
+            .map(|(index, command)| change(index, command))
+            .collect::<Result<_>>()?;
+        Ok(())
+    }
+
     /// Everything that can be found wrong before anything is started.
-    fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         let Some(last) = self.commands.len().checked_sub(1) else {
             return Err(Error::Invalid {
                 program: String::new(),
@@ -183,11 +206,10 @@ impl Pipeline {
         };
         for (index, command) in self.commands.iter().enumerate() {
             command.check()?;
-            let given = |number| command.descriptors.iter().any(|(fd, _)| *fd == number);
-            if index > 0 && (command.stdin.is_some() || given(0)) {
+            if index > 0 && command.chooses(0) {
                 return Err(command.invalid(InvalidCommand::ConnectedByPipeline("stdin")));
             }
-            if index < last && (command.stdout.is_some() || given(1)) {
+            if index < last && command.chooses(1) {
                 return Err(command.invalid(InvalidCommand::ConnectedByPipeline("stdout")));
             }
         }
@@ -298,6 +320,26 @@ pub struct RunningPipeline {
 }
 
 impl RunningPipeline {
+    /// Starts one command. Unlike as a stage of a pipeline, it is an error if it cannot start.
+    pub(crate) fn of_one(command: Command) -> Result<Self> {
+        let started = Instant::now();
+        let name = command.to_string();
+        let child = Ok(command.spawn()?);
+        Ok(Self {
+            stages: vec![Stage { name, child }],
+            capacities: Vec::new(),
+            inodes: Vec::new(),
+            policy: Policy::default(),
+            started,
+        })
+    }
+
+    /// The whole pipeline as one would type it, for messages.
+    pub(crate) fn name(&self) -> String {
+        let names: Vec<&str> = self.stages.iter().map(Stage::name).collect();
+        names.join(" | ")
+    }
+
     /// The stages, from the first to the last.
     pub fn stages(&self) -> &[Stage] {
         &self.stages
@@ -417,5 +459,20 @@ impl RunningPipeline {
     /// As [`signal`](Self::signal).
     pub fn kill(&self) -> Result<()> {
         self.signal(Signal::KILL)
+    }
+
+    /// Asks every stage to end with SIGTERM, ends with SIGKILL those that still run after `grace`,
+    /// and returns how they ended: see [`Child::kill_after`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Child::kill_after`].
+    pub fn kill_after(&self, grace: Duration) -> Result<PipelineStatus> {
+        self.signal(Signal::TERM)?;
+        if let Some(status) = self.wait_timeout(grace)? {
+            return Ok(status);
+        }
+        self.kill()?;
+        self.wait()
     }
 }

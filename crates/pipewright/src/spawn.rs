@@ -9,6 +9,7 @@
 mod image;
 mod orphans;
 mod reap;
+mod sigpipe;
 mod stack;
 mod vfork;
 mod walk;
@@ -21,6 +22,7 @@ use std::time::{Duration, Instant};
 pub(crate) use orphans::adopt;
 pub use reap::ResourceUsage;
 pub(crate) use reap::{Reaped, reap, wait_for_end};
+pub(crate) use sigpipe::write_without_sigpipe;
 
 use crate::child::Child;
 use crate::command::Command;
@@ -120,7 +122,10 @@ fn clone_child(image: &Image) -> Result<Result<Child, Failure>> {
         None => {
             let program = image.program().to_owned();
             let own_peak = reap::own_peak_memory();
-            Ok(Ok(Child::new(pid, pidfd, program, started, own_peak)))
+            let descent = image.descent.clone();
+            Ok(Ok(Child::new(
+                pid, pidfd, program, started, own_peak, descent,
+            )))
         }
         Some(failure) => {
             // Its zombie, which is there in a moment. An error means that somebody else took it.

@@ -88,6 +88,23 @@ impl From<ExitStatus> for StageEnd {
     }
 }
 
+/// In std's form. A stage that was closed early was ended by SIGPIPE; one that could not start has
+/// the status that a shell would give.
+impl From<&StageEnd> for ExitStatus {
+    fn from(end: &StageEnd) -> Self {
+        let exited = |status: i32| (status & 0xff) << 8;
+        Self::from_raw(match end {
+            StageEnd::Exited(status) => exited(*status),
+            StageEnd::Signaled {
+                signal,
+                core_dumped,
+            } => signal | i32::from(*core_dumped) << 7,
+            StageEnd::ClosedEarly => Signal::PIPE.as_raw(),
+            StageEnd::NotStarted(error) => exited(error.exit_code().into()),
+        })
+    }
+}
+
 impl fmt::Display for StageEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -213,6 +230,15 @@ impl PipelineStatus {
     pub fn exit_code(&self) -> u8 {
         self.failed_stage()
             .map_or(0, |index| self.stages[index].end.exit_code())
+    }
+}
+
+/// The failed stage's end in std's form, or success.
+impl From<&PipelineStatus> for ExitStatus {
+    fn from(status: &PipelineStatus) -> Self {
+        status
+            .failed_stage()
+            .map_or_else(Self::default, |index| (&status.stages[index].end).into())
     }
 }
 

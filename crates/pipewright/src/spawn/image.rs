@@ -10,9 +10,11 @@ use std::path::PathBuf;
 use std::ptr;
 
 use libc::c_char;
+use rustix::io::Errno;
 use rustix::process::Resource;
 
 use crate::command::{Command, Environment, Stdio};
+use crate::descent::{self, Descent};
 use crate::descriptors::{Plan, Source, plan};
 use crate::error::{Error, Result, StartError, Step};
 
@@ -48,6 +50,8 @@ pub(super) struct Image {
     pub(super) parent_death_signal: Option<i32>,
     /// Bit n-1 stands for signal n, as in the kernel's own set.
     pub(super) signal_mask: u64,
+    /// How the child's descendants will be known, for the parent.
+    pub(super) descent: Descent,
     /// This process's id, for the child to see whether its parent is still there.
     pub(super) parent: i32,
 }
@@ -63,11 +67,23 @@ pub(super) const SHELL: &CStr = c"/bin/sh";
 
 impl Image {
     /// Flattens a command. It must have passed [`Command::check`].
-    pub(super) fn new(command: Command) -> Result<Self> {
+    pub(super) fn new(mut command: Command) -> Result<Self> {
         let mut sources = Vec::new();
         let wanted = wanted_table(&command, &mut sources)?;
         let executable = command.executable.as_ref().map(AsRawFd::as_raw_fd);
         let plan = plan(&wanted, executable);
+
+        let mut descent = Descent {
+            marker: None,
+            leads_group: command.attributes.session || command.attributes.process_group == Some(0),
+        };
+        if command.attributes.own_tree {
+            let failed = |errno: Errno| command.failed(Step::Subreaper, errno.into());
+            let marker = descent::new_marker().map_err(failed)?;
+            let (name, value) = descent::variable(&marker);
+            command.environment.changes.insert(name, Some(value));
+            descent.marker = Some(marker);
+        }
 
         // Offsets at first: the strings move while more are added.
         let mut strings = Strings::default();
@@ -144,6 +160,7 @@ impl Image {
             user: attributes.user,
             parent_death_signal: attributes.parent_death_signal.map(|signal| signal.as_raw()),
             signal_mask: attributes.signal_mask.iter().fold(0, mask),
+            descent,
             parent: rustix::process::getpid().as_raw_pid(),
         };
         // From here on the image owns every descriptor that the plan names.

@@ -30,7 +30,10 @@ fn orphans() -> Option<&'static Mutex<Orphans>> {
 
 /// Takes over a child that nobody will wait for. Neither blocks nor kills.
 pub(crate) fn adopt(pidfd: OwnedFd) {
-    if !matches!(super::reap(pidfd.as_fd()), Ok(None)) {
+    if matches!(
+        super::reap(pidfd.as_fd()),
+        Ok(Some(_)) | Err(rustix::io::Errno::CHILD)
+    ) {
         return; // ended, or taken by somebody else
     }
     // With no descriptor left for an epoll instance the zombie stays until this process ends.
@@ -69,7 +72,9 @@ pub(super) fn reap_ended() {
         for event in &events {
             if let Some(pidfd) = orphans.running.remove(&event.data.u64()) {
                 let _ = super::reap(pidfd.as_fd());
-                // Closing the pidfd takes it out of the epoll instance.
+                // Closing it is not enough: a process that another thread forked just now may hold
+                // a copy, and the instance would go on telling of a key that is in no map.
+                let _ = epoll::delete(&orphans.epoll, &pidfd);
             }
         }
     }

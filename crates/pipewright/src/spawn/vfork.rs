@@ -357,14 +357,17 @@ unsafe fn place_descriptors(image: &Image) -> Result<(), Failure> {
 ///
 /// As [`place_descriptors`].
 unsafe fn duplicate(from: c_int, to: c_int) -> Result<c_long, i32> {
-    loop {
+    let mut result = Err(libc::EBUSY);
+    // The two errors say "try again", but a child that tried for ever would hold its parent up for
+    // ever.
+    for _ in 0..1000 {
         // SAFETY: by the caller.
-        match unsafe { call(libc::SYS_dup3, [from.into(), to.into(), 0, 0, 0]) } {
-            // EBUSY: another process of this table is opening that very number; see dup(2).
-            Err(libc::EINTR | libc::EBUSY) => {}
-            result => return result,
+        result = unsafe { call(libc::SYS_dup3, [from.into(), to.into(), 0, 0, 0]) };
+        if !matches!(result, Err(libc::EINTR | libc::EBUSY)) {
+            break;
         }
     }
+    result
 }
 
 /// # Safety

@@ -1,0 +1,470 @@
+//! The poll loop: one look at everything a running pipeline is connected to, and what follows.
+
+use std::io::PipeReader;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+use super::cancel::Canceller;
+use super::input::{Fed, Feed};
+use crate::collected::Collected;
+use crate::error::{Error, Result};
+use crate::pipe::{self, PipeExt, fair_capacity};
+use crate::pipeline::{PipelineStatus, RunningPipeline, Stage};
+
+/// When to give up, and what to do then.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Bounds {
+    pub(super) timeout: Option<Duration>,
+    pub(super) pipe_grace: Option<Duration>,
+    pub(super) limit: Option<usize>,
+    pub(super) canceller: Option<Canceller>,
+    pub(super) kill_tree: bool,
+}
+
+/// Where bytes come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OutputStream {
+    /// The last stage's stdout.
+    Stdout,
+    /// The stderr of the stage with this index.
+    Stderr(usize),
+}
+
+/// One stream that is being collected.
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub(super) from: OutputStream,
+    /// `None` once its end was seen.
+    pub(super) reader: Option<PipeReader>,
+    pub(super) buffer: Vec<u8>,
+    pub(super) keep: Keep,
+    /// Whether the pipe was given a larger capacity, or that was tried.
+    enlarged: bool,
+}
+
+/// How much of a stream is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Keep {
+    All,
+    /// Its end, for the error of a command that failed. It does not count to the limit.
+    Tail,
+}
+
+impl Stream {
+    pub(super) fn new(from: OutputStream, reader: PipeReader) -> Self {
+        Self {
+            from,
+            reader: Some(reader),
+            buffer: Vec::new(),
+            keep: Keep::All,
+            enlarged: false,
+        }
+    }
+}
+
+/// Why the collecting was given up.
+#[derive(Debug)]
+enum Stop {
+    TimedOut,
+    Cancelled,
+    TooLarge,
+    HeldOpen,
+    Failed(Error),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// Whether there is more to come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// Something was moved, or the time was up before anything could be.
+    Moved,
+    /// There was nothing to be done. Only with [`Wait::Look`].
+    Idle,
+    /// Every stream has ended and so has every stage.
+    Finished,
+}
+
+/// How long one turn may wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// Until something can be done, or the bounds are reached.
+    Event,
+}
+
+/// What a polled descriptor is.
+#[derive(Debug, Clone, Copy)]
+enum Polled {
+    Feed,
+    Stream(usize),
+    Stage(usize),
+    Canceller,
+}
+
+/// A running pipeline with its input and its output.
+///
+/// One thread does everything, by poll: whatever is ready is served, so that no side can wait for
+/// another one that is not served. Reads follow a poll that said there is something, and this is
+/// the only reader, so they do not block; the write end is non-blocking.
+#[derive(Debug)]
+pub(super) struct Exchange<'a> {
+    running: RunningPipeline,
+    feed: Option<Feed<'a>>,
+    pub(super) streams: Vec<Stream>,
+    /// The stages whose end was not seen yet.
+    unended: Vec<usize>,
+    /// When the last stage's end was seen.
+    ended: Option<Instant>,
+    bounds: Bounds,
+    deadline: Option<Instant>,
+    /// Bytes that each pipe may have; asked for once, when one is full.
+    share: Option<usize>,
+    pub(super) finished: bool,
+}
+
+/// The bytes asked for in the first read of a stream, and the least in any other.
+const FIRST_READ: usize = 8 * 1024;
+/// The bytes that are kept of a stream's end.
+const TAIL: usize = 2048;
+/// The most bytes asked for in one read: what the largest unprivileged pipe holds.
+const LARGEST_READ: usize = 1 << 20;
+/// From here on a buffer grows by a quarter, not by doubling, so that not so much of it is spare.
+const SLOW_GROWTH: usize = 64 << 20;
+/// How long killed processes are waited for. They end at once unless the kernel is stuck in them.
+const KILLED: Duration = Duration::from_millis(10);
+/// The same for whole trees, which have to be found first.
+const TREE_KILLED: Duration = Duration::from_millis(100);
+
+impl<'a> Exchange<'a> {
+    pub(super) fn new(
+        running: RunningPipeline,
+        feed: Option<Feed<'a>>,
+        streams: Vec<Stream>,
+        bounds: Bounds,
+    ) -> Result<Self> {
+        let started = |stage: &Stage| stage.child().is_some();
+        let stages = running.stages().iter().enumerate();
+        let unended: Vec<usize> = stages
+            .filter(|(_, stage)| started(stage))
+            .map(|(index, _)| index)
+            .collect();
+        let deadline = bounds
+            .timeout
+            .and_then(|timeout| running.started().checked_add(timeout));
+        let mut exchange = Self {
+            ended: unended.is_empty().then(Instant::now),
+            running,
+            feed,
+            streams,
+            unended,
+            bounds,
+            deadline,
+            share: None,
+            finished: false,
+        };
+        if let Some(feed) = &exchange.feed
+            && feed.is_large(feed.writer().capacity()?)
+        {
+            let share = exchange.share();
+            if let Some(feed) = &exchange.feed {
+                feed.enlarge(share);
+            }
+        }
+        Ok(exchange)
+    }
+
+    /// The pipeline that is running.
+    pub(super) fn running(&self) -> &RunningPipeline {
+        &self.running
+    }
+
+    /// How every stage ended. Does not block once the exchange is finished.
+    pub(super) fn status(&self) -> Result<PipelineStatus> {
+        self.running.wait()
+    }
+
+    /// Serves what is ready, after waiting for it. When a bound is reached, what runs is killed and
+    /// the error holds what was collected.
+    pub(super) fn turn(&mut self, wait: Wait) -> Result<Turn> {
+        self.serve(wait).map_err(|stop| self.give_up(stop))
+    }
+
+    fn serve(&mut self, wait: Wait) -> Result<Turn, Stop> {
+        let streaming = self.streams.iter().any(|stream| stream.reader.is_some());
+        if !streaming && self.unended.is_empty() {
+            // Nobody is left who could read it.
+            self.feed = None;
+            self.finished = true;
+            return Ok(Turn::Finished);
+        }
+        let ended_before = self.ended.is_some();
+        let ready = self.poll(wait, streaming)?;
+        let mut hung_up = 0;
+        for &(polled, flags) in &ready {
+            match polled {
+                Polled::Canceller => return Err(Stop::Cancelled),
+                Polled::Feed => self.pump(flags)?,
+                Polled::Stream(index) => {
+                    hung_up += usize::from(flags.contains(PollFlags::HUP));
+                    self.read(index)?;
+                }
+                Polled::Stage(index) => self.take_end(index)?,
+            }
+        }
+        // A stream without a writer ends by itself, however much is in it. Only a poll that began
+        // after the last stage's end tells: in an earlier one the stage itself may be the writer.
+        let open = self.streams.iter().filter(|it| it.reader.is_some()).count();
+        let held_open = ended_before && open > hung_up;
+        self.check_bounds(held_open)?;
+        Ok(if ready.is_empty() {
+            Turn::Idle
+        } else {
+            Turn::Moved
+        })
+    }
+
+    /// When the pipes that others hold are given up.
+    fn grace_end(&self) -> Option<Instant> {
+        self.ended?.checked_add(self.bounds.pipe_grace?)
+    }
+
+    /// When the waiting has to end.
+    fn next_deadline(&self) -> Option<Instant> {
+        [self.deadline, self.grace_end()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Also after a turn that moved something: a stream that is always ready must not keep a
+    /// deadline from being seen.
+    fn check_bounds(&self, held_open: bool) -> Result<(), Stop> {
+        let passed = |moment: Option<Instant>| moment.is_some_and(|it| it <= Instant::now());
+        if passed(self.deadline) {
+            Err(Stop::TimedOut)
+        } else if held_open && passed(self.grace_end()) {
+            Err(Stop::HeldOpen)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn poll(&self, wait: Wait, streaming: bool) -> Result<Vec<(Polled, PollFlags)>> {
+        let mut polled = Vec::with_capacity(self.streams.len() + 3);
+        let mut descriptors = Vec::with_capacity(self.streams.len() + 3);
+        if let Some(canceller) = &self.bounds.canceller {
+            polled.push(Polled::Canceller);
+            descriptors.push(PollFd::new(canceller, PollFlags::IN));
+        }
+        if let Some(feed) = &self.feed {
+            polled.push(Polled::Feed);
+            descriptors.push(PollFd::new(feed.writer(), PollFlags::OUT));
+        }
+        for (index, stream) in self.streams.iter().enumerate() {
+            if let Some(reader) = &stream.reader {
+                polled.push(Polled::Stream(index));
+                descriptors.push(PollFd::new(reader, PollFlags::IN));
+            }
+        }
+        // While streams are open the ends of stages matter only to the grace. Watching for them
+        // would be a wake-up more for each stage.
+        if !streaming || self.bounds.pipe_grace.is_some() {
+            for &index in &self.unended {
+                if let Some(child) = self.running.stages()[index].child() {
+                    polled.push(Polled::Stage(index));
+                    descriptors.push(PollFd::from_borrowed_fd(child.as_fd(), PollFlags::IN));
+                }
+            }
+        }
+        loop {
+            let until = match wait {
+                Wait::Event => self.next_deadline(),
+            };
+            let timeout = until.map(|until| {
+                let left = until.saturating_duration_since(Instant::now());
+                Timespec {
+                    tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+                    tv_nsec: left.subsec_nanos().into(),
+                }
+            });
+            match poll(&mut descriptors, timeout.as_ref()) {
+                Ok(_) => break,
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(Error::system("poll")(errno)),
+            }
+        }
+        let flags = descriptors.iter().map(PollFd::revents);
+        Ok(polled
+            .into_iter()
+            .zip(flags)
+            .filter(|(_, flags)| !flags.is_empty())
+            .collect())
+    }
+
+    fn pump(&mut self, flags: PollFlags) -> Result<()> {
+        let Some(feed) = &mut self.feed else {
+            return Ok(());
+        };
+        // An error on a write end is a reader that is gone: no need to write in order to learn it.
+        if flags.contains(PollFlags::ERR) || feed.pump()? == Fed::Done {
+            self.feed = None;
+        }
+        Ok(())
+    }
+
+    /// Reads what one stream has, straight into the room behind what its buffer holds.
+    fn read(&mut self, index: usize) -> Result<(), Stop> {
+        let counted = self.streams.iter().filter(|it| it.keep == Keep::All);
+        let total: usize = counted.map(|stream| stream.buffer.len()).sum();
+        let stream = &mut self.streams[index];
+        let Some(reader) = &stream.reader else {
+            return Ok(());
+        };
+        let held = stream.buffer.len();
+        reserve(&mut stream.buffer, held.clamp(FIRST_READ, LARGEST_READ))?;
+        let room = stream.buffer.capacity() - held;
+        let spare = rustix::buffer::spare_capacity(&mut stream.buffer);
+        match rustix::io::read(reader, spare) {
+            Ok(0) => stream.reader = None,
+            Ok(count) => {
+                if stream.keep == Keep::Tail {
+                    let excess = stream.buffer.len().saturating_sub(TAIL);
+                    stream.buffer.drain(..excess);
+                } else if let Some(limit) = self.bounds.limit
+                    && total + count > limit
+                {
+                    let excess = total + count - limit;
+                    stream.buffer.truncate(held + count - excess);
+                    return Err(Stop::TooLarge);
+                }
+                // It had more than a short answer. Until here the pipe's size was of no matter.
+                if count == room && !stream.enlarged {
+                    stream.enlarged = true;
+                    let share = self.share();
+                    if let Some(reader) = &self.streams[index].reader {
+                        let _ = pipe::resize(reader, share);
+                    }
+                }
+            }
+            Err(Errno::INTR | Errno::AGAIN) => {}
+            Err(errno) => return Err(Error::system("read a child's output")(errno).into()),
+        }
+        Ok(())
+    }
+
+    fn share(&mut self) -> usize {
+        let pipes = self.streams.len() + usize::from(self.feed.is_some());
+        *self.share.get_or_insert_with(|| fair_capacity(pipes, None))
+    }
+
+    fn take_end(&mut self, index: usize) -> Result<()> {
+        if let Some(child) = self.running.stages()[index].child()
+            && child.try_wait()?.is_none()
+        {
+            return Ok(());
+        }
+        self.unended.retain(|&unended| unended != index);
+        if self.unended.is_empty() {
+            self.ended = Some(Instant::now());
+        }
+        Ok(())
+    }
+
+    /// Kills what runs, takes what is still in the pipes, and makes the error of it.
+    fn give_up(&mut self, stop: Stop) -> Error {
+        self.finished = true;
+        self.feed = None;
+        self.kill();
+        for index in 0..self.streams.len() {
+            self.drain(index);
+        }
+        let _ = self.running.wait_timeout(KILLED);
+        let collected = Box::new(self.take_collected());
+        let name = self.running.name();
+        match stop {
+            Stop::Failed(error) => error,
+            Stop::TimedOut => Error::TimedOut {
+                name,
+                timeout: self.bounds.timeout.unwrap_or_default(),
+                collected,
+            },
+            Stop::Cancelled => Error::Cancelled { name, collected },
+            Stop::TooLarge => Error::OutputTooLarge {
+                name,
+                limit: self.bounds.limit.unwrap_or_default(),
+                collected,
+            },
+            Stop::HeldOpen => Error::PipeHeldOpen {
+                name,
+                grace: self.bounds.pipe_grace.unwrap_or_default(),
+                collected,
+            },
+        }
+    }
+
+    /// Takes what is in a pipe now. What a process that was not killed writes meanwhile is not
+    /// waited for.
+    fn drain(&mut self, index: usize) {
+        let reader = self.streams[index].reader.as_ref();
+        let mut unread = reader.map_or(0, |reader| reader.unread().unwrap_or(0));
+        while unread > 0 {
+            let held = self.streams[index].buffer.len();
+            let read = self.read(index);
+            let count = self.streams[index].buffer.len().saturating_sub(held);
+            if read.is_err() || count == 0 {
+                break;
+            }
+            unread = unread.saturating_sub(count);
+        }
+    }
+
+    fn kill(&self) {
+        // Whether the kernel refuses or not, the caller is told why the collecting ended.
+        if self.bounds.kill_tree {
+            let _ = self.running.kill_tree(TREE_KILLED);
+        }
+        let _ = self.running.kill();
+    }
+
+    /// Moves what was collected out.
+    pub(super) fn take_collected(&mut self) -> Collected {
+        let stages = self.running.stages();
+        let mut collected = Collected {
+            stdout: Vec::new(),
+            stderr: stages.iter().map(|_| Vec::new()).collect(),
+            statuses: stages
+                .iter()
+                .map(|stage| stage.child().and_then(|child| child.try_wait().ok()?))
+                .collect(),
+        };
+        for stream in &mut self.streams {
+            let mut bytes = std::mem::take(&mut stream.buffer);
+            bytes.shrink_to_fit();
+            match stream.from {
+                OutputStream::Stdout => collected.stdout = bytes,
+                OutputStream::Stderr(stage) => collected.stderr[stage] = bytes,
+            }
+        }
+        collected
+    }
+}
+
+/// Makes room for `more` bytes. No memory is an error and not the end of this process.
+fn reserve(buffer: &mut Vec<u8>, more: usize) -> Result<()> {
+    let result = if buffer.len() < SLOW_GROWTH || buffer.capacity() - buffer.len() >= more {
+        buffer.try_reserve(more)
+    } else {
+        buffer.try_reserve_exact(more.max(buffer.len() / 4))
+    };
+    result.map_err(|_| Error::System {
+        operation: "hold a child's output in memory",
+        source: std::io::ErrorKind::OutOfMemory.into(),
+    })
+}
