@@ -59,7 +59,10 @@ impl Tally {
             pipe.full += u64::from(level.full);
             pipe.empty += u64::from(level.empty());
             pipe.unread += u128::from(level.unread);
-            pipe.capacity = level.capacity;
+            // Once both ends are gone, a look finds a fresh pipe of the default capacity.
+            if !level.reader_gone || pipe.capacity == 0 {
+                pipe.capacity = level.capacity;
+            }
         }
         let Some(figures) = &sample.figures else {
             return;
