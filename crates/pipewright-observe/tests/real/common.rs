@@ -1,6 +1,7 @@
 //! What several of these modules need: a watchdog, and pipelines of real processes.
 
 use std::io::{PipeReader, PipeWriter};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -111,6 +112,10 @@ impl Line {
 impl Drop for Line {
     fn drop(&mut self) {
         for child in &mut self.children {
+            // The whole group: a subshell would run on.
+            if let Some(group) = rustix::process::Pid::from_raw(child.id() as i32) {
+                let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+            }
             let _ = child.kill();
             let _ = child.wait();
         }
@@ -120,7 +125,10 @@ impl Drop for Line {
 /// A command that is one stage: `exec` in front of a plain program keeps the shell out of it.
 pub(crate) fn shell(text: &str) -> Command {
     let mut command = Command::new("bash");
-    command.args(["-c", text]).stderr(Stdio::null());
+    command
+        .args(["-c", text])
+        .stderr(Stdio::null())
+        .process_group(0);
     command
 }
 
