@@ -122,6 +122,26 @@ fn the_capacity_of_a_pipe_in_use_is_changed_and_old_and_new_are_told() {
 }
 
 #[test]
+fn a_capacity_above_the_ceiling_is_refused_to_an_ordinary_user() {
+    if rustix::process::geteuid().is_root() {
+        println!("skipped: for root there is no ceiling");
+        return;
+    }
+    let ceiling = std::fs::read_to_string("/proc/sys/fs/pipe-max-size").unwrap();
+    let above = ceiling.trim().parse::<usize>().unwrap() * 2;
+    let (reader, _writer) = std::io::pipe().unwrap();
+    let error = PipeHandle::of_end(&reader)
+        .unwrap()
+        .set_capacity(above)
+        .unwrap_err();
+    assert!(
+        matches!(error, Error::CapacityNotGranted { requested, .. } if requested == above),
+        "{error}"
+    );
+    assert!(error.to_string().contains("/proc/sys/fs/pipe-max-size"));
+}
+
+#[test]
 fn what_is_no_anonymous_pipe_is_refused() {
     let null = std::fs::File::open("/dev/null").unwrap();
     assert!(matches!(
