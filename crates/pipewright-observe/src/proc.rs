@@ -162,6 +162,9 @@ impl Process {
             syscall_denied: Cell::new(false),
         };
         process.id.start_time = process.stat()?.start_time;
+        // Opened now and kept: once the process is a zombie the file belongs to root, and only
+        // who has it open already may still read it. A refusal is told when somebody asks.
+        let _ = process.io();
         Ok(process)
     }
 
@@ -198,7 +201,8 @@ impl Process {
         Stat::parse(text).ok_or_else(|| self.malformed("stat"))
     }
 
-    /// The command line. A zombie's and a kernel thread's is empty.
+    /// The command line. A zombie's and a kernel thread's is empty; so is, for a moment, that of a
+    /// process in the midst of exec, also after the `spawn` that started it has returned.
     ///
     /// # Errors
     ///

@@ -326,6 +326,14 @@ impl Sampler {
                     .observe(Neighbours { inputs, outputs }, with_figures),
             );
         }
+        for (layout, watched) in self.layout.stages.iter_mut().zip(&self.stages) {
+            // It was in the midst of exec when it was asked before.
+            if layout.command.is_empty()
+                && let Some(command) = watched.stage.command()
+            {
+                layout.command = command;
+            }
+        }
         let figures = with_figures.then(|| self.figures(now));
         // A late tick is not made up for: the next one comes a whole interval later.
         self.next_states = now + self.intervals.states;

@@ -108,11 +108,9 @@ fn with_figures(mut samples: Vec<Sample>, stages: &[(f64, f64)]) -> Vec<Sample> 
     samples
 }
 
+/// The verdict on two seconds in which nothing is known of the pipes.
 fn judge(stages: &[&[Activity]]) -> Verdict {
-    let mut layout = line(stages.len());
-    layout.pipes.clear();
-    // Every stage has neighbours, whose pipes are not seen.
-    layout.pipes = line(stages.len()).pipes;
+    let layout = line(stages.len());
     let mut samples = rounds(stages, &[]);
     for sample in &mut samples {
         sample.pipes = vec![None; layout.pipes.len()];

@@ -206,6 +206,15 @@ impl Stage {
         figures
     }
 
+    /// The command line of its first process, safe to show; `None` once that has ended.
+    pub(crate) fn command(&self) -> Option<String> {
+        let root = self
+            .members
+            .iter()
+            .find(|member| member.process.id() == self.root)?;
+        Some(root.process.command_line().ok()?.to_string())
+    }
+
     /// The program of a member that runs, else of the stage's first process.
     fn program(&self) -> Option<String> {
         let root = |member: &&Member| member.process.id() == self.root;

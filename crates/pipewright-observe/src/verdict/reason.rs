@@ -135,7 +135,11 @@ const FASTER: &[(&str, &str)] = &[
 impl Bottleneck {
     /// The finding as a sentence, without a full stop. Stages are counted from 1.
     pub fn sentence(&self) -> String {
-        let name = format!("stage {} ({})", self.stage + 1, self.command);
+        let command = match (&*self.command, &self.program) {
+            ("", Some(program)) => program,
+            (command, _) => command,
+        };
+        let name = format!("stage {} ({command})", self.stage + 1);
         let percent = self.own * 100.0;
         match self.reason {
             Reason::Cpu => match self.cpus {

@@ -3,17 +3,22 @@
 use std::io::{PipeReader, PipeWriter};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, Sender};
 use std::time::Duration;
 
 use pipewright_observe::{Intervals, PipeHandle, Process, Sampler};
 
-/// Ends this test process if it is still running after two minutes.
-pub(crate) fn watchdog() {
-    std::thread::spawn(|| {
-        std::thread::sleep(Duration::from_secs(120));
-        eprintln!("the watchdog ends a test that hangs");
-        std::process::abort();
+/// Ends this test process unless the test that holds the value returned is over in two minutes.
+#[must_use]
+pub(crate) fn watchdog() -> Sender<()> {
+    let (over, waiting) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        if waiting.recv_timeout(Duration::from_secs(120)) == Err(RecvTimeoutError::Timeout) {
+            eprintln!("the watchdog ends a test that hangs");
+            std::process::abort();
+        }
     });
+    over
 }
 
 /// Set in a test process that runs one test only.

@@ -1,10 +1,11 @@
 //! One process seen from outside: real ones, hostile ones, and those of another user.
 
+use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use pipewright_observe::topology::Scan;
@@ -13,7 +14,7 @@ use pipewright_observe::{
     Activity, BlockedOn, Error, IoCounters, PipeHandle, Process, ProcessId, Sampler, State, Target,
 };
 
-use crate::common::{Line, quick, watchdog};
+use crate::common::{Line, quick, shell, watchdog};
 
 /// The number of the process to look at, for the test that runs itself as another user.
 const LOOK_AT: &str = "OBSERVE_TEST_LOOK_AT";
@@ -25,14 +26,6 @@ fn until(what: impl Fn() -> bool) {
     while !what() {
         std::thread::sleep(Duration::from_millis(2));
     }
-}
-
-/// A child that has ended and is not waited for.
-fn zombie(command: &mut Command) -> (Child, Process) {
-    let child = command.spawn().unwrap();
-    let process = Process::open(child.id()).unwrap();
-    until(|| process.stat().unwrap().state == State::Zombie);
-    (child, process)
 }
 
 /// A directory of this test process, removed when dropped.
@@ -55,7 +48,7 @@ impl Drop for Scratch {
 
 #[test]
 fn what_a_process_waits_for_is_told_with_its_descriptor() {
-    watchdog();
+    let _watchdog = watchdog();
     let line = Line::start(&["exec sleep 60", "exec cat"]);
     let [sleep, cat] = [0, 1].map(|stage| Process::open(line.pid(stage)).unwrap());
     until(|| sleep.blocked_on() == BlockedOn::Timer);
@@ -74,12 +67,15 @@ fn what_a_process_waits_for_is_told_with_its_descriptor() {
 
 #[test]
 fn a_zombie_still_tells_what_it_has_used_until_it_is_waited_for() {
-    watchdog();
-    let (mut child, process) = zombie(
-        Command::new("head")
-            .args(["-c", "3000000", "/dev/zero"])
-            .stdout(Stdio::null()),
-    );
+    let _watchdog = watchdog();
+    let mut child = shell("read -r x; exec head -c 3000000 /dev/zero")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let process = Process::open(child.id()).unwrap();
+    child.stdin.take().unwrap().write_all(b"go\n").unwrap();
+    until(|| process.stat().unwrap().state == State::Zombie);
     let IoCounters { read, written } = process.io().unwrap();
     assert!((3_000_000..3_200_000).contains(&written), "{written}");
     assert!((3_000_000..3_200_000).contains(&read), "{read}");
@@ -114,6 +110,7 @@ fn a_number_in_use_again_is_not_mistaken_for_the_process_it_was() {
 
 #[test]
 fn a_hostile_command_line_is_kept_raw_and_shown_harmless() {
+    let _watchdog = watchdog();
     let mut hostile = b"\x1b]0;owned\x07\x1b[2J\nnew line\xff\xc2\x9b31m".to_vec();
     hostile.extend(std::iter::repeat_n(b'A', 64 * 1024));
     let mut child = Command::new("bash")
@@ -122,7 +119,10 @@ fn a_hostile_command_line_is_kept_raw_and_shown_harmless() {
         .stdin(Stdio::piped())
         .spawn()
         .unwrap();
-    let line = Process::open(child.id()).unwrap().command_line().unwrap();
+    let process = Process::open(child.id()).unwrap();
+    // In the midst of exec it has none yet.
+    until(|| !process.command_line().unwrap().as_bytes().is_empty());
+    let line = process.command_line().unwrap();
     assert_eq!(line.arguments().next().unwrap(), hostile);
     assert!(line.as_bytes().len() > 64 * 1024);
     let shown = line.to_string();
@@ -138,7 +138,7 @@ fn a_hostile_command_line_is_kept_raw_and_shown_harmless() {
 
 #[test]
 fn a_hostile_program_name_is_shown_harmless_in_a_scan() {
-    watchdog();
+    let _watchdog = watchdog();
     let scratch = Scratch::new("hostile");
     let program = scratch.0.join("\x1b[31m) S\nevil");
     std::os::unix::fs::symlink("/bin/bash", &program).unwrap();
@@ -162,7 +162,7 @@ fn shell_sleep() -> Command {
 
 #[test]
 fn how_far_a_file_has_been_read_is_told() {
-    use std::io::{Read, Seek, SeekFrom, Write};
+    use std::io::{Read, Seek, SeekFrom};
     use std::os::fd::AsRawFd;
 
     let scratch = Scratch::new("position");
@@ -183,7 +183,7 @@ fn how_far_a_file_has_been_read_is_told() {
 /// Runs as root, and once more as another user, who is told what may not be known.
 #[test]
 fn another_users_pipeline_is_hidden_and_told_to_be() {
-    watchdog();
+    let _watchdog = watchdog();
     if let Ok(pids) = std::env::var(LOOK_AT) {
         let pids: Vec<u32> = pids.split(' ').map(|pid| pid.parse().unwrap()).collect();
         return look_at_what_is_hidden(&pids);
@@ -197,6 +197,10 @@ fn another_users_pipeline_is_hidden_and_told_to_be() {
     let copy = scratch.0.join("test");
     std::fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
     let line = Line::start(&["exec sleep 60", "exec cat"]);
+    let [sleep, cat] = [0, 1].map(|stage| Process::open(line.pid(stage)).unwrap());
+    until(|| {
+        sleep.blocked_on() == BlockedOn::Timer && cat.blocked_on() == BlockedOn::Read(Some(0))
+    });
     let output = Command::new(&copy)
         .args([
             "--exact",
