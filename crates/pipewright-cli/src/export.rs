@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod recordings;
+pub(crate) mod report;
 pub(crate) mod trace;
 
 use std::fs::File;
