@@ -1,0 +1,189 @@
+//! Recordings for tests: made up, arbitrary, and real ones.
+
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use pipewright_observe::verdict::Verdict;
+use pipewright_observe::{
+    Activity, Figures, Intervals, Layout, PipeFigures, PipeHandle, PipeId, PipeLayout, PipeLevel,
+    Process, ProcessId, Sample, Sampler, StageFigures, StageLayout,
+};
+use proptest::prelude::*;
+
+use crate::observation::Recording;
+
+/// Puts together a recording of stages in a line.
+#[derive(Debug)]
+pub(super) struct Recorded {
+    layout: Layout,
+    samples: Vec<Sample>,
+}
+
+impl Recorded {
+    pub(super) fn new(stages: usize) -> Self {
+        let stage = |index| StageLayout {
+            process: ProcessId {
+                pid: 100 + index,
+                start_time: 1,
+            },
+            command: format!("stage-{index}"),
+        };
+        let pipe = |index: usize| PipeLayout {
+            pipe: PipeId(index as u64),
+            writers: vec![index],
+            readers: vec![index + 1],
+        };
+        let layout = Layout {
+            stages: (0..stages as u32).map(stage).collect(),
+            pipes: (0..stages.saturating_sub(1)).map(pipe).collect(),
+        };
+        Self {
+            layout,
+            samples: Vec::new(),
+        }
+    }
+
+    /// A sample, so many milliseconds after the start, in which nothing is known of the pipes.
+    pub(super) fn sample(mut self, at: u64, stages: &[Activity]) -> Self {
+        self.samples.push(Sample {
+            at: Duration::from_millis(at),
+            stages: stages.to_vec(),
+            pipes: vec![None; self.layout.pipes.len()],
+            figures: None,
+        });
+        self
+    }
+
+    /// What a pipe showed in the newest sample.
+    pub(super) fn level(mut self, pipe: usize, unread: u64, capacity: u64) -> Self {
+        let full = unread == capacity;
+        let level = PipeLevel {
+            unread,
+            capacity,
+            full,
+            reader_gone: false,
+        };
+        self.newest().pipes[pipe] = Some(level);
+        self
+    }
+
+    /// The rate of a pipe in the figures of the newest sample, which are those of one second.
+    pub(super) fn rate(mut self, pipe: usize, rate: Option<f64>) -> Self {
+        let figures = Figures {
+            interval: Duration::from_secs(1),
+            stages: vec![StageFigures::default(); self.layout.stages.len()],
+            pipes: vec![PipeFigures::default(); self.layout.pipes.len()],
+        };
+        self.newest().figures.get_or_insert(figures).pipes[pipe].rate = rate;
+        self
+    }
+
+    fn newest(&mut self) -> &mut Sample {
+        self.samples.last_mut().expect("a sample comes first")
+    }
+
+    pub(super) fn finish(self) -> Recording {
+        Recording {
+            verdict: Verdict::of(&self.layout, &self.samples),
+            layout: self.layout,
+            samples: self.samples,
+        }
+    }
+}
+
+/// Of up to so many stages and samples, each later than the one before.
+pub(super) fn any(stages: usize, samples: usize) -> impl Strategy<Value = Recording> {
+    let activity = prop::sample::select(&[
+        Activity::Ended,
+        Activity::Unknown,
+        Activity::Sleeping,
+        Activity::WaitingForInput,
+        Activity::BlockedOnOutput,
+        Activity::Running,
+    ]);
+    (1..=stages).prop_flat_map(move |stages| {
+        let sample = (
+            1..50_u64,
+            prop::collection::vec(activity.clone(), stages),
+            prop::collection::vec(prop::option::of(0..=4096_u64), stages - 1),
+            prop::option::of(prop::option::of(0.0..1e10)),
+        );
+        prop::collection::vec(sample, 0..samples).prop_map(move |samples| {
+            let mut at = 0;
+            let mut recorded = Recorded::new(stages);
+            for (later, activities, levels, figures) in samples {
+                at += later;
+                recorded = recorded.sample(at, &activities);
+                for (pipe, level) in levels.into_iter().enumerate() {
+                    if let Some(unread) = level {
+                        recorded = recorded.level(pipe, unread, 4096);
+                    }
+                    if let Some(rate) = figures {
+                        recorded = recorded.rate(pipe, rate);
+                    }
+                }
+            }
+            recorded.finish()
+        })
+    })
+}
+
+/// `head -c 300M /dev/zero | gzip -1 | cat >/dev/null`, watched to its end.
+pub(super) fn real() -> Recording {
+    let pipe = || {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        let handle = PipeHandle::of_end(&reader).expect("a handle of it");
+        (reader, writer, handle)
+    };
+    let (from_head, head_out, first) = pipe();
+    let (from_gzip, gzip_out, second) = pipe();
+    let mut head = Command::new("head");
+    head.args(["-c", "300M", "/dev/zero"]).stdout(head_out);
+    let mut gzip = Command::new("gzip");
+    gzip.arg("-1").stdin(from_head).stdout(gzip_out);
+    let mut cat = Command::new("cat");
+    cat.stdin(from_gzip).stdout(Stdio::null());
+    let mut children: Vec<_> = [head, gzip, cat]
+        .into_iter()
+        // The command holds its ends of the pipes, and goes here.
+        .map(|mut command| command.spawn().expect("a program of every system"))
+        .collect();
+
+    let intervals = Intervals {
+        states: Duration::from_millis(2),
+        figures: Duration::from_millis(50),
+    };
+    let stages = children
+        .iter()
+        .map(|child| Process::open(child.id()).expect("it runs"))
+        .collect();
+    let mut sampler = Sampler::linear(stages, vec![first, second], intervals).expect("a line");
+    let mut samples = Vec::new();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let sample = sampler.tick();
+        let ended = sample
+            .stages
+            .iter()
+            .all(|&activity| activity == Activity::Ended);
+        samples.push(sample);
+        if ended {
+            break;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "300 MB of zeros are packed within a minute"
+        );
+        std::thread::sleep(sampler.due_in());
+    }
+    samples.push(sampler.finish());
+    for child in &mut children {
+        assert!(child.wait().expect("it is ours to wait for").success());
+    }
+    let layout = sampler.layout().clone();
+    Recording {
+        verdict: Verdict::of(&layout, &samples),
+        layout,
+        samples,
+    }
+}

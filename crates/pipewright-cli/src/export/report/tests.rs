@@ -1,0 +1,221 @@
+//! Pages of made-up and real recordings: complete, well formed, bounded, and safe.
+
+use std::time::Duration;
+
+use pipewright_observe::Activity;
+use proptest::prelude::*;
+
+use super::{Facts, StageFacts, report};
+use crate::export::recordings::{self, Recorded};
+use crate::observation::Recording;
+
+/// A run of stages with these names, each of which ended well.
+pub(super) fn facts(names: &[&str]) -> Facts {
+    let stage = |name: &&str| StageFacts {
+        text: (*name).to_owned(),
+        ended: "exit 0".to_owned(),
+        failed: false,
+        wall: Duration::from_millis(2500),
+        cpu: Duration::from_millis(1900),
+    };
+    Facts {
+        pipeline: names.join(" | "),
+        stages: names.iter().map(stage).collect(),
+        exit_code: 0,
+        wall: Duration::from_millis(2500),
+        started: "2026-05-01 14:03:12 UTC".to_owned(),
+    }
+}
+
+/// Fails unless each tag that is opened is closed in turn, and no attribute's quote is left open.
+fn check_well_formed(page: &str) {
+    let mut open: Vec<&str> = Vec::new();
+    let mut rest = page
+        .strip_prefix("<!doctype html>")
+        .expect("a page says what it is");
+    while let Some(start) = rest.find('<') {
+        rest = &rest[start + 1..];
+        let mut quoted = false;
+        let end = rest
+            .find(|c| {
+                quoted ^= c == '"';
+                c == '>' && !quoted
+            })
+            .expect("each tag has an end");
+        let tag = &rest[..end];
+        rest = &rest[end + 1..];
+        let name_of = |tag: &'_ str| tag.split([' ', '/', '\n']).next().map(str::len);
+        let name = &tag[..name_of(tag).expect("a tag has a name")];
+        if let Some(closed) = tag.strip_prefix('/') {
+            assert_eq!(
+                open.pop(),
+                Some(closed),
+                "near {}",
+                &rest[..rest.len().min(80)]
+            );
+        } else if !tag.ends_with('/') && !["meta", "br"].contains(&name) {
+            open.push(name);
+        }
+        if name == "style" {
+            rest = &rest[rest.find("</style>").expect("the style sheet ends")..];
+        }
+    }
+    assert_eq!(open, Vec::<&str>::new());
+}
+
+fn page(recording: &Recording, names: &[&str]) -> String {
+    let page = report(recording, &facts(names));
+    check_well_formed(&page);
+    for outside in [
+        "http:",
+        "https:",
+        "src=",
+        "@import",
+        "<script",
+        "<link",
+        "javascript:",
+    ] {
+        let style = page.find("<style>").expect("a style sheet");
+        assert!(!page[style..].contains(outside), "{outside}");
+    }
+    page
+}
+
+/// An hour of samples, 20 ms apart, in which every stage changes its state all the time.
+fn hour(stages: usize, samples: u64) -> Recording {
+    let states = [
+        Activity::Running,
+        Activity::WaitingForInput,
+        Activity::BlockedOnOutput,
+        Activity::Disk,
+        Activity::Sleeping,
+        Activity::Network,
+        Activity::Unknown,
+        Activity::Elsewhere,
+    ];
+    let mut state = 12345_u64;
+    let mut random = move || {
+        state = state
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
+        state >> 40
+    };
+    let mut recorded = Recorded::new(stages);
+    for sample in 0..samples {
+        let activities: Vec<Activity> = (0..stages)
+            .map(|_| states[random() as usize % states.len()])
+            .collect();
+        recorded = recorded.sample(sample * 3_600_000 / samples, &activities);
+        for pipe in 0..stages - 1 {
+            recorded = recorded.level(pipe, random() % 65537, 65536);
+            if sample % 50 == 49 {
+                recorded = recorded.rate(pipe, Some(random() as f64 * 1e3));
+            }
+        }
+    }
+    recorded.finish()
+}
+
+#[test]
+fn a_real_run_has_its_verdict_table_and_charts() {
+    let names = ["head -c 300M /dev/zero", "gzip -1", "cat >/dev/null"];
+    let page = page(&recordings::real(), &names);
+    assert_eq!(page.matches("class=\"chart band\"").count(), 3);
+    assert_eq!(page.matches("class=\"chart fill\"").count(), 2);
+    assert_eq!(page.matches("class=\"chart rate\"").count(), 2);
+    assert_eq!(page.matches("<th scope=\"row\">").count(), 3);
+    assert!(page.contains("class=\"f-running\" d="));
+    assert!(page.contains("class=\"curve\" d="));
+    assert!(page.contains("300 MiB"), "what head wrote");
+    assert!(page.len() < 300_000, "{}", page.len());
+}
+
+#[test]
+fn hostile_text_stays_text() {
+    let hostile = "</script><img src=x onerror=\"alert('1')\">\x1b]0;title\x07\u{202e}";
+    let recording = Recorded::new(2)
+        .sample(0, &[Activity::Running; 2])
+        .sample(20, &[Activity::Running; 2])
+        .finish();
+    let mut facts = facts(&[hostile, hostile]);
+    facts.started = hostile.to_owned();
+    facts.stages[1].ended = hostile.to_owned();
+    facts.stages[1].failed = true;
+    let page = report(&recording, &facts);
+    check_well_formed(&page);
+    assert!(!page.contains("<img") && !page.contains("</script"));
+    assert!(!page.contains("onerror=\"") && !page.contains("onerror='"));
+    assert!(!page.contains(|c: char| (c.is_control() && c != '\n') || c == '\u{202e}'));
+    assert!(page.contains("&lt;/script&gt;"));
+}
+
+#[test]
+fn a_failure_is_told_by_word_and_sign() {
+    let mut facts = facts(&["true", "false"]);
+    facts.exit_code = 1;
+    facts.stages[1].ended = "exit 1".to_owned();
+    facts.stages[1].failed = true;
+    let page = report(&Recorded::new(2).finish(), &facts);
+    assert!(page.contains("✗ status 1") && page.contains("✗ exit 1"));
+    assert!(page.contains("✗ Stage 2 failed: exit 1."));
+}
+
+#[test]
+fn an_empty_recording_still_tells_how_the_stages_ended() {
+    let page = page(&Recorded::new(2).finish(), &["true", "cat"]);
+    assert!(page.contains("Too short to tell"));
+    assert!(page.contains("too few samples to draw"));
+    assert_eq!(page.matches("<th scope=\"row\">").count(), 2);
+    assert!(page.contains("not known") && !page.contains("<td>0\u{a0}%</td>"));
+}
+
+#[test]
+fn one_stage_has_a_band_and_no_pipe() {
+    let recording = Recorded::new(1)
+        .sample(0, &[Activity::Running])
+        .sample(1000, &[Activity::Ended])
+        .finish();
+    let page = page(&recording, &["true"]);
+    assert_eq!(page.matches("<figure").count(), 1);
+}
+
+#[test]
+fn an_unknown_rate_is_said_to_be_unknown() {
+    let recording = Recorded::new(2)
+        .sample(0, &[Activity::Running; 2])
+        .sample(1000, &[Activity::Running; 2])
+        .rate(0, None)
+        .finish();
+    let page = page(&recording, &["cat", "cat"]);
+    assert!(page.contains("rate not known") && page.contains("fill not known"));
+    assert!(!page.contains("0 B/s"));
+    assert!(!page.contains("class=\"curve\" d="), "no line at zero");
+}
+
+#[test]
+fn an_hour_of_samples_fits_into_a_page() {
+    let names: Vec<String> = (0..8).map(|stage| format!("stage {stage}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let page = page(&hour(8, 180_000), &names);
+    assert!(page.len() < 1 << 20, "{}", page.len());
+}
+
+#[test]
+fn three_hundred_stages_with_long_names_fit_into_a_page() {
+    let long = "x'<&\"".repeat(13_000);
+    let page = page(&hour(300, 400), &vec![long.as_str(); 300]);
+    assert_eq!(page.matches("class=\"chart band\"").count(), 300);
+    assert!(page.len() < 1 << 20, "{}", page.len());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn any_text_and_any_samples_make_a_well_formed_page(
+        recording in recordings::any(4, 40),
+        names in prop::collection::vec(any::<String>(), 0..5),
+    ) {
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        check_well_formed(&report(&recording, &facts(&names)));
+    }
+}
