@@ -107,6 +107,14 @@ pub(crate) struct Run {
     #[arg(long, value_name = "FILE")]
     pub(crate) samples: Option<PathBuf>,
 
+    /// Write the run to FILE as a trace for Perfetto (ui.perfetto.dev) or chrome://tracing
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trace: Option<PathBuf>,
+
+    /// Write the run to FILE as one self-contained HTML page
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
+
     /// Say nothing but errors
     #[arg(short, long, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
@@ -129,7 +137,7 @@ impl Run {
 
     /// Whether every sample is wanted at the end.
     pub(crate) fn keeps_samples(&self) -> bool {
-        self.samples.is_some()
+        self.samples.is_some() || self.trace.is_some() || self.report.is_some()
     }
 }
 

@@ -28,6 +28,18 @@ pub(crate) struct Recording {
     pub(crate) verdict: Verdict,
 }
 
+impl Recording {
+    /// Of a run that was over before it could be watched.
+    pub(crate) fn empty() -> Self {
+        let layout = Layout::default();
+        Self {
+            verdict: Verdict::of(&layout, []),
+            layout,
+            samples: Vec::new(),
+        }
+    }
+}
+
 impl Observation {
     /// Watches what the sampler watches. `keep`: every sample is kept for the end.
     pub(crate) fn new(sampler: Sampler, keep: bool) -> Self {

@@ -1,5 +1,6 @@
 //! `pipewright run`: one pipeline, from its text to the status that pipewright ends with.
 
+mod files;
 mod signals;
 mod wait;
 mod watching;
@@ -15,9 +16,9 @@ use pipewright_observe::verdict::{PipeShares, Verdict};
 use pipewright_observe::{Figures, Layout};
 
 use crate::cli::{self, OWN_ERROR, When};
-use crate::export;
 use crate::shell::{self, Script, Start};
 use crate::view::{self, json, live, style::Palette, summary, text};
+use files::Files;
 use signals::Signals;
 use watching::Watching;
 
@@ -98,8 +99,7 @@ pub(crate) fn run(options: &cli::Run) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     // Opened before anything runs: a file that cannot be written is an error now, not at the end.
-    let json_file = create(options.json.as_ref().and_then(Option::as_deref))?;
-    let samples_file = create(options.samples.as_deref())?;
+    let files = Files::create(options)?;
 
     let mut signals = Signals::catch().context("cannot catch signals")?;
     let running = pipeline(&script, &shell, &arguments)
@@ -137,10 +137,8 @@ pub(crate) fn run(options: &cli::Run) -> anyhow::Result<ExitCode> {
         signal: signals.first(),
         seen,
     };
-    tell(&report, options, json_file)?;
-    if let (Some(file), Some(observation)) = (samples_file, waited.observation) {
-        export::samples(file, &observation.into_recording()).context("cannot write the samples")?;
-    }
+    tell(&report, options)?;
+    files.write(&report, &names, waited.observation)?;
     if let Some(signal) = report.signal {
         // Ended by the same signal, so that whoever sent it, or waits for us, sees that it worked.
         signals.die_of(signal);
@@ -181,13 +179,6 @@ fn read(path: &std::path::Path) -> std::io::Result<String> {
         return Ok(text);
     }
     std::fs::read_to_string(path)
-}
-
-fn create(path: Option<&std::path::Path>) -> anyhow::Result<Option<std::fs::File>> {
-    let create = |path: &std::path::Path| {
-        std::fs::File::create(path).with_context(|| format!("cannot write to {}", path.display()))
-    };
-    path.map(create).transpose()
 }
 
 /// bash, or sh where there is none.
@@ -241,15 +232,8 @@ fn plan(script: &Script, shell: &str) -> String {
 }
 
 /// The summary or the JSON, by the options.
-fn tell(
-    report: &Report<'_>,
-    options: &cli::Run,
-    json_file: Option<std::fs::File>,
-) -> anyhow::Result<()> {
-    if let Some(mut file) = json_file {
-        std::io::Write::write_all(&mut file, json::run(report)?.as_bytes())
-            .context("cannot write the JSON")?;
-    } else if options.json.is_some() {
+fn tell(report: &Report<'_>, options: &cli::Run) -> anyhow::Result<()> {
+    if let Some(None) = options.json {
         view::tell(&json::run(report)?);
         return Ok(());
     }

@@ -117,7 +117,7 @@ fn bottleneck(report: &Report<'_>, palette: Palette) -> String {
 }
 
 /// How a stage ended, in a few words.
-fn end(end: &StageEnd) -> String {
+pub(crate) fn end(end: &StageEnd) -> String {
     match end {
         StageEnd::NotStarted(error) => match error.exit_code() {
             127 => "not found".to_owned(),

@@ -12,6 +12,9 @@ use super::watching::Watching;
 use crate::cli;
 use crate::observation::Observation;
 
+/// How long a killed process may take to be gone.
+const TO_DIE: Duration = Duration::from_secs(1);
+
 /// What came of the wait.
 pub(super) struct Waited {
     pub(super) status: PipelineStatus,
@@ -54,7 +57,8 @@ pub(super) fn wait(
         let next = deadline.into_iter().chain(watching.due()).min();
         wait_for_event(&alive, signals.readable(), next)?;
         for signal in signals.take_undelivered() {
-            running.signal(signal)?;
+            // To what the stages started as well, as the terminal would have done.
+            running.signal_tree(signal)?;
         }
         if signals.take_stop() {
             watching.hide();
@@ -67,12 +71,12 @@ pub(super) fn wait(
                 deadline = options
                     .kill_after
                     .and_then(|grace| Instant::now().checked_add(grace));
-                running.signal(Signal::TERM)?;
+                running.signal_tree(Signal::TERM)?;
                 // A stopped stage would not see it.
                 running.signal(Signal::CONT)?;
             } else {
                 deadline = None;
-                running.kill()?;
+                running.kill_tree(TO_DIE)?;
             }
         }
     }
