@@ -1,6 +1,8 @@
 //! Feeding a command's stdin and collecting its stdout and stderr at once, without a deadlock
 //! whatever the sizes and the order.
 
+#[cfg(feature = "tokio")]
+mod asynchronous;
 mod cancel;
 mod exchange;
 mod input;
@@ -9,6 +11,8 @@ mod output;
 
 use std::time::Duration;
 
+#[cfg(feature = "tokio")]
+pub use asynchronous::AsyncLines;
 pub use cancel::Canceller;
 pub use exchange::OutputStream;
 pub use input::Input;
@@ -163,6 +167,17 @@ impl<'a> Capture<'a> {
     /// ```
     pub fn limit(mut self, bytes: usize) -> Self {
         self.bounds.limit = Some(bytes);
+        self
+    }
+
+    /// Has the stages killed when the capture is dropped before it is over, as with
+    /// [`Command::kill_on_drop`]: a future that is not polled any more, [lines](Self::lines) of
+    /// which no more are wanted. Otherwise they run on, without a reader.
+    pub fn kill_on_drop(mut self) -> Self {
+        self.running = match self.running {
+            Running::One(command) => Running::One(Box::new(command.kill_on_drop())),
+            Running::Many(pipeline) => Running::Many(pipeline.kill_on_drop()),
+        };
         self
     }
 

@@ -2,6 +2,8 @@
 
 use std::io::PipeReader;
 use std::os::fd::AsFd;
+#[cfg(feature = "tokio")]
+use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -86,7 +88,7 @@ impl From<Error> for Stop {
 pub(super) enum Turn {
     /// Something was moved, or the time was up before anything could be.
     Moved,
-    /// There was nothing to be done. Only with [`Wait::Look`].
+    /// There was nothing to be done: only when it did not wait.
     Idle,
     /// Every stream has ended and so has every stage.
     Finished,
@@ -97,6 +99,9 @@ pub(super) enum Turn {
 pub(super) enum Wait {
     /// Until something can be done, or the bounds are reached.
     Event,
+    /// Not at all.
+    #[cfg(feature = "tokio")]
+    Look,
 }
 
 /// What a polled descriptor is.
@@ -185,6 +190,30 @@ impl<'a> Exchange<'a> {
         &self.running
     }
 
+    /// Everything that a turn may look at, and what for: one list for the whole exchange, so that it
+    /// can be watched by other means than [`turn`](Self::turn).
+    #[cfg(feature = "tokio")]
+    pub(super) fn watched(&self) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
+        let children = self.running.stages().iter().filter_map(Stage::child);
+        let read = [
+            children.map(AsFd::as_fd).collect::<Vec<_>>(),
+            self.streams
+                .iter()
+                .filter_map(|it| it.reader.as_ref())
+                .map(AsFd::as_fd)
+                .collect(),
+            self.bounds.canceller.iter().map(AsFd::as_fd).collect(),
+        ];
+        let written = self
+            .feed
+            .iter()
+            .map(|feed| (feed.writer().as_fd(), PollFlags::OUT));
+        read.into_iter()
+            .flatten()
+            .map(|it| (it, PollFlags::IN))
+            .chain(written)
+    }
+
     /// How every stage ended. Does not block once the exchange is finished.
     pub(super) fn status(&self) -> Result<PipelineStatus> {
         self.running.wait()
@@ -196,16 +225,24 @@ impl<'a> Exchange<'a> {
         self.serve(wait).map_err(|stop| self.give_up(stop))
     }
 
+    fn is_streaming(&self) -> bool {
+        self.streams.iter().any(|stream| stream.reader.is_some())
+    }
+
+    /// Whether every stream has ended and so has every stage.
+    pub(super) fn is_over(&self) -> bool {
+        !self.is_streaming() && self.unended.is_empty()
+    }
+
     fn serve(&mut self, wait: Wait) -> Result<Turn, Stop> {
-        let streaming = self.streams.iter().any(|stream| stream.reader.is_some());
-        if !streaming && self.unended.is_empty() {
+        if self.is_over() {
             // Nobody is left who could read it.
             self.feed = None;
             self.finished = true;
             return Ok(Turn::Finished);
         }
         let ended_before = self.ended.is_some();
-        let ready = self.poll(wait, streaming)?;
+        let ready = self.poll(wait)?;
         let mut hung_up = 0;
         for &(polled, flags) in &ready {
             match polled {
@@ -236,7 +273,7 @@ impl<'a> Exchange<'a> {
     }
 
     /// When the waiting has to end.
-    fn next_deadline(&self) -> Option<Instant> {
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
         [self.deadline, self.grace_end()]
             .into_iter()
             .flatten()
@@ -256,7 +293,7 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    fn poll(&self, wait: Wait, streaming: bool) -> Result<Vec<(Polled, PollFlags)>> {
+    fn poll(&self, wait: Wait) -> Result<Vec<(Polled, PollFlags)>> {
         let mut polled = Vec::with_capacity(self.streams.len() + 3);
         let mut descriptors = Vec::with_capacity(self.streams.len() + 3);
         if let Some(canceller) = &self.bounds.canceller {
@@ -275,7 +312,7 @@ impl<'a> Exchange<'a> {
         }
         // While streams are open the ends of stages matter only to the grace. Watching for them
         // would be a wake-up more for each stage.
-        if !streaming || self.bounds.pipe_grace.is_some() {
+        if !self.is_streaming() || self.bounds.pipe_grace.is_some() {
             for &index in &self.unended {
                 if let Some(child) = self.running.stages()[index].child() {
                     polled.push(Polled::Stage(index));
@@ -286,6 +323,8 @@ impl<'a> Exchange<'a> {
         loop {
             let until = match wait {
                 Wait::Event => self.next_deadline(),
+                #[cfg(feature = "tokio")]
+                Wait::Look => Some(Instant::now()),
             };
             let timeout = until.map(|until| {
                 let left = until.saturating_duration_since(Instant::now());

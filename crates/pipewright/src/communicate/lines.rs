@@ -93,13 +93,8 @@ shared_methods!(Lines);
 shared_methods!(TaggedLines);
 
 impl<'a> Lines<'a> {
-    pub(super) fn new(mut exchange: Exchange<'a>) -> Self {
-        for stream in &mut exchange.streams {
-            if stream.from != OutputStream::Stdout {
-                stream.keep = Keep::Tail;
-            }
-        }
-        Self(Splitter::new(exchange))
+    pub(super) fn new(exchange: Exchange<'a>) -> Self {
+        Self(Splitter::of_stdout(exchange))
     }
 }
 
@@ -131,8 +126,8 @@ pub(super) struct Splitter<'a> {
     pub(super) exchange: Exchange<'a>,
     /// One for each stream of the exchange.
     cursors: Vec<Cursor>,
-    status: Option<PipelineStatus>,
-    done: bool,
+    pub(super) status: Option<PipelineStatus>,
+    pub(super) done: bool,
 }
 
 /// How far a stream's buffer was given out.
@@ -147,7 +142,17 @@ struct Cursor {
 }
 
 impl<'a> Splitter<'a> {
-    fn new(exchange: Exchange<'a>) -> Self {
+    /// Of stdout only; of every stderr the end is kept for errors.
+    pub(super) fn of_stdout(mut exchange: Exchange<'a>) -> Self {
+        for stream in &mut exchange.streams {
+            if stream.from != OutputStream::Stdout {
+                stream.keep = Keep::Tail;
+            }
+        }
+        Self::new(exchange)
+    }
+
+    pub(super) fn new(exchange: Exchange<'a>) -> Self {
         Self {
             cursors: vec![Cursor::default(); exchange.streams.len()],
             exchange,
