@@ -346,11 +346,11 @@ impl AsFd for Child {
 /// [`Command::kill_on_drop`] has no effect any more.
 ///
 /// ```
-/// use std::os::fd::OwnedFd;
+/// use std::os::fd::{AsFd, OwnedFd};
 /// use rustix::process::{WaitId, WaitIdOptions, waitid};
 ///
 /// let pidfd = OwnedFd::from(pipewright::Command::new("true").spawn()?);
-/// let ended = waitid(WaitId::PidFd((&pidfd).into()), WaitIdOptions::EXITED)?;
+/// let ended = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED)?;
 /// assert_eq!(ended.and_then(|ended| ended.exit_status()), Some(0));
 /// # Ok::<(), std::io::Error>(())
 /// ```
