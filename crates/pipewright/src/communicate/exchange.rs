@@ -140,8 +140,6 @@ const FIRST_READ: usize = 8 * 1024;
 const TAIL: usize = 2048;
 /// The most bytes asked for in one read: what the largest unprivileged pipe holds.
 const LARGEST_READ: usize = 1 << 20;
-/// From here on a buffer grows by a quarter, not by doubling, so that not so much of it is spare.
-const SLOW_GROWTH: usize = 64 << 20;
 /// How long killed processes are waited for. They end at once unless the kernel is stuck in them.
 const KILLED: Duration = Duration::from_millis(10);
 /// The same for whole trees, which have to be found first.
@@ -497,11 +495,10 @@ impl<'a> Exchange<'a> {
 
 /// Makes room for `more` bytes. No memory is an error and not the end of this process.
 fn reserve(buffer: &mut Vec<u8>, more: usize) -> Result<()> {
-    let result = if buffer.len() < SLOW_GROWTH || buffer.capacity() - buffer.len() >= more {
-        buffer.try_reserve(more)
-    } else {
-        buffer.try_reserve_exact(more.max(buffer.len() / 4))
-    };
+    // By doubling, which is address space and no memory until something is read into it; where
+    // even the addresses are scarce, no more than has to be.
+    let result = buffer.try_reserve(more);
+    let result = result.or_else(|_| buffer.try_reserve_exact(more));
     result.map_err(|_| Error::System {
         operation: "hold a child's output in memory",
         source: std::io::ErrorKind::OutOfMemory.into(),
