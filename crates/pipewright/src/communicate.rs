@@ -8,6 +8,7 @@ mod exchange;
 mod input;
 mod lines;
 mod output;
+mod resident;
 
 use std::time::Duration;
 

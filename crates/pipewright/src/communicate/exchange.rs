@@ -11,6 +11,7 @@ use rustix::io::Errno;
 
 use super::cancel::Canceller;
 use super::input::{Fed, Feed};
+use super::resident::make_resident;
 use crate::collected::Collected;
 use crate::error::{Error, Result};
 use crate::pipe::{self, PipeExt, fair_capacity};
@@ -367,6 +368,11 @@ impl<'a> Exchange<'a> {
         let held = stream.buffer.len();
         reserve(&mut stream.buffer, held.clamp(FIRST_READ, LARGEST_READ))?;
         let room = stream.buffer.capacity() - held;
+        if held > LARGEST_READ {
+            // As much as the read will fill, so that no memory is taken for nothing.
+            let unread = reader.unread()?.min(room);
+            make_resident(&mut stream.buffer.spare_capacity_mut()[..unread]);
+        }
         let spare = rustix::buffer::spare_capacity(&mut stream.buffer);
         match rustix::io::read(reader, spare) {
             Ok(0) => stream.reader = None,
