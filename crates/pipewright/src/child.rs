@@ -126,21 +126,21 @@ impl Child {
     /// As [`wait`](Self::wait).
     pub fn try_wait(&self) -> Result<Option<ExitStatus>> {
         let mut state = self.state();
-        if let State::Running = *state {
+        let first = matches!(*state, State::Running);
+        if first {
             *state = match spawn::reap(self.as_fd()) {
                 Ok(None) => return Ok(None),
-                Ok(Some(reaped)) => {
-                    let ended = self.ended(reaped);
-                    // What it left behind is this process's now.
-                    let orphans = self.origin.descent.marker.as_deref().map(descent::orphans);
-                    orphans.into_iter().flatten().for_each(spawn::adopt);
-                    ended
-                }
+                Ok(Some(reaped)) => self.ended(reaped),
                 Err(Errno::CHILD) => State::Lost,
                 Err(errno) => return Err(Error::system("wait for a child")(errno)),
             };
         }
-        match *state {
+        let known = *state;
+        drop(state);
+        if first {
+            self.follow_up(known);
+        }
+        match known {
             State::Ended { status, .. } => Ok(Some(status)),
             _ => Err(Error::system(
                 "learn how a child ended, because its status was taken by somebody else (is \
@@ -298,15 +298,20 @@ impl Child {
         }
     }
 
-    fn ended(&self, reaped: Reaped) -> State {
+    /// What the end entails, once. Not under the lock: it may take its time.
+    fn follow_up(&self, end: State) {
         #[cfg(feature = "tracing")]
-        tracing::debug!(
-            program = self.origin.program,
-            pid = self.pid,
-            status = %reaped.status,
-            wall = ?self.seen_ended.get_or_init(|| self.origin.started.elapsed()),
-            "ended"
-        );
+        if let State::Ended { status, wall, .. } = end {
+            let program = &self.origin.program;
+            tracing::debug!(program, pid = self.pid, %status, ?wall, "ended");
+        }
+        // What it left behind is this process's now.
+        if let (State::Ended { .. }, Some(marker)) = (end, &self.origin.descent.marker) {
+            descent::orphans(marker).into_iter().for_each(spawn::adopt);
+        }
+    }
+
+    fn ended(&self, reaped: Reaped) -> State {
         let (user, system) = reaped.times;
         let clearly_larger = reaped.peak_memory > self.origin.own_peak_memory + (1 << 20);
         State::Ended {

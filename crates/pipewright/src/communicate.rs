@@ -9,16 +9,17 @@ mod input;
 mod lines;
 mod output;
 mod resident;
+mod stream;
 
 use std::time::Duration;
 
 #[cfg(feature = "tokio")]
 pub use asynchronous::AsyncLines;
 pub use cancel::Canceller;
-pub use exchange::OutputStream;
 pub use input::Input;
 pub use lines::{Line, Lines, TaggedLines};
 pub use output::Output;
+pub use stream::OutputStream;
 
 use crate::command::{Command, Stdio};
 #[cfg(doc)]
@@ -26,8 +27,9 @@ use crate::error::Error;
 use crate::error::{InvalidCommand, Result};
 use crate::pipe;
 use crate::pipeline::{Pipeline, RunningPipeline};
-use exchange::{Bounds, Exchange, Stream, Turn, Wait};
+use exchange::{Bounds, Exchange, Turn, Wait};
 use input::{Feed, Kind};
+use stream::Stream;
 
 impl Command {
     /// Collects what the program writes: see [`Capture`].
@@ -139,7 +141,8 @@ impl<'a> Capture<'a> {
 
     /// How long after the end of every stage the output may stay open. It is open as long as a
     /// process that was left behind has it. After that time it is an [`Error::PipeHeldOpen`], which
-    /// tells how the stages ended.
+    /// tells how the stages ended. A child that this process is starting just then is no holder; 10
+    /// ms are added to tell it apart.
     ///
     /// ```
     /// use std::time::Duration;

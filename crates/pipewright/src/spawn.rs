@@ -95,7 +95,7 @@ fn start(command: Command) -> Result<Child> {
         }
         if !drained {
             drained = true;
-            drop(STARTS.write().unwrap_or_else(PoisonError::into_inner));
+            await_starts();
         } else if pause <= Duration::from_millis(64) {
             std::thread::sleep(pause);
             pause *= 2;
@@ -103,6 +103,11 @@ fn start(command: Command) -> Result<Child> {
             return Err(describe(&image, failure));
         }
     }
+}
+
+/// Returns when every start that is under way has executed its program, or failed.
+pub(crate) fn await_starts() {
+    drop(STARTS.write().unwrap_or_else(PoisonError::into_inner));
 }
 
 /// Held for reading across every start, and for writing by a start that must be alone.

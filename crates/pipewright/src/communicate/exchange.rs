@@ -1,6 +1,5 @@
 //! The poll loop: one look at everything a running pipeline is connected to, and what follows.
 
-use std::io::PipeReader;
 use std::os::fd::AsFd;
 #[cfg(feature = "tokio")]
 use std::os::fd::BorrowedFd;
@@ -12,10 +11,12 @@ use rustix::io::Errno;
 use super::cancel::Canceller;
 use super::input::{Fed, Feed};
 use super::resident::make_resident;
+use super::stream::{Keep, OutputStream, Stream, reserve};
 use crate::collected::Collected;
 use crate::error::{Error, Result};
 use crate::pipe::{self, PipeExt, fair_capacity};
 use crate::pipeline::{PipelineStatus, RunningPipeline, Stage};
+use crate::spawn;
 
 /// When to give up, and what to do then.
 #[derive(Debug, Clone, Default)]
@@ -25,47 +26,6 @@ pub(super) struct Bounds {
     pub(super) limit: Option<usize>,
     pub(super) canceller: Option<Canceller>,
     pub(super) kill_tree: bool,
-}
-
-/// Where bytes come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum OutputStream {
-    /// The last stage's stdout.
-    Stdout,
-    /// The stderr of the stage with this index.
-    Stderr(usize),
-}
-
-/// One stream that is being collected.
-#[derive(Debug)]
-pub(super) struct Stream {
-    pub(super) from: OutputStream,
-    /// `None` once its end was seen.
-    pub(super) reader: Option<PipeReader>,
-    pub(super) buffer: Vec<u8>,
-    pub(super) keep: Keep,
-    /// Whether the pipe was given a larger capacity, or that was tried.
-    enlarged: bool,
-}
-
-/// How much of a stream is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Keep {
-    All,
-    /// Its end, for the error of a command that failed. It does not count to the limit.
-    Tail,
-}
-
-impl Stream {
-    pub(super) fn new(from: OutputStream, reader: PipeReader) -> Self {
-        Self {
-            from,
-            reader: Some(reader),
-            buffer: Vec::new(),
-            keep: Keep::All,
-            enlarged: false,
-        }
-    }
 }
 
 /// Why the collecting was given up.
@@ -126,8 +86,12 @@ pub(super) struct Exchange<'a> {
     pub(super) streams: Vec<Stream>,
     /// The stages whose end was not seen yet.
     unended: Vec<usize>,
-    /// When the last stage's end was seen.
-    ended: Option<Instant>,
+    /// Whether the last stage's end was seen.
+    ended: bool,
+    /// When a pipe that others hold is given up: known once every stage has ended.
+    grace_end: Option<Instant>,
+    /// Whether the starts that were under way at the end of the grace are over.
+    settled: bool,
     bounds: Bounds,
     deadline: Option<Instant>,
     /// Bytes that each pipe may have; asked for once, when one is full.
@@ -145,6 +109,8 @@ const LARGEST_READ: usize = 1 << 20;
 const KILLED: Duration = Duration::from_millis(10);
 /// The same for whole trees, which have to be found first.
 const TREE_KILLED: Duration = Duration::from_millis(100);
+/// What a child that has just executed its program needs to lose the copies it is not to have.
+const SETTLING: Duration = Duration::from_millis(10);
 
 impl<'a> Exchange<'a> {
     pub(super) fn new(
@@ -163,7 +129,9 @@ impl<'a> Exchange<'a> {
             .timeout
             .and_then(|timeout| running.started().checked_add(timeout));
         let mut exchange = Self {
-            ended: unended.is_empty().then(Instant::now),
+            ended: false,
+            grace_end: None,
+            settled: false,
             running,
             feed,
             streams,
@@ -173,6 +141,9 @@ impl<'a> Exchange<'a> {
             share: None,
             finished: false,
         };
+        if exchange.unended.is_empty() {
+            exchange.start_grace();
+        }
         if let Some(feed) = &exchange.feed
             && feed.is_large(feed.writer().capacity()?)
         {
@@ -240,7 +211,7 @@ impl<'a> Exchange<'a> {
             self.finished = true;
             return Ok(Turn::Finished);
         }
-        let ended_before = self.ended.is_some();
+        let ended_before = self.ended;
         let ready = self.poll(wait)?;
         let mut hung_up = 0;
         for &(polled, flags) in &ready {
@@ -266,28 +237,27 @@ impl<'a> Exchange<'a> {
         })
     }
 
-    /// When the pipes that others hold are given up.
-    fn grace_end(&self) -> Option<Instant> {
-        self.ended?.checked_add(self.bounds.pipe_grace?)
-    }
-
     /// When the waiting has to end.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        [self.deadline, self.grace_end()]
-            .into_iter()
-            .flatten()
-            .min()
+        [self.deadline, self.grace_end].into_iter().flatten().min()
     }
 
     /// Also after a turn that moved something: a stream that is always ready must not keep a
     /// deadline from being seen.
-    fn check_bounds(&self, held_open: bool) -> Result<(), Stop> {
+    fn check_bounds(&mut self, held_open: bool) -> Result<(), Stop> {
         let passed = |moment: Option<Instant>| moment.is_some_and(|it| it <= Instant::now());
         if passed(self.deadline) {
             Err(Stop::TimedOut)
-        } else if held_open && passed(self.grace_end()) {
+        } else if !held_open || !passed(self.grace_end) {
+            Ok(())
+        } else if self.settled {
             Err(Stop::HeldOpen)
         } else {
+            // Perhaps the holder is a child that another thread is starting: until it executes its
+            // program it has a copy of everything that was open here when it was made.
+            spawn::await_starts();
+            self.settled = true;
+            self.grace_end = Instant::now().checked_add(SETTLING);
             Ok(())
         }
     }
@@ -407,6 +377,12 @@ impl<'a> Exchange<'a> {
         *self.share.get_or_insert_with(|| fair_capacity(pipes, None))
     }
 
+    fn start_grace(&mut self) {
+        self.ended = true;
+        let grace = self.bounds.pipe_grace;
+        self.grace_end = grace.and_then(|grace| Instant::now().checked_add(grace));
+    }
+
     fn take_end(&mut self, index: usize) -> Result<()> {
         if let Some(child) = self.running.stages()[index].child()
             && child.try_wait()?.is_none()
@@ -415,7 +391,7 @@ impl<'a> Exchange<'a> {
         }
         self.unended.retain(|&unended| unended != index);
         if self.unended.is_empty() {
-            self.ended = Some(Instant::now());
+            self.start_grace();
         }
         Ok(())
     }
@@ -497,16 +473,4 @@ impl<'a> Exchange<'a> {
         }
         collected
     }
-}
-
-/// Makes room for `more` bytes. No memory is an error and not the end of this process.
-fn reserve(buffer: &mut Vec<u8>, more: usize) -> Result<()> {
-    // By doubling, which is address space and no memory until something is read into it; where
-    // even the addresses are scarce, no more than has to be.
-    let result = buffer.try_reserve(more);
-    let result = result.or_else(|_| buffer.try_reserve_exact(more));
-    result.map_err(|_| Error::System {
-        operation: "hold a child's output in memory",
-        source: std::io::ErrorKind::OutOfMemory.into(),
-    })
 }

@@ -2,12 +2,13 @@
 
 use std::iter::FusedIterator;
 
-use super::exchange::{Exchange, Keep, OutputStream, Stream, Turn, Wait};
+use super::exchange::{Exchange, Turn, Wait};
 use super::output::{failure, text};
+use super::stream::{Keep, OutputStream, Stream};
 use crate::error::Result;
 use crate::pipeline::{PipelineStatus, RunningPipeline};
 
-/// One line of a command's output, and where it came from.
+/// One line of a command's output, and where it came from: see [`TaggedLines`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Line {
