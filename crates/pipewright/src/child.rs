@@ -9,6 +9,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
 
+#[cfg(doc)]
+use crate::command::Command;
 use crate::descent::{self, Descent};
 use crate::error::{Error, Result};
 use crate::spawn::{self, Reaped, ResourceUsage};
@@ -19,7 +21,8 @@ use crate::spawn::{self, Reaped, ResourceUsage};
 /// another one. All methods take `&self` and may be called from several threads at once; each
 /// waiter gets the status.
 ///
-/// Dropping a `Child` neither blocks nor kills. Its zombie is taken when the next child is started.
+/// Dropping a `Child` neither blocks nor kills (see [`Command::kill_on_drop`] for the other choice).
+/// Its zombie is taken when the next child is started.
 ///
 /// ```
 /// use std::time::Duration;
@@ -42,13 +45,22 @@ pub struct Child {
     pid: i32,
     /// `None` only while it is being dropped.
     pidfd: Option<OwnedFd>,
-    program: String,
-    started: Instant,
-    own_peak_memory: u64,
     /// From the start to the moment at which the end was first seen.
     seen_ended: OnceLock<Duration>,
-    descent: Descent,
+    origin: Origin,
     state: Mutex<State>,
+}
+
+/// What was known of the process at its start.
+#[derive(Debug)]
+pub(crate) struct Origin {
+    /// As the command named it.
+    pub(crate) program: String,
+    pub(crate) started: Instant,
+    /// This process's peak, in bytes.
+    pub(crate) own_peak_memory: u64,
+    pub(crate) descent: Descent,
+    pub(crate) kill_on_drop: bool,
 }
 
 /// What is known of the process's end.
@@ -67,22 +79,12 @@ enum State {
 }
 
 impl Child {
-    pub(crate) fn new(
-        pid: i32,
-        pidfd: OwnedFd,
-        program: String,
-        started: Instant,
-        own_peak_memory: u64,
-        descent: Descent,
-    ) -> Self {
+    pub(crate) fn new(pid: i32, pidfd: OwnedFd, origin: Origin) -> Self {
         Self {
             pid,
             pidfd: Some(pidfd),
-            program,
-            started,
-            own_peak_memory,
             seen_ended: OnceLock::new(),
-            descent,
+            origin,
             state: Mutex::new(State::Running),
         }
     }
@@ -95,7 +97,7 @@ impl Child {
 
     /// The program as the command named it.
     pub fn program(&self) -> &str {
-        &self.program
+        &self.origin.program
     }
 
     /// Waits until the process has ended.
@@ -124,20 +126,21 @@ impl Child {
     /// As [`wait`](Self::wait).
     pub fn try_wait(&self) -> Result<Option<ExitStatus>> {
         let mut state = self.state();
-        if let State::Running = *state {
+        let first = matches!(*state, State::Running);
+        if first {
             *state = match spawn::reap(self.as_fd()) {
                 Ok(None) => return Ok(None),
-                Ok(Some(reaped)) => {
-                    // What it left behind is this process's now.
-                    let orphans = self.descent.marker.as_deref().map(descent::orphans);
-                    orphans.into_iter().flatten().for_each(spawn::adopt);
-                    self.ended(reaped)
-                }
+                Ok(Some(reaped)) => self.ended(reaped),
                 Err(Errno::CHILD) => State::Lost,
                 Err(errno) => return Err(Error::system("wait for a child")(errno)),
             };
         }
-        match *state {
+        let known = *state;
+        drop(state);
+        if first {
+            self.follow_up(known);
+        }
+        match known {
             State::Ended { status, .. } => Ok(Some(status)),
             _ => Err(Error::system(
                 "learn how a child ended, because its status was taken by somebody else (is \
@@ -159,7 +162,8 @@ impl Child {
         }
         let ended = !wait_readable(&[self.as_fd()], Some(Instant::now()))?.is_empty();
         if ended {
-            self.seen_ended.get_or_init(|| self.started.elapsed());
+            self.seen_ended
+                .get_or_init(|| self.origin.started.elapsed());
         }
         Ok(ended)
     }
@@ -260,7 +264,7 @@ impl Child {
     }
 
     pub(crate) fn descent(&self) -> &Descent {
-        &self.descent
+        &self.origin.descent
     }
 
     /// Whether its status was taken, so that its number may be another process's.
@@ -273,7 +277,7 @@ impl Child {
         // Under the lock, so that its status is not taken meanwhile: until then its number, which
         // is the group's, is not given to another process.
         let state = self.state();
-        if self.descent.leads_group
+        if self.origin.descent.leads_group
             && let State::Running = *state
             && let Some(group) = Pid::from_raw(self.pid)
         {
@@ -283,7 +287,7 @@ impl Child {
     }
 
     pub(crate) fn started(&self) -> Instant {
-        self.started
+        self.origin.started
     }
 
     /// The time from the start to the moment at which the end was seen. `None` before that.
@@ -294,9 +298,22 @@ impl Child {
         }
     }
 
+    /// What the end entails, once. Not under the lock: it may take its time.
+    fn follow_up(&self, end: State) {
+        #[cfg(feature = "tracing")]
+        if let State::Ended { status, wall, .. } = end {
+            let program = &self.origin.program;
+            tracing::debug!(program, pid = self.pid, %status, ?wall, "ended");
+        }
+        // What it left behind is this process's now.
+        if let (State::Ended { .. }, Some(marker)) = (end, &self.origin.descent.marker) {
+            descent::orphans(marker).into_iter().for_each(spawn::adopt);
+        }
+    }
+
     fn ended(&self, reaped: Reaped) -> State {
         let (user, system) = reaped.times;
-        let clearly_larger = reaped.peak_memory > self.own_peak_memory + (1 << 20);
+        let clearly_larger = reaped.peak_memory > self.origin.own_peak_memory + (1 << 20);
         State::Ended {
             status: reaped.status,
             usage: ResourceUsage {
@@ -304,7 +321,9 @@ impl Child {
                 system,
                 peak_memory: clearly_larger.then_some(reaped.peak_memory),
             },
-            wall: *self.seen_ended.get_or_init(|| self.started.elapsed()),
+            wall: *self
+                .seen_ended
+                .get_or_init(|| self.origin.started.elapsed()),
         }
     }
 
@@ -328,12 +347,42 @@ impl AsFd for Child {
     }
 }
 
+/// The pidfd, for other code to wait with. The zombie is then that code's to take, and
+/// [`Command::kill_on_drop`] has no effect any more.
+///
+/// ```
+/// use std::os::fd::{AsFd, OwnedFd};
+/// use rustix::process::{WaitId, WaitIdOptions, waitid};
+///
+/// let pidfd = OwnedFd::from(pipewright::Command::new("true").spawn()?);
+/// let ended = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED)?;
+/// assert_eq!(ended.and_then(|ended| ended.exit_status()), Some(0));
+/// # Ok::<(), std::io::Error>(())
+/// ```
+impl From<Child> for OwnedFd {
+    #[expect(
+        clippy::expect_used,
+        reason = "taken only here and in drop, which comes after"
+    )]
+    fn from(mut child: Child) -> Self {
+        child
+            .pidfd
+            .take()
+            .expect("a child holds its pidfd until it is dropped")
+    }
+}
+
 impl Drop for Child {
     fn drop(&mut self) {
         let running = matches!(*self.state(), State::Running);
-        if let Some(pidfd) = self.pidfd.take().filter(|_| running) {
-            spawn::adopt(pidfd);
+        let Some(pidfd) = self.pidfd.take().filter(|_| running) else {
+            return;
+        };
+        if self.origin.kill_on_drop {
+            // Nobody is left to be told that it could not be.
+            let _ = rustix::process::pidfd_send_signal(&pidfd, Signal::KILL);
         }
+        spawn::adopt(pidfd);
     }
 }
 

@@ -1,12 +1,22 @@
 //! The bytes that commands wrote, as far as they were collected.
 
+use std::fmt;
 use std::process::ExitStatus;
 
 /// What was collected of a command's or pipeline's output before the collecting was given up.
 ///
 /// It comes with [`Error::TimedOut`](crate::Error::TimedOut) and its like, so that nothing that
 /// arrived is lost.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+///
+/// ```
+/// use pipewright::{Command, Error};
+///
+/// let error = Command::new("yes").capture().limit(4).output().unwrap_err();
+/// let Error::OutputTooLarge { collected, .. } = error else { panic!("{error}") };
+/// assert_eq!(collected.stdout, b"y\ny\n");
+/// assert_eq!(collected.bytes(), 4);
+/// ```
+#[derive(Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Collected {
     /// The bytes of the last stage's stdout.
@@ -15,6 +25,33 @@ pub struct Collected {
     pub stderr: Vec<Vec<u8>>,
     /// How each stage ended, in the same order. `None`: it had not ended, or was never started.
     pub statuses: Vec<Option<ExitStatus>>,
+}
+
+/// Bytes as text, and of many only the beginning: an error must be readable, however much had been
+/// collected.
+pub(crate) struct Excerpt<'a>(pub(crate) &'a [u8]);
+
+impl fmt::Debug for Excerpt<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const MOST: usize = 200;
+        let shown = &self.0[..self.0.len().min(MOST)];
+        write!(f, "\"{}\"", shown.escape_ascii())?;
+        if shown.len() < self.0.len() {
+            write!(f, "… ({} bytes)", self.0.len())?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Collected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let stderr: Vec<_> = self.stderr.iter().map(|bytes| Excerpt(bytes)).collect();
+        f.debug_struct("Collected")
+            .field("stdout", &Excerpt(&self.stdout))
+            .field("stderr", &stderr)
+            .field("statuses", &self.statuses)
+            .finish()
+    }
 }
 
 impl Collected {
@@ -43,7 +80,22 @@ pub(crate) fn tail(stderr: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::tail;
+    use super::{Collected, tail};
+
+    #[test]
+    fn much_output_is_shown_in_part() {
+        let collected = Collected {
+            stdout: b"short\n".to_vec(),
+            stderr: vec![vec![b'x'; 1 << 20]],
+            ..Collected::default()
+        };
+        let shown = format!("{collected:?}");
+        assert!(shown.contains(r#"stdout: "short\n""#), "{shown}");
+        assert!(
+            shown.contains("xx\"… (1048576 bytes)") && shown.len() < 500,
+            "{shown}"
+        );
+    }
 
     #[test]
     fn the_tail_is_whole_lines_of_plain_text() {

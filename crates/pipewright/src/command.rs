@@ -83,6 +83,7 @@ pub(crate) struct Attributes {
     pub(crate) limits: Vec<(Resource, Rlimit)>,
     pub(crate) signal_mask: Vec<Signal>,
     pub(crate) own_tree: bool,
+    pub(crate) kill_on_drop: bool,
 }
 
 impl Command {
@@ -355,6 +356,25 @@ impl Command {
     /// The signals that are blocked in the program. Without this call: none.
     pub fn signal_mask(mut self, blocked: impl IntoIterator<Item = Signal>) -> Self {
         self.attributes.signal_mask = blocked.into_iter().collect();
+        self
+    }
+
+    /// Has the program killed when its [`Child`](crate::Child) is dropped before its end was seen.
+    /// Otherwise it runs on.
+    ///
+    /// The drop does not wait for the end; the zombie is taken when the next child is started. It
+    /// is for futures above all, which may be dropped at any point.
+    ///
+    /// ```
+    /// use pipewright::Command;
+    ///
+    /// let (reader, writer) = pipewright::pipe()?;
+    /// drop(Command::new("sleep").arg("60").stdout(writer).kill_on_drop().spawn()?);
+    /// assert_eq!(std::io::read_to_string(reader)?, ""); // its end closed the pipe
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn kill_on_drop(mut self) -> Self {
+        self.attributes.kill_on_drop = true;
         self
     }
 

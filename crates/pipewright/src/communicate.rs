@@ -1,19 +1,25 @@
 //! Feeding a command's stdin and collecting its stdout and stderr at once, without a deadlock
 //! whatever the sizes and the order.
 
+#[cfg(feature = "tokio")]
+mod asynchronous;
 mod cancel;
 mod exchange;
 mod input;
 mod lines;
 mod output;
+mod resident;
+mod stream;
 
 use std::time::Duration;
 
+#[cfg(feature = "tokio")]
+pub use asynchronous::AsyncLines;
 pub use cancel::Canceller;
-pub use exchange::OutputStream;
 pub use input::Input;
 pub use lines::{Line, Lines, TaggedLines};
 pub use output::Output;
+pub use stream::OutputStream;
 
 use crate::command::{Command, Stdio};
 #[cfg(doc)]
@@ -21,8 +27,9 @@ use crate::error::Error;
 use crate::error::{InvalidCommand, Result};
 use crate::pipe;
 use crate::pipeline::{Pipeline, RunningPipeline};
-use exchange::{Bounds, Exchange, Stream, Turn, Wait};
+use exchange::{Bounds, Exchange, Turn, Wait};
 use input::{Feed, Kind};
+use stream::Stream;
 
 impl Command {
     /// Collects what the program writes: see [`Capture`].
@@ -134,7 +141,8 @@ impl<'a> Capture<'a> {
 
     /// How long after the end of every stage the output may stay open. It is open as long as a
     /// process that was left behind has it. After that time it is an [`Error::PipeHeldOpen`], which
-    /// tells how the stages ended.
+    /// tells how the stages ended. A child that this process is starting just then is no holder; 10
+    /// ms are added to tell it apart.
     ///
     /// ```
     /// use std::time::Duration;
@@ -163,6 +171,17 @@ impl<'a> Capture<'a> {
     /// ```
     pub fn limit(mut self, bytes: usize) -> Self {
         self.bounds.limit = Some(bytes);
+        self
+    }
+
+    /// Has the stages killed when the capture is dropped before it is over, as with
+    /// [`Command::kill_on_drop`]: a future that is not polled any more, [lines](Self::lines) of
+    /// which no more are wanted. Otherwise they run on, without a reader.
+    pub fn kill_on_drop(mut self) -> Self {
+        self.running = match self.running {
+            Running::One(command) => Running::One(Box::new(command.kill_on_drop())),
+            Running::Many(pipeline) => Running::Many(pipeline.kill_on_drop()),
+        };
         self
     }
 

@@ -81,6 +81,8 @@
 )))]
 compile_error!("pipewright supports Linux on x86-64 and aarch64, and nothing else");
 
+#[cfg(feature = "tokio")]
+mod asynchronous;
 mod child;
 mod collected;
 mod command;
@@ -93,9 +95,13 @@ mod pipeline;
 mod spawn;
 mod tree;
 
+#[cfg(feature = "tokio")]
+pub use asynchronous::AsyncPipe;
 pub use child::Child;
 pub use collected::Collected;
 pub use command::{Command, Stdio};
+#[cfg(feature = "tokio")]
+pub use communicate::AsyncLines;
 pub use communicate::{Canceller, Capture, Input, Line, Lines, Output, OutputStream, TaggedLines};
 pub use error::{Error, InvalidCommand, Result, StartError, Step};
 pub use pipe::{PipeExt, pipe, splice, tee};

@@ -102,9 +102,17 @@ impl Pipeline {
     }
 
     /// Starts every stage with [`Command::own_tree`].
-    pub fn own_tree(mut self) -> Self {
-        let commands = self.commands.into_iter();
-        self.commands = commands.map(Command::own_tree).collect();
+    pub fn own_tree(self) -> Self {
+        self.map(Command::own_tree)
+    }
+
+    /// Starts every stage with [`Command::kill_on_drop`].
+    pub fn kill_on_drop(self) -> Self {
+        self.map(Command::kill_on_drop)
+    }
+
+    fn map(mut self, change: impl FnMut(Command) -> Command) -> Self {
+        self.commands = self.commands.into_iter().map(change).collect();
         self
     }
 

@@ -24,7 +24,7 @@ pub use reap::ResourceUsage;
 pub(crate) use reap::{Reaped, reap, wait_for_end};
 pub(crate) use sigpipe::write_without_sigpipe;
 
-use crate::child::Child;
+use crate::child::{Child, Origin};
 use crate::command::Command;
 use crate::error::{Error, Result, Step};
 use image::Image;
@@ -54,6 +54,20 @@ impl Command {
     /// [execve(2)](https://man7.org/linux/man-pages/man2/execve.2.html)
     pub fn spawn(self) -> Result<Child> {
         self.check()?;
+        // Before the clone and after the exec only: between them the child shares this process's
+        // memory, with whatever locks a subscriber takes.
+        #[cfg(feature = "tracing")]
+        let _start = tracing::debug_span!("start", program = %self.program.display()).entered();
+        let result = self.start();
+        #[cfg(feature = "tracing")]
+        match &result {
+            Ok(child) => tracing::debug!(pid = child.id(), "started"),
+            Err(error) => tracing::debug!(%error, "not started"),
+        }
+        result
+    }
+
+    fn start(self) -> Result<Child> {
         if self.attributes.parent_death_signal.is_some() && !on_main_thread() {
             return on_lasting_thread(self);
         }
@@ -81,7 +95,7 @@ fn start(command: Command) -> Result<Child> {
         }
         if !drained {
             drained = true;
-            drop(STARTS.write().unwrap_or_else(PoisonError::into_inner));
+            await_starts();
         } else if pause <= Duration::from_millis(64) {
             std::thread::sleep(pause);
             pause *= 2;
@@ -89,6 +103,11 @@ fn start(command: Command) -> Result<Child> {
             return Err(describe(&image, failure));
         }
     }
+}
+
+/// Returns when every start that is under way has executed its program, or failed.
+pub(crate) fn await_starts() {
+    drop(STARTS.write().unwrap_or_else(PoisonError::into_inner));
 }
 
 /// Held for reading across every start, and for writing by a start that must be alone.
@@ -120,12 +139,14 @@ fn clone_child(image: &Image) -> Result<Result<Child, Failure>> {
 
     match failure {
         None => {
-            let program = image.program().to_owned();
-            let own_peak = reap::own_peak_memory();
-            let descent = image.descent.clone();
-            Ok(Ok(Child::new(
-                pid, pidfd, program, started, own_peak, descent,
-            )))
+            let origin = Origin {
+                program: image.program().to_owned(),
+                started,
+                own_peak_memory: reap::own_peak_memory(),
+                descent: image.descent.clone(),
+                kill_on_drop: image.kill_on_drop,
+            };
+            Ok(Ok(Child::new(pid, pidfd, origin)))
         }
         Some(failure) => {
             // Its zombie, which is there in a moment. An error means that somebody else took it.

@@ -29,6 +29,20 @@ use crate::error::{Error, Result};
 use crate::pipeline::{RunningPipeline, Stage};
 
 /// What became of a signal to a whole tree.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// let child = pipewright::Command::new("sleep").arg("60").own_tree().spawn()?;
+/// let report = child.kill_tree(Duration::from_secs(10))?;
+/// assert_eq!(report.signalled, 1);
+/// assert!(report.daemons_known);
+/// for unreached in &report.unreached {
+///     eprintln!("{} ({}) is left: {}", unreached.name, unreached.pid, unreached.source);
+/// }
+/// # child.wait()?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct TreeReport {
@@ -42,7 +56,7 @@ pub struct TreeReport {
     pub daemons_known: bool,
 }
 
-/// A process of a tree that a signal did not reach or did not end.
+/// A process of a tree that a signal did not reach or did not end: see [`TreeReport`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Unreached {
@@ -65,6 +79,12 @@ impl Command {
     ///
     /// Orphans that still run when the child's end is seen are reaped by this crate. One that ended
     /// before stays a zombie; see [`reap_adopted`].
+    ///
+    /// ```
+    /// let command = pipewright::Command::new("printenv").arg("PIPEWRIGHT_TREE").own_tree();
+    /// assert!(!command.capture().read()?.is_empty());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # Limits
     ///
@@ -178,6 +198,14 @@ impl RunningPipeline {
 /// zombie of *every* child for which `keep` is false: it must be true for the number of each
 /// [`Child`] that is still to be waited for, and of each child that other code in this process has
 /// started.
+///
+/// ```
+/// let child = pipewright::Command::new("sleep").arg("60").own_tree().spawn()?;
+/// pipewright::reap_adopted(|pid| pid == child.id())?;
+/// child.kill()?;
+/// child.wait()?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 ///
 /// # Errors
 ///

@@ -9,8 +9,10 @@ use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, Instant};
 
-use pipewright::{Canceller, Command, Error, Input, InvalidCommand, Pipeline, StageEnd, Stdio};
-use support::{children, descriptors_of, isolated, open_descriptors, watchdog};
+use pipewright::{
+    Canceller, Command, Error, Input, InvalidCommand, PipeExt, Pipeline, StageEnd, Stdio,
+};
+use support::{children, descriptors_of, is_root, isolated, open_descriptors, watchdog};
 
 fn sh(script: &str) -> Command {
     Command::new("sh").args(["-c", script])
@@ -535,4 +537,40 @@ fn captures_leave_no_descriptor_and_no_zombie() {
         assert_eq!(descriptors_of(std::process::id()), before);
         assert_eq!(children(), Vec::<String>::new());
     });
+}
+
+/// runc 2871: past the user's quota a new pipe has two pages, and a writer that counts on more hangs.
+#[test]
+fn pipes_shrunk_to_two_pages_by_the_quota_carry_every_byte() {
+    isolated(
+        "pipes_shrunk_to_two_pages_by_the_quota_carry_every_byte",
+        || {
+            if !is_root() {
+                println!("skipped: it would take this user's quota from the tests beside it");
+                return;
+            }
+            // In this thread only.
+            let nobody = rustix::process::Uid::from_raw(65534);
+            rustix::thread::set_thread_res_uid(nobody, nobody, nobody).unwrap();
+            let mut held = Vec::new();
+            let two_pages = 2 * rustix::param::page_size();
+            loop {
+                let (reader, writer) = pipewright::pipe().unwrap();
+                if reader.capacity().unwrap() == two_pages {
+                    break;
+                }
+                // Where it may not grow any more, its own sixteen pages count.
+                let _ = reader.set_capacity(1 << 20);
+                held.push((reader, writer));
+                if held.len() > 1500 {
+                    println!("skipped: this machine has no quota for pipes");
+                    return;
+                }
+            }
+            let bytes = pattern(1 << 20);
+            let stages = Pipeline::new((0..3).map(|_| Command::new("cat")));
+            let output = stages.capture().input(&bytes).output().unwrap();
+            assert!(output.stdout == bytes && output.success());
+        },
+    );
 }

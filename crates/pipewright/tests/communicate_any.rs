@@ -137,7 +137,7 @@ fn ends_of_stderr(stderr: &[u8]) -> (usize, usize) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn bytes_in_are_bytes_out_of_any_child(

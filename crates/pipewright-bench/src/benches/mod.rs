@@ -4,6 +4,7 @@
 //! [`Bench::run`]; rounds, ratios, tables and JSON are in `measure` and
 //! `report`, and who it is measured against in `peers`.
 
+mod capture;
 mod spawn;
 mod startup;
 mod throughput;
@@ -15,6 +16,8 @@ const OURS: &str = "pipewright";
 
 #[derive(clap::Subcommand)]
 pub(crate) enum Bench {
+    /// Collect output: 1 GiB at once, through `cat` and back, and little of it often.
+    Capture(capture::Options),
     /// Start and wait for a program, from parents of several sizes.
     Spawn(spawn::Options),
     /// Bytes through `head | cat`.
@@ -26,6 +29,7 @@ pub(crate) enum Bench {
 impl Bench {
     pub(crate) fn run(&self) -> anyhow::Result<Report> {
         match self {
+            Bench::Capture(options) => capture::run(options),
             Bench::Spawn(options) => spawn::run(options),
             Bench::Throughput(options) => throughput::run(options),
             Bench::Startup(options) => startup::run(options),

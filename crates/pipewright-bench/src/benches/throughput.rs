@@ -67,7 +67,7 @@ fn timed<'a>(name: &str, program: &Path, arguments: [&str; 2]) -> anyhow::Result
 }
 
 /// Reads a number of bytes with an optional K, M or G.
-fn bytes(text: &str) -> Result<u64, String> {
+pub(super) fn bytes(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(['K', 'M', 'G']);
     let shift = match &text[digits.len()..] {
         "" => 0,

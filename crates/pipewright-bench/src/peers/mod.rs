@@ -1,6 +1,7 @@
 //! Those that pipewright is measured against.
 
 pub(crate) mod bare;
+pub(crate) mod captures;
 pub(crate) mod crates;
 pub(crate) mod driven;
 

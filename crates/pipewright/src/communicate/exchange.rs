@@ -1,7 +1,8 @@
 //! The poll loop: one look at everything a running pipeline is connected to, and what follows.
 
-use std::io::PipeReader;
 use std::os::fd::AsFd;
+#[cfg(feature = "tokio")]
+use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -9,10 +10,13 @@ use rustix::io::Errno;
 
 use super::cancel::Canceller;
 use super::input::{Fed, Feed};
+use super::resident::make_resident;
+use super::stream::{Keep, OutputStream, Stream, reserve};
 use crate::collected::Collected;
 use crate::error::{Error, Result};
 use crate::pipe::{self, PipeExt, fair_capacity};
 use crate::pipeline::{PipelineStatus, RunningPipeline, Stage};
+use crate::spawn;
 
 /// When to give up, and what to do then.
 #[derive(Debug, Clone, Default)]
@@ -22,47 +26,6 @@ pub(super) struct Bounds {
     pub(super) limit: Option<usize>,
     pub(super) canceller: Option<Canceller>,
     pub(super) kill_tree: bool,
-}
-
-/// Where bytes come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum OutputStream {
-    /// The last stage's stdout.
-    Stdout,
-    /// The stderr of the stage with this index.
-    Stderr(usize),
-}
-
-/// One stream that is being collected.
-#[derive(Debug)]
-pub(super) struct Stream {
-    pub(super) from: OutputStream,
-    /// `None` once its end was seen.
-    pub(super) reader: Option<PipeReader>,
-    pub(super) buffer: Vec<u8>,
-    pub(super) keep: Keep,
-    /// Whether the pipe was given a larger capacity, or that was tried.
-    enlarged: bool,
-}
-
-/// How much of a stream is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Keep {
-    All,
-    /// Its end, for the error of a command that failed. It does not count to the limit.
-    Tail,
-}
-
-impl Stream {
-    pub(super) fn new(from: OutputStream, reader: PipeReader) -> Self {
-        Self {
-            from,
-            reader: Some(reader),
-            buffer: Vec::new(),
-            keep: Keep::All,
-            enlarged: false,
-        }
-    }
 }
 
 /// Why the collecting was given up.
@@ -86,7 +49,7 @@ impl From<Error> for Stop {
 pub(super) enum Turn {
     /// Something was moved, or the time was up before anything could be.
     Moved,
-    /// There was nothing to be done. Only with [`Wait::Look`].
+    /// There was nothing to be done: only when it did not wait.
     Idle,
     /// Every stream has ended and so has every stage.
     Finished,
@@ -97,6 +60,9 @@ pub(super) enum Turn {
 pub(super) enum Wait {
     /// Until something can be done, or the bounds are reached.
     Event,
+    /// Not at all.
+    #[cfg(feature = "tokio")]
+    Look,
 }
 
 /// What a polled descriptor is.
@@ -120,8 +86,12 @@ pub(super) struct Exchange<'a> {
     pub(super) streams: Vec<Stream>,
     /// The stages whose end was not seen yet.
     unended: Vec<usize>,
-    /// When the last stage's end was seen.
-    ended: Option<Instant>,
+    /// Whether the last stage's end was seen.
+    ended: bool,
+    /// When a pipe that others hold is given up: known once every stage has ended.
+    grace_end: Option<Instant>,
+    /// Whether the starts that were under way at the end of the grace are over.
+    settled: bool,
     bounds: Bounds,
     deadline: Option<Instant>,
     /// Bytes that each pipe may have; asked for once, when one is full.
@@ -135,12 +105,12 @@ const FIRST_READ: usize = 8 * 1024;
 const TAIL: usize = 2048;
 /// The most bytes asked for in one read: what the largest unprivileged pipe holds.
 const LARGEST_READ: usize = 1 << 20;
-/// From here on a buffer grows by a quarter, not by doubling, so that not so much of it is spare.
-const SLOW_GROWTH: usize = 64 << 20;
 /// How long killed processes are waited for. They end at once unless the kernel is stuck in them.
 const KILLED: Duration = Duration::from_millis(10);
 /// The same for whole trees, which have to be found first.
 const TREE_KILLED: Duration = Duration::from_millis(100);
+/// What a child that has just executed its program needs to lose the copies it is not to have.
+const SETTLING: Duration = Duration::from_millis(10);
 
 impl<'a> Exchange<'a> {
     pub(super) fn new(
@@ -159,7 +129,9 @@ impl<'a> Exchange<'a> {
             .timeout
             .and_then(|timeout| running.started().checked_add(timeout));
         let mut exchange = Self {
-            ended: unended.is_empty().then(Instant::now),
+            ended: false,
+            grace_end: None,
+            settled: false,
             running,
             feed,
             streams,
@@ -169,6 +141,9 @@ impl<'a> Exchange<'a> {
             share: None,
             finished: false,
         };
+        if exchange.unended.is_empty() {
+            exchange.start_grace();
+        }
         if let Some(feed) = &exchange.feed
             && feed.is_large(feed.writer().capacity()?)
         {
@@ -185,6 +160,30 @@ impl<'a> Exchange<'a> {
         &self.running
     }
 
+    /// Everything that a turn may look at, and what for: one list for the whole exchange, so that it
+    /// can be watched by other means than [`turn`](Self::turn).
+    #[cfg(feature = "tokio")]
+    pub(super) fn watched(&self) -> impl Iterator<Item = (BorrowedFd<'_>, PollFlags)> {
+        let children = self.running.stages().iter().filter_map(Stage::child);
+        let read = [
+            children.map(AsFd::as_fd).collect::<Vec<_>>(),
+            self.streams
+                .iter()
+                .filter_map(|it| it.reader.as_ref())
+                .map(AsFd::as_fd)
+                .collect(),
+            self.bounds.canceller.iter().map(AsFd::as_fd).collect(),
+        ];
+        let written = self
+            .feed
+            .iter()
+            .map(|feed| (feed.writer().as_fd(), PollFlags::OUT));
+        read.into_iter()
+            .flatten()
+            .map(|it| (it, PollFlags::IN))
+            .chain(written)
+    }
+
     /// How every stage ended. Does not block once the exchange is finished.
     pub(super) fn status(&self) -> Result<PipelineStatus> {
         self.running.wait()
@@ -196,16 +195,24 @@ impl<'a> Exchange<'a> {
         self.serve(wait).map_err(|stop| self.give_up(stop))
     }
 
+    fn is_streaming(&self) -> bool {
+        self.streams.iter().any(|stream| stream.reader.is_some())
+    }
+
+    /// Whether every stream has ended and so has every stage.
+    pub(super) fn is_over(&self) -> bool {
+        !self.is_streaming() && self.unended.is_empty()
+    }
+
     fn serve(&mut self, wait: Wait) -> Result<Turn, Stop> {
-        let streaming = self.streams.iter().any(|stream| stream.reader.is_some());
-        if !streaming && self.unended.is_empty() {
+        if self.is_over() {
             // Nobody is left who could read it.
             self.feed = None;
             self.finished = true;
             return Ok(Turn::Finished);
         }
-        let ended_before = self.ended.is_some();
-        let ready = self.poll(wait, streaming)?;
+        let ended_before = self.ended;
+        let ready = self.poll(wait)?;
         let mut hung_up = 0;
         for &(polled, flags) in &ready {
             match polled {
@@ -230,33 +237,32 @@ impl<'a> Exchange<'a> {
         })
     }
 
-    /// When the pipes that others hold are given up.
-    fn grace_end(&self) -> Option<Instant> {
-        self.ended?.checked_add(self.bounds.pipe_grace?)
-    }
-
     /// When the waiting has to end.
-    fn next_deadline(&self) -> Option<Instant> {
-        [self.deadline, self.grace_end()]
-            .into_iter()
-            .flatten()
-            .min()
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        [self.deadline, self.grace_end].into_iter().flatten().min()
     }
 
     /// Also after a turn that moved something: a stream that is always ready must not keep a
     /// deadline from being seen.
-    fn check_bounds(&self, held_open: bool) -> Result<(), Stop> {
+    fn check_bounds(&mut self, held_open: bool) -> Result<(), Stop> {
         let passed = |moment: Option<Instant>| moment.is_some_and(|it| it <= Instant::now());
         if passed(self.deadline) {
             Err(Stop::TimedOut)
-        } else if held_open && passed(self.grace_end()) {
+        } else if !held_open || !passed(self.grace_end) {
+            Ok(())
+        } else if self.settled {
             Err(Stop::HeldOpen)
         } else {
+            // Perhaps the holder is a child that another thread is starting: until it executes its
+            // program it has a copy of everything that was open here when it was made.
+            spawn::await_starts();
+            self.settled = true;
+            self.grace_end = Instant::now().checked_add(SETTLING);
             Ok(())
         }
     }
 
-    fn poll(&self, wait: Wait, streaming: bool) -> Result<Vec<(Polled, PollFlags)>> {
+    fn poll(&self, wait: Wait) -> Result<Vec<(Polled, PollFlags)>> {
         let mut polled = Vec::with_capacity(self.streams.len() + 3);
         let mut descriptors = Vec::with_capacity(self.streams.len() + 3);
         if let Some(canceller) = &self.bounds.canceller {
@@ -275,7 +281,7 @@ impl<'a> Exchange<'a> {
         }
         // While streams are open the ends of stages matter only to the grace. Watching for them
         // would be a wake-up more for each stage.
-        if !streaming || self.bounds.pipe_grace.is_some() {
+        if !self.is_streaming() || self.bounds.pipe_grace.is_some() {
             for &index in &self.unended {
                 if let Some(child) = self.running.stages()[index].child() {
                     polled.push(Polled::Stage(index));
@@ -286,6 +292,8 @@ impl<'a> Exchange<'a> {
         loop {
             let until = match wait {
                 Wait::Event => self.next_deadline(),
+                #[cfg(feature = "tokio")]
+                Wait::Look => Some(Instant::now()),
             };
             let timeout = until.map(|until| {
                 let left = until.saturating_duration_since(Instant::now());
@@ -330,6 +338,11 @@ impl<'a> Exchange<'a> {
         let held = stream.buffer.len();
         reserve(&mut stream.buffer, held.clamp(FIRST_READ, LARGEST_READ))?;
         let room = stream.buffer.capacity() - held;
+        if held > LARGEST_READ {
+            // As much as the read will fill, so that no memory is taken for nothing.
+            let unread = reader.unread()?.min(room);
+            make_resident(&mut stream.buffer.spare_capacity_mut()[..unread]);
+        }
         let spare = rustix::buffer::spare_capacity(&mut stream.buffer);
         match rustix::io::read(reader, spare) {
             Ok(0) => stream.reader = None,
@@ -364,6 +377,12 @@ impl<'a> Exchange<'a> {
         *self.share.get_or_insert_with(|| fair_capacity(pipes, None))
     }
 
+    fn start_grace(&mut self) {
+        self.ended = true;
+        let grace = self.bounds.pipe_grace;
+        self.grace_end = grace.and_then(|grace| Instant::now().checked_add(grace));
+    }
+
     fn take_end(&mut self, index: usize) -> Result<()> {
         if let Some(child) = self.running.stages()[index].child()
             && child.try_wait()?.is_none()
@@ -372,7 +391,7 @@ impl<'a> Exchange<'a> {
         }
         self.unended.retain(|&unended| unended != index);
         if self.unended.is_empty() {
-            self.ended = Some(Instant::now());
+            self.start_grace();
         }
         Ok(())
     }
@@ -454,17 +473,4 @@ impl<'a> Exchange<'a> {
         }
         collected
     }
-}
-
-/// Makes room for `more` bytes. No memory is an error and not the end of this process.
-fn reserve(buffer: &mut Vec<u8>, more: usize) -> Result<()> {
-    let result = if buffer.len() < SLOW_GROWTH || buffer.capacity() - buffer.len() >= more {
-        buffer.try_reserve(more)
-    } else {
-        buffer.try_reserve_exact(more.max(buffer.len() / 4))
-    };
-    result.map_err(|_| Error::System {
-        operation: "hold a child's output in memory",
-        source: std::io::ErrorKind::OutOfMemory.into(),
-    })
 }

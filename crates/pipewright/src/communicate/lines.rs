@@ -2,12 +2,13 @@
 
 use std::iter::FusedIterator;
 
-use super::exchange::{Exchange, Keep, OutputStream, Stream, Turn, Wait};
+use super::exchange::{Exchange, Turn, Wait};
 use super::output::{failure, text};
+use super::stream::{Keep, OutputStream, Stream};
 use crate::error::Result;
 use crate::pipeline::{PipelineStatus, RunningPipeline};
 
-/// One line of a command's output, and where it came from.
+/// One line of a command's output, and where it came from: see [`TaggedLines`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Line {
@@ -93,13 +94,8 @@ shared_methods!(Lines);
 shared_methods!(TaggedLines);
 
 impl<'a> Lines<'a> {
-    pub(super) fn new(mut exchange: Exchange<'a>) -> Self {
-        for stream in &mut exchange.streams {
-            if stream.from != OutputStream::Stdout {
-                stream.keep = Keep::Tail;
-            }
-        }
-        Self(Splitter::new(exchange))
+    pub(super) fn new(exchange: Exchange<'a>) -> Self {
+        Self(Splitter::of_stdout(exchange))
     }
 }
 
@@ -131,8 +127,8 @@ pub(super) struct Splitter<'a> {
     pub(super) exchange: Exchange<'a>,
     /// One for each stream of the exchange.
     cursors: Vec<Cursor>,
-    status: Option<PipelineStatus>,
-    done: bool,
+    pub(super) status: Option<PipelineStatus>,
+    pub(super) done: bool,
 }
 
 /// How far a stream's buffer was given out.
@@ -147,7 +143,17 @@ struct Cursor {
 }
 
 impl<'a> Splitter<'a> {
-    fn new(exchange: Exchange<'a>) -> Self {
+    /// Of stdout only; of every stderr the end is kept for errors.
+    pub(super) fn of_stdout(mut exchange: Exchange<'a>) -> Self {
+        for stream in &mut exchange.streams {
+            if stream.from != OutputStream::Stdout {
+                stream.keep = Keep::Tail;
+            }
+        }
+        Self::new(exchange)
+    }
+
+    pub(super) fn new(exchange: Exchange<'a>) -> Self {
         Self {
             cursors: vec![Cursor::default(); exchange.streams.len()],
             exchange,

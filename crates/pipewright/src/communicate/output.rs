@@ -1,8 +1,9 @@
 //! What a command wrote, and how it ended.
 
+use std::fmt;
 use std::process::ExitStatus;
 
-use crate::collected::{Collected, tail};
+use crate::collected::{Collected, Excerpt, tail};
 use crate::error::{Error, Result};
 use crate::pipeline::{PipelineStatus, StageEnd};
 
@@ -23,7 +24,7 @@ use crate::pipeline::{PipelineStatus, StageEnd};
 /// assert!(error.to_string().ends_with("failed: exit status 3: no such table"));
 /// # Ok::<(), std::io::Error>(())
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct Output {
     /// How each stage ended; for a single command there is one.
@@ -32,6 +33,17 @@ pub struct Output {
     pub stdout: Vec<u8>,
     /// The bytes of each stage's stderr, in the order of the stages. Empty where it went elsewhere.
     pub stderr: Vec<Vec<u8>>,
+}
+
+impl fmt::Debug for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let stderr: Vec<_> = self.stderr.iter().map(|bytes| Excerpt(bytes)).collect();
+        f.debug_struct("Output")
+            .field("status", &self.status)
+            .field("stdout", &Excerpt(&self.stdout))
+            .field("stderr", &stderr)
+            .finish()
+    }
 }
 
 impl Output {

@@ -50,6 +50,8 @@ pub(super) struct Image {
     pub(super) parent_death_signal: Option<i32>,
     /// Bit n-1 stands for signal n, as in the kernel's own set.
     pub(super) signal_mask: u64,
+    /// Whether the child is killed when its handle is dropped.
+    pub(super) kill_on_drop: bool,
     /// How the child's descendants will be known, for the parent.
     pub(super) descent: Descent,
     /// This process's id, for the child to see whether its parent is still there.
@@ -160,6 +162,7 @@ impl Image {
             user: attributes.user,
             parent_death_signal: attributes.parent_death_signal.map(|signal| signal.as_raw()),
             signal_mask: attributes.signal_mask.iter().fold(0, mask),
+            kill_on_drop: attributes.kill_on_drop,
             descent,
             parent: rustix::process::getpid().as_raw_pid(),
         };

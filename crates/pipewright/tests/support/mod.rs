@@ -109,6 +109,9 @@ pub fn example(name: &str) -> PathBuf {
             "--example",
             name,
         ]);
+        if cfg!(feature = "tokio") {
+            cargo.args(["--features", "tokio"]);
+        }
         if profile.ends_with("release") {
             cargo.arg("--release");
         }

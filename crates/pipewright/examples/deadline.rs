@@ -1,0 +1,62 @@
+//! Deadlines that are kept, even by a call whose output somebody else holds open.
+//!
+//! `cargo run --example deadline`
+
+use std::time::{Duration, Instant};
+
+use pipewright::{Canceller, Command, Error, Result};
+
+fn main() -> Result<()> {
+    let second = Duration::from_secs(1);
+    let start = Instant::now();
+
+    // What had arrived is in the error.
+    let slow = Command::new("sh").args(["-c", "echo begun; exec sleep 60"]);
+    match slow.capture().timeout(second).output() {
+        Err(Error::TimedOut { collected, .. }) => {
+            println!(
+                "out of time, after {:?}",
+                String::from_utf8_lossy(&collected.stdout)
+            );
+        }
+        other => println!("unexpected: {other:?}"),
+    }
+
+    // The command has ended; a process it left behind holds the pipe. That is told apart.
+    let leaves_one = Command::new("sh").args(["-c", "sleep 3 & echo done"]);
+    match leaves_one
+        .capture()
+        .pipe_grace(Duration::from_millis(100))
+        .output()
+    {
+        Err(Error::PipeHeldOpen { collected, .. }) => {
+            println!(
+                "held open, after {:?}",
+                String::from_utf8_lossy(&collected.stdout)
+            );
+        }
+        other => println!("unexpected: {other:?}"),
+    }
+
+    // First asked to end, and killed only if it does not.
+    let child = Command::new("sleep").arg("60").spawn()?;
+    println!(
+        "waited: {:?}",
+        child.wait_timeout(Duration::from_millis(10))?
+    );
+    println!("asked to end: {}", child.kill_after(second)?);
+
+    // From another thread.
+    let canceller = Canceller::new()?;
+    let cancelled = std::thread::scope(|scope| {
+        scope.spawn(|| canceller.cancel());
+        Command::new("sleep")
+            .arg("60")
+            .capture()
+            .canceller(&canceller)
+            .output()
+    });
+    println!("{}", cancelled.unwrap_err());
+    assert!(start.elapsed() < Duration::from_secs(30));
+    Ok(())
+}

@@ -1,0 +1,43 @@
+//! What the documents say of the tests is so.
+
+use std::path::{Path, PathBuf};
+
+fn package() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The words of the form `file::name` in backticks.
+fn named_tests(text: &str) -> Vec<(&str, &str)> {
+    let quoted = text.split('`').skip(1).step_by(2);
+    quoted.filter_map(|word| word.split_once("::")).collect()
+}
+
+fn missing(tests: &Path, file: &str, name: &str) -> bool {
+    let source = std::fs::read_to_string(tests.join(file).with_extension("rs"));
+    !source.is_ok_and(|source| source.contains(&format!("fn {name}(")))
+}
+
+#[test]
+fn every_test_that_stands_for_a_historic_bug_exists() {
+    let path = package().join("../../docs/historic-bugs.md");
+    let Ok(text) = std::fs::read_to_string(path) else {
+        println!("skipped: the package stands alone, without the documents beside it");
+        return;
+    };
+    let rows: Vec<&str> = text.lines().filter(|line| line.starts_with("| ")).collect();
+    assert_eq!(rows.len(), 31, "the head and thirty rows");
+    for row in &rows[1..] {
+        assert!(!named_tests(row).is_empty(), "no test stands for {row}");
+    }
+    let tests = package().join("tests");
+    let missing: Vec<_> = named_tests(&text)
+        .into_iter()
+        .filter(|named| *named != ("file", "name"))
+        // The hand-over and its tests are one part, which is there or is not.
+        .filter(|(file, _)| {
+            !file.starts_with("handoff") || package().join("src/handoff.rs").exists()
+        })
+        .filter(|(file, name)| missing(&tests, file, name))
+        .collect();
+    assert_eq!(missing, []);
+}
