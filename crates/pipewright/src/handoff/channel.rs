@@ -81,18 +81,6 @@ impl Peer {
     }
 }
 
-/// What a wait ended in, before it is looked at.
-enum Arrival {
-    Packet {
-        length: usize,
-    },
-    /// Nobody holds the other end; `dead`: and the process has ended.
-    End {
-        dead: bool,
-    },
-    TimedOut,
-}
-
 impl Channel {
     /// A channel over one end of a SEQPACKET socket pair, to a process that is held by a pidfd.
     ///
@@ -253,19 +241,32 @@ impl Channel {
     fn receive_any<T: DeserializeOwned>(&mut self, timeout: Duration) -> Result<(T, Vec<OwnedFd>)> {
         let deadline = Deadline::after(timeout);
         let expected = || format!("a message of type {}", std::any::type_name::<T>());
-        match self.next(&deadline, expected, |payload| payload.decode::<T>())? {
-            (Taken::Message(message), descriptors) => Ok((message?, descriptors)),
-            (Taken::Control(control), _) => Err(Error::protocol(expected(), control.describe())),
+        match self.next(&deadline, END_FOLLOWS, |payload| payload.decode::<T>())? {
+            Next::Message(message, descriptors) => Ok((message?, descriptors)),
+            Next::Control(control) => Err(Error::protocol(expected(), control.describe())),
+            Next::End { dead } => Err(self.ended(dead, expected())),
         }
     }
 
     /// Receives a word of the channel's own.
     pub(super) fn receive_control(&mut self, timeout: Duration, expected: &str) -> Result<Control> {
         let deadline = Deadline::after(timeout);
-        let describe = |_: Payload<'_>| ();
-        match self.next(&deadline, || expected.to_owned(), describe)? {
-            (Taken::Control(control), _) => Ok(control),
-            (Taken::Message(()), _) => Err(Error::protocol(expected, "a message")),
+        match self.next(&deadline, END_FOLLOWS, |_| ())? {
+            Next::Control(control) => Ok(control),
+            Next::Message((), _) => Err(Error::protocol(expected, "a message")),
+            Next::End { dead } => Err(self.ended(dead, expected)),
+        }
+    }
+
+    /// Waits for the end of the channel: the other process has closed it, executed a program, or
+    /// ended.
+    pub(super) fn wait_for_end(&mut self, timeout: Duration) -> Result<()> {
+        const EXPECTED: &str = "the end of the channel";
+        let deadline = Deadline::after(timeout);
+        match self.next(&deadline, Duration::ZERO, |_| ())? {
+            Next::End { .. } => Ok(()),
+            Next::Control(control) => Err(Error::protocol(EXPECTED, control.describe())),
+            Next::Message((), _) => Err(Error::protocol(EXPECTED, "a message")),
         }
     }
 
@@ -285,34 +286,6 @@ impl Channel {
         stage.clone_into(&mut self.stage);
     }
 
-    /// Waits for the end of the channel; `Ok(true)`: and the other process has ended.
-    pub(super) fn wait_for_end(&mut self, timeout: Duration) -> Result<bool> {
-        let deadline = Deadline::after(timeout);
-        match self.arrival(&deadline, &mut Vec::new(), false)? {
-            Arrival::End { dead } => Ok(dead),
-            Arrival::TimedOut => Err(self.timed_out(&deadline)),
-            Arrival::Packet { length } => {
-                let packet =
-                    frame::decode(self.format, self.incoming.get(..length).unwrap_or(&[]))?;
-                match packet.content {
-                    Content::Control(Control::Failure {
-                        stage,
-                        message,
-                        errno,
-                    }) => Err(Error::Remote {
-                        stage,
-                        message,
-                        errno,
-                    }),
-                    content => Err(Error::protocol(
-                        "the end of the channel",
-                        content.describe(),
-                    )),
-                }
-            }
-        }
-    }
-
     /// Takes the channel apart.
     pub(super) fn into_peer(self) -> Peer {
         self.peer
@@ -326,14 +299,6 @@ impl Channel {
     pub(super) fn move_above(&mut self, number: i32) -> Result<()> {
         self.socket = self.socket.duplicate_above(number)?;
         Ok(())
-    }
-
-    /// The error of a peer that has ended.
-    pub(super) fn died(&self) -> Error {
-        Error::PeerDied {
-            stage: self.stage.clone(),
-            status: self.peer.status(),
-        }
     }
 
     fn timed_out(&self, deadline: &Deadline) -> Error {
@@ -359,7 +324,7 @@ impl Channel {
             let socket = (self.socket.as_fd(), PollFlags::OUT);
             let (writable, dead) = wait(socket, self.peer.pidfd(), &deadline)?;
             if dead {
-                return Err(self.died());
+                return Err(self.ended(true, ""));
             }
             if writable.is_empty() {
                 return Err(self.timed_out(&deadline));
@@ -370,31 +335,45 @@ impl Channel {
     /// Why the other end of the channel is closed: mostly because its process has ended, or is about
     /// to.
     fn gone(&self, deadline: &Deadline) -> Error {
-        match self.end_of_process(deadline) {
-            Ok(true) => self.died(),
-            Ok(false) => Error::protocol("an open channel", CLOSED),
+        match self.end_of_process(deadline, END_FOLLOWS) {
+            Ok(dead) => self.ended(dead, "an open channel"),
             Err(error) => error,
         }
     }
 
-    fn end_of_process(&self, deadline: &Deadline) -> Result<bool> {
+    /// The error of an end where there should be none.
+    fn ended(&self, dead: bool, expected: impl std::fmt::Display) -> Error {
+        if dead {
+            return Error::PeerDied {
+                stage: self.stage.clone(),
+                status: self.peer.status(),
+            };
+        }
+        let got = "the end of the channel: the other process lives, and closed it or executed \
+                   another program";
+        Error::protocol(expected, got)
+    }
+
+    /// Whether the process ends within this time.
+    fn end_of_process(&self, deadline: &Deadline, within: Duration) -> Result<bool> {
         let Some(pidfd) = self.peer.pidfd() else {
             return Ok(true); // the end of the channel is all that shows of it
         };
-        let deadline = deadline.at_most(END_FOLLOWS);
+        let deadline = deadline.at_most(within);
         let (ended, _) = wait((pidfd, PollFlags::IN), None, &deadline)?;
         Ok(!ended.is_empty())
     }
 
-    /// Waits for the next packet, the end, or the deadline.
+    /// Waits for the next packet and returns its length; `None` at the end, with whether the process
+    /// has ended as well.
     ///
-    /// `end_is_death`: an end is worth a closer look at the process, which may take a moment.
-    fn arrival(
+    /// `end_follows`: how long the end of the process is waited for after the end of the channel.
+    fn next_packet(
         &mut self,
         deadline: &Deadline,
+        end_follows: Duration,
         descriptors: &mut Vec<OwnedFd>,
-        end_is_death: bool,
-    ) -> Result<Arrival> {
+    ) -> Result<(Option<usize>, bool)> {
         let mut dead = false;
         loop {
             match self.socket.try_receive(&mut self.incoming, descriptors) {
@@ -411,18 +390,14 @@ impl Channel {
                         let got = "fewer: this process has reached its limit (ulimit -n)";
                         return Err(Error::protocol("all attached descriptors", got));
                     }
-                    return Ok(Arrival::Packet { length });
+                    return Ok((Some(length), dead));
                 }
                 Ok(Received::End) => {
-                    let dead = if end_is_death || dead {
-                        dead || self.end_of_process(deadline)?
-                    } else {
-                        self.end_of_process(&Deadline::after(Duration::ZERO))?
-                    };
-                    return Ok(Arrival::End { dead });
+                    let dead = dead || self.end_of_process(deadline, end_follows)?;
+                    return Ok((None, dead));
                 }
                 // Looked at once more after its death was seen: nothing is left to receive.
-                Err(Errno::AGAIN) if dead => return Ok(Arrival::End { dead: true }),
+                Err(Errno::AGAIN) if dead => return Ok((None, true)),
                 Err(Errno::AGAIN) => {}
                 Err(errno) => return Err(Error::system("receive a packet")(errno)),
             }
@@ -430,38 +405,35 @@ impl Channel {
             let (readable, ended) = wait(socket, self.peer.pidfd(), deadline)?;
             dead = ended;
             if readable.is_empty() && !ended && deadline.passed() {
-                return Ok(Arrival::TimedOut);
+                return Err(self.timed_out(deadline));
             }
         }
     }
 
-    /// The next packet that is no announcement. Failures of the other side and every other end of
-    /// the wait are errors.
+    /// The next thing that is no announcement. A failure of the other side is an error.
     fn next<M>(
         &mut self,
         deadline: &Deadline,
-        expected: impl Fn() -> String,
+        end_follows: Duration,
         decode: impl Fn(Payload<'_>) -> M,
-    ) -> Result<(Taken<M>, Vec<OwnedFd>)> {
+    ) -> Result<Next<M>> {
         loop {
             let mut descriptors = Vec::new();
-            let length = match self.arrival(deadline, &mut descriptors, true)? {
-                Arrival::Packet { length } => length,
-                Arrival::End { dead: true } => return Err(self.died()),
-                Arrival::End { dead: false } => return Err(Error::protocol(expected(), CLOSED)),
-                Arrival::TimedOut => return Err(self.timed_out(deadline)),
+            let (length, dead) = self.next_packet(deadline, end_follows, &mut descriptors)?;
+            let Some(length) = length else {
+                return Ok(Next::End { dead });
             };
             let bytes = self.incoming.get(..length).unwrap_or(&[]);
             let packet = frame::decode(self.format, bytes)?;
             check(&packet, self.received, descriptors.len())?;
             self.received = self.received.wrapping_add(1);
             if self.trace.is_set() {
-                self.trace
-                    .tell(Direction::Received, &packet.content.describe());
+                let what = packet.content.describe();
+                self.trace.tell(Direction::Received, &what);
             }
             match packet.content {
                 Content::Message(payload) => {
-                    return Ok((Taken::Message(decode(payload)), descriptors));
+                    return Ok(Next::Message(decode(payload), descriptors));
                 }
                 Content::Control(Control::Stage(stage)) => self.stage = stage,
                 Content::Control(Control::Failure {
@@ -475,7 +447,7 @@ impl Channel {
                         errno,
                     });
                 }
-                Content::Control(control) => return Ok((Taken::Control(control), descriptors)),
+                Content::Control(control) => return Ok(Next::Control(control)),
             }
         }
     }
@@ -489,12 +461,14 @@ impl AsFd for Channel {
     }
 }
 
-const CLOSED: &str = "the end of the channel: the other process lives, and closed it or executed \
-                      another program";
-
-enum Taken<M> {
-    Message(M),
+/// What a wait ended in.
+enum Next<M> {
+    Message(M, Vec<OwnedFd>),
     Control(Control),
+    /// Nobody holds the other end of the channel, or the process has ended, or both.
+    End {
+        dead: bool,
+    },
 }
 
 fn check(packet: &Packet<'_>, sequence: u32, descriptors: usize) -> Result<()> {

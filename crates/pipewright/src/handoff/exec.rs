@@ -67,7 +67,7 @@ pub(super) fn wait_exec(channel: &mut Channel, timeout: Duration) -> Result<()> 
     match channel.receive_control(timeout, EXPECTED)? {
         Control::Executing(program) => {
             channel.set_stage(&format!("exec {program}"));
-            channel.wait_for_end(timeout).map(|_| ())
+            channel.wait_for_end(timeout)
         }
         other => Err(Error::protocol(EXPECTED, other.describe())),
     }

@@ -130,7 +130,7 @@ impl ParentLink {
     ///
     /// [`Error::TimedOut`]; [`Error::Protocol`] when the parent sends something instead.
     pub fn wait_for_parent(&mut self, timeout: Duration) -> Result<()> {
-        self.channel.wait_for_end(timeout).map(|_| ())
+        self.channel.wait_for_end(timeout)
     }
 
     pub(super) fn set_reported(&mut self) {
