@@ -157,6 +157,9 @@ fn advice(operation: &str, source: &std::io::Error) -> &'static str {
             "; /proc is not mounted here, or belongs to another pid namespace: mount it, or open \
              the executable before and give it with SelfExe::File"
         }
+        (super::gate::OPEN, Some(Errno::CONNREFUSED)) => {
+            "; nobody waits there: it was opened before, or the process behind it has died"
+        }
         (_, Some(Errno::MFILE)) => "; this process has no descriptor left: see ulimit -n",
         _ => "",
     }

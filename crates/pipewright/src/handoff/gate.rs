@@ -23,6 +23,9 @@ use super::link::{ChildLink, ParentLink};
 use super::socket::PacketSocket;
 use super::wait::{Deadline, wait};
 
+/// What fails where nobody waits at the gate.
+pub(super) const OPEN: &str = "open the gate";
+
 /// How many may knock at once.
 const BACKLOG: i32 = 8;
 
@@ -172,7 +175,7 @@ fn knock(path: &Path, deadline: &Deadline) -> Result<Channel> {
                     waited: deadline.allowed,
                 });
             }
-            Err(errno) => return Err(Error::system("open the gate")(errno)),
+            Err(errno) => return Err(Error::system(OPEN)(errno)),
         }
     }
     let peer = process_behind(&socket)?;

@@ -314,6 +314,8 @@ impl<T: DeserializeOwned> Receiver<T> {
         // allocates nothing.
         let room = BUFFER.max(missing.min(self.filled));
         if self.buffer.len() < self.filled + room {
+            self.buffer
+                .reserve_exact(self.filled + room - self.buffer.len());
             self.buffer.resize(self.filled + room, 0);
         }
         loop {
