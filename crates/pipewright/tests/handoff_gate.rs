@@ -282,6 +282,6 @@ fn a_thousand_children_that_exit_at_once_are_all_seen_and_leave_nothing() {
             }
         });
         assert_eq!(open_descriptors(), before);
-        assert_eq!(support::children(), [String::new(); 0]);
+        assert!(support::children().is_empty());
     });
 }

@@ -21,7 +21,12 @@ macro_rules! tests {
 
 /// Runs the tests that the command line asks for, as the ordinary test harness does, and exits.
 pub fn run(tests: Vec<Test>) -> ! {
-    let trial = |(name, body): Test| Trial::test(name, move || Ok(body()));
+    let trial = |(name, body): Test| {
+        Trial::test(name, move || {
+            body();
+            Ok(())
+        })
+    };
     let trials = tests.into_iter().map(trial).collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit()
 }
