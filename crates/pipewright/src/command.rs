@@ -388,6 +388,20 @@ impl Command {
         stdio.is_some() || self.descriptors.iter().any(|(fd, _)| *fd == number)
     }
 
+    /// The numbers at which descriptors were put.
+    #[cfg(feature = "handoff")]
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = i32> {
+        self.descriptors.iter().map(|(number, _)| *number)
+    }
+
+    /// Puts arguments before those that there are.
+    #[cfg(feature = "handoff")]
+    pub(crate) fn first_args(mut self, arguments: [String; 2]) -> Self {
+        let arguments = arguments.map(OsString::from);
+        self.arguments.splice(..0, arguments);
+        self
+    }
+
     /// The error of a command that was put together wrongly.
     pub(crate) fn invalid(&self, reason: InvalidCommand) -> Error {
         Error::Invalid {

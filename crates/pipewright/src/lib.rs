@@ -90,6 +90,8 @@ mod communicate;
 mod descent;
 mod descriptors;
 mod error;
+#[cfg(feature = "handoff")]
+pub mod handoff;
 mod pipe;
 mod pipeline;
 mod spawn;

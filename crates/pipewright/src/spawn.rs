@@ -9,6 +9,7 @@
 mod image;
 mod orphans;
 mod reap;
+mod replace;
 mod sigpipe;
 mod stack;
 mod vfork;

@@ -41,7 +41,7 @@ fn bytes_in_are_bytes_out_when_both_are_far_larger_than_a_pipe() {
         .unwrap();
     assert!(output.stdout == bytes);
     assert!(output.success());
-    assert_eq!(output.stderr, [Vec::new()]);
+    assert_eq!(output.stderr, [Vec::<u8>::new()]);
 }
 
 #[test]

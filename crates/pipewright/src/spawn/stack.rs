@@ -141,12 +141,12 @@ impl Drop for Stack {
 ///
 /// Done with the system call itself: the C library keeps two signals of its own out of every mask,
 /// and a handler of those would run in the child, too.
-struct AllSignalsBlocked {
+pub(super) struct AllSignalsBlocked {
     before: u64,
 }
 
 impl AllSignalsBlocked {
-    fn new() -> Result<Self, i32> {
+    pub(super) fn new() -> Result<Self, i32> {
         let mut before = 0_u64;
         set_mask(u64::MAX, Some(&mut before))?;
         Ok(Self { before })

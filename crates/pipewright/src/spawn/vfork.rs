@@ -154,7 +154,7 @@ pub(super) fn errno() -> i32 {
 /// # Safety
 ///
 /// Only in a child as described at [`child`].
-unsafe fn become_program(image: &Image) -> Result<(), Failure> {
+pub(super) unsafe fn become_program(image: &Image) -> Result<(), Failure> {
     let at = |stage: Stage, detail: i32| {
         move |errno: i32| Failure {
             stage,

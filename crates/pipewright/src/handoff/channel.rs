@@ -1,0 +1,485 @@
+//! The control channel: typed messages, stages and barriers between two processes.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use rustix::event::PollFlags;
+use rustix::io::Errno;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::error::{Error, Result};
+use super::frame::{
+    self, Content, Control, DESCRIPTOR_LIMIT, Format, PACKET_LIMIT, Packet, Payload,
+};
+use super::socket::{PacketSocket, Received};
+use super::trace::{Direction, Event, Trace};
+use super::wait::{Deadline, wait};
+use crate::child::Child;
+
+/// How long a wait lasts where nothing else was said.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// After the end of the channel, how long to look for the end of the process. A process that ends
+/// closes its descriptors a moment before its end can be seen.
+const END_FOLLOWS: Duration = Duration::from_secs(1);
+
+/// Typed messages both ways between two processes.
+///
+/// It is one SEQPACKET socket, so that packets stay whole and in order, and every packet is numbered,
+/// so that one that was lost or overtaken is noticed. Every wait watches the socket **and** the other
+/// process, and has a deadline; all that was sent before a death is received before the death is
+/// told. Nothing here raises SIGPIPE.
+///
+/// `&mut self` throughout: two writers on one channel would send out of order, and the borrow
+/// checker does not let them.
+///
+/// A message may be up to 64 KiB, encoded; attach a file or memfd for more. It is received as the
+/// very type that it was sent as.
+#[derive(Debug)]
+pub struct Channel {
+    socket: PacketSocket,
+    peer: Peer,
+    format: Format,
+    timeout: Duration,
+    stage: String,
+    sent: u32,
+    received: u32,
+    outgoing: Vec<u8>,
+    incoming: Box<[u8; PACKET_LIMIT]>,
+    pub(super) trace: Trace,
+}
+
+/// The process at the other end.
+#[derive(Debug)]
+pub(super) enum Peer {
+    /// A child of this process, whose status can be learned.
+    Child(Child),
+    /// Any process, by its pidfd.
+    Process(OwnedFd),
+    /// One that cannot be seen from here: it is in another pid namespace. Its end shows as the end of
+    /// the channel, which nobody else holds.
+    Unseen,
+}
+
+impl Peer {
+    fn pidfd(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Self::Child(child) => Some(child.as_fd()),
+            Self::Process(pidfd) => Some(pidfd.as_fd()),
+            Self::Unseen => None,
+        }
+    }
+
+    /// How it ended, where that can be known.
+    fn status(&self) -> Option<ExitStatus> {
+        match self {
+            Self::Child(child) => child.try_wait().ok().flatten(),
+            Self::Process(_) | Self::Unseen => None,
+        }
+    }
+}
+
+impl Channel {
+    /// A channel over one end of a SEQPACKET socket pair, to a process that is held by a pidfd.
+    ///
+    /// For processes that found each other in another way; [`ReExec`](super::ReExec) makes its own.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Protocol`] when the socket is of another type.
+    pub fn new(socket: impl Into<OwnedFd>, peer: impl Into<OwnedFd>) -> Result<Self> {
+        let socket = PacketSocket::new(socket.into())?;
+        let peer = Peer::Process(peer.into());
+        Ok(Self::over(socket, peer, Format::Postcard))
+    }
+
+    /// The same with messages in JSON, as a foreign program writes them; see
+    /// [`Foreign`](super::Foreign).
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub fn new_json(socket: impl Into<OwnedFd>, peer: impl Into<OwnedFd>) -> Result<Self> {
+        Ok(Self {
+            format: Format::Json,
+            ..Self::new(socket, peer)?
+        })
+    }
+
+    pub(super) fn over(socket: PacketSocket, peer: Peer, format: Format) -> Self {
+        Self {
+            socket,
+            peer,
+            format,
+            timeout: DEFAULT_TIMEOUT,
+            stage: "start".to_owned(),
+            sent: 0,
+            received: 0,
+            outgoing: Vec::new(),
+            incoming: Box::new([0; PACKET_LIMIT]),
+            trace: Trace::default(),
+        }
+    }
+
+    /// How long each wait of this channel may last: 10 seconds unless it was set.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Sets how long each wait may last. `Duration::MAX` is no limit; the death of the other process
+    /// still ends a wait.
+    pub fn set_timeout(&mut self, timeout: Duration) {
+        self.timeout = timeout;
+    }
+
+    /// The last stage that either side announced; `start` before the first.
+    pub fn stage(&self) -> &str {
+        &self.stage
+    }
+
+    /// Calls `observer` for everything that is sent or received from here on.
+    pub fn on_event(&mut self, observer: impl FnMut(&Event<'_>) + Send + 'static) {
+        self.trace.set(observer);
+    }
+
+    /// Sends a message.
+    ///
+    /// It waits only while the socket's buffer is full of packets that the other side has not taken.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TooLarge`], [`Error::PeerDied`], [`Error::TimedOut`].
+    pub fn send<T: Serialize>(&mut self, message: &T) -> Result<()> {
+        self.send_with(message, &[])
+    }
+
+    /// Sends a message with descriptors attached; the other side gets copies of them.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send); [`Error::TooLarge`] also for more than 253 descriptors, the kernel's
+    /// limit.
+    ///
+    /// # References
+    ///
+    /// SCM_RIGHTS in [unix(7)](https://man7.org/linux/man-pages/man7/unix.7.html)
+    pub fn send_with<T: Serialize>(
+        &mut self,
+        message: &T,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<()> {
+        if descriptors.len() > DESCRIPTOR_LIMIT {
+            return Err(Error::TooLarge {
+                what: "a table of descriptors",
+                size: descriptors.len() as u64,
+                limit: DESCRIPTOR_LIMIT as u64,
+                advice: "attach them to several messages",
+            });
+        }
+        let mut packet = std::mem::take(&mut self.outgoing);
+        let attached = descriptors.len();
+        let sent = frame::encode_message(&mut packet, self.format, self.sent, attached, message)
+            .and_then(|()| self.send_packet(&packet, descriptors));
+        self.outgoing = packet;
+        sent?;
+        if self.trace.is_set() {
+            let what = format!("a message of type {}", std::any::type_name::<T>());
+            self.trace.tell(Direction::Sent, &what);
+        }
+        Ok(())
+    }
+
+    /// Receives the next message.
+    ///
+    /// Stages that the other side announces on the way are noted in [`stage`](Self::stage).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::PeerDied`], [`Error::TimedOut`], [`Error::TooLarge`], [`Error::Protocol`] when
+    /// something else came, [`Error::Remote`] when the other side tells of its failure.
+    pub fn receive<T: DeserializeOwned>(&mut self) -> Result<T> {
+        self.receive_timeout(self.timeout)
+    }
+
+    /// The same with a limit of its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`receive`](Self::receive).
+    pub fn receive_timeout<T: DeserializeOwned>(&mut self, timeout: Duration) -> Result<T> {
+        let (message, descriptors) = self.receive_any(timeout)?;
+        if descriptors.is_empty() {
+            return Ok(message);
+        }
+        // Dropped here they are closed; but somebody sent them for a purpose.
+        let got = format_args!("one with {} descriptors", descriptors.len());
+        Err(Error::protocol("a message without descriptors", got))
+    }
+
+    /// Receives the next message with the descriptors attached to it, close-on-exec.
+    ///
+    /// # Errors
+    ///
+    /// As [`receive`](Self::receive); [`Error::Protocol`] also where the descriptors could not all
+    /// be received, because this process has reached its limit.
+    pub fn receive_with<T: DeserializeOwned>(&mut self) -> Result<(T, Vec<OwnedFd>)> {
+        self.receive_any(self.timeout)
+    }
+
+    /// Sends a request and receives the answer.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send) and [`receive`](Self::receive).
+    pub fn request<Q: Serialize, A: DeserializeOwned>(&mut self, question: &Q) -> Result<A> {
+        self.send(question)?;
+        self.receive()
+    }
+
+    fn receive_any<T: DeserializeOwned>(&mut self, timeout: Duration) -> Result<(T, Vec<OwnedFd>)> {
+        let deadline = Deadline::after(timeout);
+        let expected = || format!("a message of type {}", std::any::type_name::<T>());
+        match self.next(&deadline, END_FOLLOWS, |payload| payload.decode::<T>())? {
+            Next::Message(message, descriptors) => Ok((message?, descriptors)),
+            Next::Control(control) => Err(Error::protocol(expected(), control.describe())),
+            Next::End { dead } => Err(self.ended(dead, expected())),
+        }
+    }
+
+    /// Receives a word of the channel's own.
+    pub(super) fn receive_control(&mut self, timeout: Duration, expected: &str) -> Result<Control> {
+        let deadline = Deadline::after(timeout);
+        match self.next(&deadline, END_FOLLOWS, |_| ())? {
+            Next::Control(control) => Ok(control),
+            Next::Message((), _) => Err(Error::protocol(expected, "a message")),
+            Next::End { dead } => Err(self.ended(dead, expected)),
+        }
+    }
+
+    /// Waits for the end of the channel: the other process has closed it, executed a program, or
+    /// ended.
+    pub(super) fn wait_for_end(&mut self, timeout: Duration) -> Result<()> {
+        const EXPECTED: &str = "the end of the channel";
+        let deadline = Deadline::after(timeout);
+        match self.next(&deadline, Duration::ZERO, |_| ())? {
+            Next::End { .. } => Ok(()),
+            Next::Control(control) => Err(Error::protocol(EXPECTED, control.describe())),
+            Next::Message((), _) => Err(Error::protocol(EXPECTED, "a message")),
+        }
+    }
+
+    pub(super) fn send_control(&mut self, control: &Control) -> Result<()> {
+        let mut packet = std::mem::take(&mut self.outgoing);
+        let sent = frame::encode_control(&mut packet, self.format, self.sent, control)
+            .and_then(|()| self.send_packet(&packet, &[]));
+        self.outgoing = packet;
+        sent?;
+        if self.trace.is_set() {
+            self.trace.tell(Direction::Sent, &control.describe());
+        }
+        Ok(())
+    }
+
+    pub(super) fn set_stage(&mut self, stage: &str) {
+        stage.clone_into(&mut self.stage);
+    }
+
+    /// Takes the channel apart.
+    pub(super) fn into_peer(self) -> Peer {
+        self.peer
+    }
+
+    pub(super) fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    /// Moves the channel's descriptor out of the way of others.
+    pub(super) fn move_above(&mut self, number: i32) -> Result<()> {
+        self.socket = self.socket.duplicate_above(number)?;
+        Ok(())
+    }
+
+    fn timed_out(&self, deadline: &Deadline) -> Error {
+        Error::TimedOut {
+            stage: self.stage.clone(),
+            waited: deadline.allowed,
+        }
+    }
+
+    fn send_packet(&mut self, packet: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<()> {
+        let deadline = Deadline::after(self.timeout);
+        loop {
+            match self.socket.try_send(packet, descriptors) {
+                Ok(()) => {
+                    self.sent = self.sent.wrapping_add(1);
+                    return Ok(());
+                }
+                Err(Errno::AGAIN) => {}
+                // What it sent before can still be received, and tells more than this error.
+                Err(Errno::PIPE | Errno::CONNRESET) => return Err(self.gone(&deadline)),
+                Err(errno) => return Err(Error::system("send a packet")(errno)),
+            }
+            let socket = (self.socket.as_fd(), PollFlags::OUT);
+            let (writable, dead) = wait(socket, self.peer.pidfd(), &deadline)?;
+            if dead {
+                return Err(self.ended(true, ""));
+            }
+            if writable.is_empty() {
+                return Err(self.timed_out(&deadline));
+            }
+        }
+    }
+
+    /// Why the other end of the channel is closed: mostly because its process has ended, or is about
+    /// to.
+    fn gone(&self, deadline: &Deadline) -> Error {
+        match self.end_of_process(deadline, END_FOLLOWS) {
+            Ok(dead) => self.ended(dead, "an open channel"),
+            Err(error) => error,
+        }
+    }
+
+    /// The error of an end where there should be none.
+    fn ended(&self, dead: bool, expected: impl std::fmt::Display) -> Error {
+        if dead {
+            return Error::PeerDied {
+                stage: self.stage.clone(),
+                status: self.peer.status(),
+            };
+        }
+        let got = "the end of the channel: the other process lives, and closed it or executed \
+                   another program";
+        Error::protocol(expected, got)
+    }
+
+    /// Whether the process ends within this time.
+    fn end_of_process(&self, deadline: &Deadline, within: Duration) -> Result<bool> {
+        let Some(pidfd) = self.peer.pidfd() else {
+            return Ok(true); // the end of the channel is all that shows of it
+        };
+        let deadline = deadline.at_most(within);
+        let (ended, _) = wait((pidfd, PollFlags::IN), None, &deadline)?;
+        Ok(!ended.is_empty())
+    }
+
+    /// Waits for the next packet and returns its length; `None` at the end, with whether the process
+    /// has ended as well.
+    ///
+    /// `end_follows`: how long the end of the process is waited for after the end of the channel.
+    fn next_packet(
+        &mut self,
+        deadline: &Deadline,
+        end_follows: Duration,
+        descriptors: &mut Vec<OwnedFd>,
+    ) -> Result<(Option<usize>, bool)> {
+        let mut dead = false;
+        loop {
+            match self.socket.try_receive(&mut self.incoming, descriptors) {
+                Ok(Received::Packet { length, cut }) => {
+                    if length > PACKET_LIMIT {
+                        return Err(Error::TooLarge {
+                            what: "a packet of the other side",
+                            size: length as u64,
+                            limit: PACKET_LIMIT as u64,
+                            advice: "its sender must keep to the limit",
+                        });
+                    }
+                    if cut {
+                        let got = "fewer: this process has reached its limit (ulimit -n)";
+                        return Err(Error::protocol("all attached descriptors", got));
+                    }
+                    return Ok((Some(length), dead));
+                }
+                Ok(Received::End) => {
+                    let dead = dead || self.end_of_process(deadline, end_follows)?;
+                    return Ok((None, dead));
+                }
+                // Looked at once more after its death was seen: nothing is left to receive.
+                Err(Errno::AGAIN) if dead => return Ok((None, true)),
+                Err(Errno::AGAIN) => {}
+                Err(errno) => return Err(Error::system("receive a packet")(errno)),
+            }
+            let socket = (self.socket.as_fd(), PollFlags::IN);
+            let (readable, ended) = wait(socket, self.peer.pidfd(), deadline)?;
+            dead = ended;
+            if readable.is_empty() && !ended && deadline.passed() {
+                return Err(self.timed_out(deadline));
+            }
+        }
+    }
+
+    /// The next thing that is no announcement. A failure of the other side is an error.
+    fn next<M>(
+        &mut self,
+        deadline: &Deadline,
+        end_follows: Duration,
+        decode: impl Fn(Payload<'_>) -> M,
+    ) -> Result<Next<M>> {
+        loop {
+            let mut descriptors = Vec::new();
+            let (length, dead) = self.next_packet(deadline, end_follows, &mut descriptors)?;
+            let Some(length) = length else {
+                return Ok(Next::End { dead });
+            };
+            let bytes = self.incoming.get(..length).unwrap_or(&[]);
+            let packet = frame::decode(self.format, bytes)?;
+            check(&packet, self.received, descriptors.len())?;
+            self.received = self.received.wrapping_add(1);
+            if self.trace.is_set() {
+                let what = packet.content.describe();
+                self.trace.tell(Direction::Received, &what);
+            }
+            match packet.content {
+                Content::Message(payload) => {
+                    return Ok(Next::Message(decode(payload), descriptors));
+                }
+                Content::Control(Control::Stage(stage)) => self.stage = stage,
+                Content::Control(Control::Failure {
+                    stage,
+                    message,
+                    errno,
+                }) => {
+                    return Err(Error::Remote {
+                        stage,
+                        message,
+                        errno,
+                    });
+                }
+                Content::Control(control) => return Ok(Next::Control(control)),
+            }
+        }
+    }
+}
+
+/// The channel can be polled together with other descriptors: it is readable when something can be
+/// received, and at its end.
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// What a wait ended in.
+enum Next<M> {
+    Message(M, Vec<OwnedFd>),
+    Control(Control),
+    /// Nobody holds the other end of the channel, or the process has ended, or both.
+    End {
+        dead: bool,
+    },
+}
+
+fn check(packet: &Packet<'_>, sequence: u32, descriptors: usize) -> Result<()> {
+    if packet.sequence != sequence {
+        let expected = format_args!("packet number {sequence}");
+        let got = format_args!("number {}", packet.sequence);
+        return Err(Error::protocol(expected, got));
+    }
+    if packet.descriptors != descriptors {
+        let expected = format_args!("{} attached descriptors", packet.descriptors);
+        return Err(Error::protocol(expected, descriptors));
+    }
+    Ok(())
+}

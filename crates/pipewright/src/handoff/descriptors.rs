@@ -1,0 +1,197 @@
+//! Descriptors that are handed over by name, and what kind of thing each one is.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{PipeReader, PipeWriter};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+
+use rustix::fs::{FileType, OFlags};
+use serde::{Deserialize, Serialize};
+
+use super::error::{Error, Result};
+
+/// What a descriptor refers to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum DescriptorKind {
+    /// The end of a pipe or fifo that can be read.
+    PipeReader,
+    /// The end of a pipe or fifo that can be written.
+    PipeWriter,
+    /// A fifo that was opened for both.
+    Fifo,
+    /// A socket of any family.
+    Socket,
+    /// A regular file; a memfd is one.
+    File,
+    /// A directory.
+    Directory,
+    /// A terminal.
+    Terminal,
+    /// Anything else: another device, a pidfd, an eventfd.
+    Other,
+}
+
+impl DescriptorKind {
+    /// Looks at an open descriptor.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::System`] with EBADF when it is not open.
+    ///
+    /// ```
+    /// use pipewright::handoff::DescriptorKind;
+    ///
+    /// let (reader, writer) = pipewright::pipe()?;
+    /// assert_eq!(DescriptorKind::of(&reader).unwrap(), DescriptorKind::PipeReader);
+    /// assert_eq!(DescriptorKind::of(&writer).unwrap(), DescriptorKind::PipeWriter);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # References
+    ///
+    /// [fstat(2)](https://man7.org/linux/man-pages/man2/fstat.2.html)
+    pub fn of(descriptor: impl AsFd) -> Result<Self> {
+        let failed = || Error::system("look at a descriptor");
+        let stat = rustix::fs::fstat(&descriptor).map_err(failed())?;
+        Ok(match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Fifo => {
+                let flags = rustix::fs::fcntl_getfl(&descriptor).map_err(failed())?;
+                match flags & OFlags::RWMODE {
+                    OFlags::WRONLY => Self::PipeWriter,
+                    OFlags::RDWR => Self::Fifo,
+                    _ => Self::PipeReader,
+                }
+            }
+            FileType::Socket => Self::Socket,
+            FileType::RegularFile => Self::File,
+            FileType::Directory => Self::Directory,
+            FileType::CharacterDevice if rustix::termios::isatty(&descriptor) => Self::Terminal,
+            _ => Self::Other,
+        })
+    }
+}
+
+/// A terminal, or its other side.
+#[derive(Debug)]
+pub struct Terminal(OwnedFd);
+
+impl From<OwnedFd> for Terminal {
+    fn from(descriptor: OwnedFd) -> Self {
+        Self(descriptor)
+    }
+}
+
+impl From<Terminal> for OwnedFd {
+    fn from(terminal: Terminal) -> Self {
+        terminal.0
+    }
+}
+
+impl AsFd for Terminal {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// A type as which a named descriptor can be taken.
+pub trait FromDescriptor: From<OwnedFd> {
+    /// The kinds that this type can be; empty for any.
+    const KINDS: &'static [DescriptorKind];
+}
+
+macro_rules! from_descriptor {
+    ($($owner:ty: [$($kind:ident),*]),* $(,)?) => {$(
+        impl FromDescriptor for $owner {
+            const KINDS: &'static [DescriptorKind] = &[$(DescriptorKind::$kind),*];
+        }
+    )*};
+}
+
+from_descriptor!(
+    PipeReader: [PipeReader, Fifo],
+    PipeWriter: [PipeWriter, Fifo],
+    UnixStream: [Socket],
+    UnixListener: [Socket],
+    UnixDatagram: [Socket],
+    std::net::TcpStream: [Socket],
+    std::net::TcpListener: [Socket],
+    std::net::UdpSocket: [Socket],
+    File: [File, Directory],
+    Terminal: [Terminal],
+    OwnedFd: [],
+);
+
+/// What is wrong with a named descriptor.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DescriptorFault {
+    /// Nothing of that name was handed over.
+    #[error("was not handed over; there is {}", list(.given))]
+    NotGiven {
+        /// The names that there are.
+        given: Vec<String>,
+    },
+    /// It was taken before.
+    #[error("was taken already; each can be taken once")]
+    TakenAlready,
+    /// It is something else. It can still be taken as what it is.
+    #[error("is a {actual:?}, and one of {wanted:?} was asked for")]
+    WrongKind {
+        /// What it is.
+        actual: DescriptorKind,
+        /// What was asked for.
+        wanted: &'static [DescriptorKind],
+    },
+    /// The name was used twice in the parent.
+    #[error("was given twice; each needs a name of its own")]
+    GivenTwice,
+    /// It arrived as something else than it was sent as, or not at all.
+    #[error("is not at its number {number}, where a {sent:?} was put")]
+    NotArrived {
+        /// The number in the child.
+        number: i32,
+        /// What was handed over.
+        sent: DescriptorKind,
+    },
+}
+
+fn list(names: &[String]) -> String {
+    if names.is_empty() {
+        "none".to_owned()
+    } else {
+        format!("{names:?}")
+    }
+}
+
+/// The named descriptors that arrived. `None`: taken.
+#[derive(Debug, Default)]
+pub(super) struct Arrived(pub(super) BTreeMap<String, Option<OwnedFd>>);
+
+impl Arrived {
+    pub(super) fn take<T: FromDescriptor>(&mut self, name: &str) -> Result<T> {
+        let fault = |fault| Error::Descriptor {
+            name: name.to_owned(),
+            fault,
+        };
+        let given = || self.0.keys().cloned().collect();
+        let Some(place) = self.0.get(name) else {
+            return Err(fault(DescriptorFault::NotGiven { given: given() }));
+        };
+        let Some(descriptor) = place else {
+            return Err(fault(DescriptorFault::TakenAlready));
+        };
+        let actual = DescriptorKind::of(descriptor)?;
+        if !T::KINDS.is_empty() && !T::KINDS.contains(&actual) {
+            return Err(fault(DescriptorFault::WrongKind {
+                actual,
+                wanted: T::KINDS,
+            }));
+        }
+        let taken = self.0.get_mut(name).and_then(Option::take);
+        taken
+            .map(T::from)
+            .ok_or_else(|| fault(DescriptorFault::TakenAlready))
+    }
+}

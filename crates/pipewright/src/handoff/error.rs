@@ -1,0 +1,166 @@
+//! How a hand-over can fail.
+
+use std::fmt;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use rustix::io::Errno;
+
+use super::descriptors::DescriptorFault;
+
+/// The result of everything in this module that can fail.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// How a hand-over, or an exchange with the other process, failed.
+///
+/// Every wait ends in what was waited for or in one of these. The *stage* is the last one that
+/// either side announced, by [`Channel::enter`](super::Channel::enter) or a barrier.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The process could not be started.
+    #[error(transparent)]
+    Start(#[from] crate::Error),
+
+    /// The other process ended, and everything that it sent before was received.
+    #[error("the other process died at the stage \"{stage}\": {}", how(.status))]
+    PeerDied {
+        /// The last stage that was announced.
+        stage: String,
+        /// How it ended; `None` where that is not for this process to know, because the other one
+        /// is not its child.
+        status: Option<ExitStatus>,
+    },
+
+    /// The other process lives and did not answer in time.
+    #[error("no answer within {waited:?} at the stage \"{stage}\"")]
+    TimedOut {
+        /// The last stage that was announced.
+        stage: String,
+        /// How long was waited.
+        waited: Duration,
+    },
+
+    /// Something is larger than its limit. Nothing of it was sent, or nothing of it was taken.
+    #[error("{what} of {size} bytes is larger than the limit of {limit} bytes; {advice}")]
+    TooLarge {
+        /// What is too large.
+        what: &'static str,
+        /// Its size in bytes; at least this many, where the rest was not looked at.
+        size: u64,
+        /// The limit in bytes.
+        limit: u64,
+        /// What to do.
+        advice: &'static str,
+    },
+
+    /// The other process sent something else than was expected.
+    #[error("expected {expected}, got {got}")]
+    Protocol {
+        /// What was expected.
+        expected: String,
+        /// What came.
+        got: String,
+    },
+
+    /// The other process tells that it failed.
+    #[error("{stage}: {message}")]
+    Remote {
+        /// The stage at which it failed.
+        stage: String,
+        /// What it says.
+        message: String,
+        /// The kernel's error number behind it, where there is one.
+        errno: Option<i32>,
+    },
+
+    /// A named descriptor is not what was asked for.
+    #[error("the descriptor named {name:?} {fault}")]
+    Descriptor {
+        /// The name.
+        name: String,
+        /// What is wrong.
+        fault: DescriptorFault,
+    },
+
+    /// A stream ended inside a message: its sender died, or stopped, while it wrote.
+    #[error("the stream ended inside a message: {received} of {expected} bytes came")]
+    Torn {
+        /// How many bytes of the message came, its length prefix included.
+        received: u64,
+        /// How many it has; 4 where not even the length prefix was complete.
+        expected: u64,
+    },
+
+    /// A system call failed.
+    #[error("cannot {operation}: {source}{}", advice(.operation, .source))]
+    System {
+        /// What was tried, as a verb and its object.
+        operation: &'static str,
+        /// Why the kernel refused.
+        source: std::io::Error,
+    },
+}
+
+impl Error {
+    pub(super) fn system(operation: &'static str) -> impl FnOnce(Errno) -> Self {
+        move |errno| Self::System {
+            operation,
+            source: errno.into(),
+        }
+    }
+
+    pub(super) fn io(operation: &'static str) -> impl FnOnce(std::io::Error) -> Self {
+        move |source| Self::System { operation, source }
+    }
+
+    pub(super) fn protocol(expected: impl fmt::Display, got: impl fmt::Display) -> Self {
+        Self::Protocol {
+            expected: expected.to_string(),
+            got: got.to_string(),
+        }
+    }
+
+    /// The kernel's error number behind this error, here or in the other process.
+    pub fn raw_os_error(&self) -> Option<i32> {
+        match self {
+            Self::Start(error) => error.raw_os_error(),
+            Self::System { source, .. } => source.raw_os_error(),
+            Self::Remote { errno, .. } => *errno,
+            _ => None,
+        }
+    }
+
+    /// The stage at which it happened, where there is one.
+    pub fn stage(&self) -> Option<&str> {
+        match self {
+            Self::PeerDied { stage, .. }
+            | Self::TimedOut { stage, .. }
+            | Self::Remote { stage, .. } => Some(stage),
+            _ => None,
+        }
+    }
+}
+
+fn how(status: &Option<ExitStatus>) -> String {
+    status.map_or_else(
+        || "how is not known here".to_owned(),
+        |status| status.to_string(),
+    )
+}
+
+/// What to do where the reason alone does not say.
+fn advice(operation: &str, source: &std::io::Error) -> &'static str {
+    let errno = source.raw_os_error().map(Errno::from_raw_os_error);
+    match (operation, errno) {
+        (super::executable::OPEN, Some(Errno::NOENT)) => {
+            "; /proc is not mounted here, or belongs to another pid namespace: mount it, or open \
+             the executable before and give it with SelfExe::File"
+        }
+        (super::gate::OPEN, Some(Errno::CONNREFUSED)) => {
+            "; nobody waits there: it was opened before, or the process behind it has died"
+        }
+        (_, Some(Errno::MFILE)) => "; this process has no descriptor left: see ulimit -n",
+        _ => "",
+    }
+}

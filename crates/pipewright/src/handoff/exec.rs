@@ -1,0 +1,74 @@
+//! Becoming another program at the end, and telling the parent whether that worked.
+
+use std::time::Duration;
+
+use super::channel::Channel;
+use super::error::{Error, Result};
+use super::frame::Control;
+use super::link::{ChildLink, ParentLink};
+use crate::child::Child;
+use crate::command::Command;
+
+impl ParentLink {
+    /// Replaces this process by the program of `command`, and tells the parent. It returns only when
+    /// that failed; the parent knows by then, and the entry point has nothing left to do but to
+    /// return the error.
+    ///
+    /// First "I execute this program now" is sent. The channel is close-on-exec, so that its end means
+    /// that it happened; a failure is sent over it, since it is kept out of the way of the
+    /// descriptors that are placed for the program. The program has 0, 1, 2 and what `command` names.
+    ///
+    /// # Errors
+    ///
+    /// Always one: [`Error::Start`], or what kept the first words from being sent.
+    pub fn exec<T>(&mut self, command: Command) -> Result<T> {
+        let program = command.program_name();
+        self.channel().set_stage(&format!("exec {program}"));
+        // Nothing may be placed at the channel's number, or a failure could not be told.
+        let highest = command.numbers().max().unwrap_or(2).max(2);
+        self.channel().move_above(highest.saturating_add(1))?;
+        self.channel()
+            .send_control(&Control::Executing(program.clone()))?;
+        let error = command.exec();
+        let stage = format!("exec {program}");
+        if self
+            .channel()
+            .fail(&stage, &error.to_string(), error.raw_os_error())
+            .is_ok()
+        {
+            self.set_reported();
+        }
+        Err(error.into())
+    }
+}
+
+impl ChildLink {
+    /// Waits until the child has become the program that it was to become, and returns the running
+    /// process.
+    ///
+    /// What it ended in after that is not looked at here: a program that ends at once was still
+    /// executed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Remote`] with the program's name and the kernel's error number when it could not be
+    /// executed, or with the stage at which the child failed before; [`Error::PeerDied`],
+    /// [`Error::TimedOut`] and [`Error::Protocol`] as for every wait. The child is left as it is; it
+    /// ends by itself after a failure.
+    pub fn wait_exec(mut self, timeout: Duration) -> Result<Child> {
+        wait_exec(self.channel(), timeout)?;
+        Ok(self.into_child())
+    }
+}
+
+/// Waits for the announcement and then for the end of the channel.
+pub(super) fn wait_exec(channel: &mut Channel, timeout: Duration) -> Result<()> {
+    const EXPECTED: &str = "\"executing\" a program";
+    match channel.receive_control(timeout, EXPECTED)? {
+        Control::Executing(program) => {
+            channel.set_stage(&format!("exec {program}"));
+            channel.wait_for_end(timeout)
+        }
+        other => Err(Error::protocol(EXPECTED, other.describe())),
+    }
+}

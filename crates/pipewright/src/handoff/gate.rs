@@ -1,0 +1,209 @@
+//! The start gate: "created, not started", and the one who opens it later.
+//!
+//! Container runtimes have a process wait, set up in full, until somebody starts it, perhaps another
+//! process much later. With a fifo, the one side's open blocks until the other side comes, and for
+//! ever if it died. Here the waiting process listens on a socket: where nobody listens any more, the
+//! kernel says so at once, and nobody can open the gate twice, because the listener is closed when
+//! it has been opened.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::event::PollFlags;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::process::PidfdFlags;
+
+use super::channel::{Channel, Peer};
+use super::error::{Error, Result};
+use super::exec::wait_exec;
+use super::frame::{Control, Format};
+use super::link::{ChildLink, ParentLink};
+use super::socket::PacketSocket;
+use super::wait::{Deadline, wait};
+
+/// What fails where nobody waits at the gate.
+pub(super) const OPEN: &str = "open the gate";
+
+/// How many may knock at once.
+const BACKLOG: i32 = 8;
+
+/// Bytes of a socket's path, without the zero byte at its end.
+const PATH_LIMIT: usize = 107;
+
+/// How long one who knocked may take to say what he wants.
+const KNOCK: Duration = Duration::from_secs(2);
+
+/// A gate at which this process is going to wait, and that others find by its path.
+///
+/// It exists from [`new`](Self::new) on, so that it can be made before the root directory changes.
+/// The path stays when the process ends; a directory that only the owner can enter keeps others from
+/// opening the gate.
+#[derive(Debug)]
+pub struct Gate {
+    listener: OwnedFd,
+}
+
+impl Gate {
+    /// Makes a gate at a path at which nothing is yet.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TooLarge`] for a path of more than 107 bytes; [`Error::System`] with EADDRINUSE where
+    /// something is there already.
+    pub fn new(path: impl AsRef<Path>) -> Result<Self> {
+        let address = address(path.as_ref())?;
+        let listener = socket()?;
+        rustix::net::bind(&listener, &address).map_err(Error::system("make the gate"))?;
+        rustix::net::listen(&listener, BACKLOG).map_err(Error::system("listen at the gate"))?;
+        Ok(Self { listener })
+    }
+
+    /// Waits until somebody opens the gate, and returns the channel to him.
+    fn wait(self, timeout: Duration) -> Result<Channel> {
+        let deadline = Deadline::after(timeout);
+        loop {
+            match rustix::net::accept_with(&self.listener, SocketFlags::CLOEXEC) {
+                Ok(visitor) => {
+                    // One who died before he said it has not opened the gate.
+                    if let Some(channel) = opened_by(visitor)? {
+                        return Ok(channel);
+                    }
+                }
+                Err(Errno::AGAIN | Errno::INTR | Errno::CONNABORTED) => {}
+                Err(errno) => return Err(Error::system("wait at the gate")(errno)),
+            }
+            let listener = (self.listener.as_fd(), PollFlags::IN);
+            let (knocked, _) = wait(listener, None, &deadline)?;
+            if knocked.is_empty() {
+                return Err(Error::TimedOut {
+                    stage: "gate".to_owned(),
+                    waited: timeout,
+                });
+            }
+        }
+    }
+
+    /// Opens the gate at `path` and waits until the process behind it executes its program.
+    ///
+    /// It never blocks for longer than `timeout`, whatever became of the process behind the gate.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::System`] with ECONNREFUSED when nobody waits there: it was opened before, or the
+    /// process has died; with ENOENT where no gate is. [`Error::PeerDied`] when the process died just
+    /// now. [`Error::Remote`] when its program could not be executed. [`Error::TimedOut`].
+    pub fn open(path: impl AsRef<Path>, timeout: Duration) -> Result<()> {
+        let mut channel = knock(path.as_ref(), &Deadline::after(timeout))?;
+        channel.set_timeout(timeout);
+        channel.set_stage("gate");
+        channel.send_control(&Control::Open)?;
+        wait_exec(&mut channel, timeout)
+    }
+}
+
+impl ParentLink {
+    /// Tells the parent that this child is created, and waits at the gate until somebody opens it.
+    ///
+    /// From the first word on the parent is free to go; its end is not looked at any more. From the
+    /// opening on, the one who opened takes the parent's place: stages, failures and the exec are told
+    /// to him.
+    ///
+    /// # Errors
+    ///
+    /// As [`Channel::send`] while the parent is told; [`Error::TimedOut`] when nobody came in time,
+    /// where `Duration::MAX` is no limit.
+    pub fn wait_at(&mut self, gate: Gate, timeout: Duration) -> Result<()> {
+        self.channel().send_control(&Control::Created)?;
+        let mut channel = gate.wait(timeout)?;
+        channel.set_timeout(self.channel().timeout());
+        self.replace_channel(channel);
+        Ok(())
+    }
+}
+
+impl ChildLink {
+    /// Waits until the child is created and waits at its gate.
+    ///
+    /// # Errors
+    ///
+    /// As [`Channel::receive`].
+    pub fn wait_created(&mut self) -> Result<()> {
+        const EXPECTED: &str = "\"created\"";
+        let timeout = self.channel().timeout();
+        match self.channel().receive_control(timeout, EXPECTED)? {
+            Control::Created => Ok(()),
+            other => Err(Error::protocol(EXPECTED, other.describe())),
+        }
+    }
+}
+
+fn socket() -> Result<OwnedFd> {
+    // Non-blocking, because connecting blocks while the backlog is full.
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
+        .map_err(Error::system("make a socket"))
+}
+
+fn address(path: &Path) -> Result<SocketAddrUnix> {
+    let length = path.as_os_str().len();
+    if length > PATH_LIMIT {
+        return Err(Error::TooLarge {
+            what: "the path of a gate",
+            size: length as u64,
+            limit: PATH_LIMIT as u64,
+            advice: "choose a directory with a shorter path",
+        });
+    }
+    SocketAddrUnix::new(PathBuf::from(path)).map_err(Error::system("use the path of a gate"))
+}
+
+fn knock(path: &Path, deadline: &Deadline) -> Result<Channel> {
+    let address = address(path)?;
+    let socket = socket()?;
+    loop {
+        match rustix::net::connect(&socket, &address) {
+            Ok(()) => break,
+            // Others knock at the same time. One of them gets in, and the rest is told soon.
+            Err(Errno::AGAIN | Errno::INTR) if !deadline.passed() => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Err(Errno::AGAIN) => {
+                return Err(Error::TimedOut {
+                    stage: "gate".to_owned(),
+                    waited: deadline.allowed,
+                });
+            }
+            Err(errno) => return Err(Error::system(OPEN)(errno)),
+        }
+    }
+    let peer = process_behind(&socket)?;
+    Ok(Channel::over(
+        PacketSocket::new(socket)?,
+        peer,
+        Format::Postcard,
+    ))
+}
+
+/// The process that listens at the other end.
+fn process_behind(socket: &OwnedFd) -> Result<Peer> {
+    let credentials = rustix::net::sockopt::socket_peercred(socket)
+        .map_err(Error::system("learn who waits at the gate"))?;
+    let pidfd = rustix::process::pidfd_open(credentials.pid, PidfdFlags::empty());
+    // A number that was given to another process meanwhile does no harm: the listener is dead then,
+    // and the end of the channel tells.
+    Ok(pidfd.map_or(Peer::Unseen, Peer::Process))
+}
+
+/// The channel to one who knocked, if he opens the gate.
+fn opened_by(visitor: OwnedFd) -> Result<Option<Channel>> {
+    // He may be in another pid namespace, where he has no number that could be opened here.
+    let socket = PacketSocket::new(visitor)?;
+    let mut channel = Channel::over(socket, Peer::Unseen, Format::Postcard);
+    channel.set_stage("gate");
+    match channel.receive_control(KNOCK, "\"open\"") {
+        Ok(Control::Open) => Ok(Some(channel)),
+        _ => Ok(None),
+    }
+}

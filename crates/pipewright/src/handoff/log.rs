@@ -1,0 +1,286 @@
+//! A child's log: whole lines, forwarded under its name.
+//!
+//! Two kinds of thread. A *forwarder* for each child does nothing but read its pipe, so that the pipe
+//! never fills up unread, whatever becomes of the sink. The *writer* of a sink writes the lines out.
+//! Between them is a queue of bounded size: where the sink is too slow for longer, lines are
+//! dropped, and their number is told in their place. A log must not hold up what it tells about.
+
+use std::collections::VecDeque;
+use std::io::{self, PipeReader, PipeWriter, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::event::PollFlags;
+
+use super::error::{Error, Result};
+use super::lines::Lines;
+use super::wait::{Deadline, wait};
+
+/// Bytes that may wait for a slow sink.
+const QUEUE_LIMIT: usize = 8 << 20;
+
+/// The stack of a thread that reads a pipe.
+const STACK: usize = 128 * 1024;
+
+/// Where the log lines of children go: a writer in this process, one line after the other, each as
+/// `name: text`.
+///
+/// Clones stand for the same sink. [`finish`](Self::finish) waits for all lines.
+#[derive(Debug)]
+pub struct LogSink(Arc<Shared>);
+
+impl Clone for LogSink {
+    fn clone(&self) -> Self {
+        self.0.state().sources += 1;
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl Drop for LogSink {
+    fn drop(&mut self) {
+        self.0.state().sources -= 1;
+        self.0.changed.notify_all();
+    }
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    lines: VecDeque<Vec<u8>>,
+    /// The bytes in `lines`.
+    bytes: usize,
+    /// Lines that found no room since the last one that did.
+    lost: u64,
+    /// Forwarders at work.
+    forwarders: usize,
+    /// Handles that forwarders may still be started from.
+    sources: usize,
+    /// The writer has a line in hand.
+    writing: bool,
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for the next line; `None` when none can come any more.
+    fn next_line(&self) -> Option<Vec<u8>> {
+        let mut state = self.state();
+        loop {
+            if let Some(line) = state.lines.pop_front() {
+                state.bytes -= line.len();
+                state.writing = true;
+                return Some(line);
+            }
+            if state.sources == 0 && state.forwarders == 0 {
+                return None;
+            }
+            let waited = self.changed.wait(state);
+            state = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn push(&self, line: Vec<u8>) {
+        let mut state = self.state();
+        if state.bytes + line.len() > QUEUE_LIMIT {
+            state.lost += 1;
+            return;
+        }
+        if state.lost > 0 {
+            let note = format!("{} log lines were lost: they came too fast\n", state.lost);
+            state.lost = 0;
+            state.bytes += note.len();
+            state.lines.push_back(note.into_bytes());
+        }
+        state.bytes += line.len();
+        state.lines.push_back(line);
+        self.changed.notify_all();
+    }
+}
+
+impl LogSink {
+    /// A sink that writes lines to `to`, from a thread of its own.
+    ///
+    /// An error of `to` (a full disk, a closed pipe) loses lines and nothing else: the children's
+    /// logs are still read.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::System`] when no thread can be started.
+    pub fn new(to: impl Write + Send + 'static) -> Result<Self> {
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State {
+                sources: 1,
+                ..State::default()
+            }),
+            changed: Condvar::new(),
+        });
+        let writers = Arc::clone(&shared);
+        start("pipewright log", move || write_lines(&writers, to))?;
+        Ok(Self(shared))
+    }
+
+    /// Forwards lines from `reader` until nobody can write to it any more, or the process has ended
+    /// and all that it wrote was read.
+    ///
+    /// For logs that come in another way than by [`ReExec::log`](super::ReExec::log): a program's
+    /// stderr, say.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::System`] when no thread can be started.
+    pub fn forward(&self, name: &str, reader: PipeReader, process: BorrowedFd<'_>) -> Result<()> {
+        let process = process
+            .try_clone_to_owned()
+            .map_err(Error::io("duplicate a pidfd"))?;
+        let (shared, name) = (Arc::clone(&self.0), name.to_owned());
+        shared.state().forwarders += 1;
+        let started = start("pipewright forwarder", {
+            let shared = Arc::clone(&shared);
+            move || {
+                forward(&shared, &name, &reader, &process);
+                shared.state().forwarders -= 1;
+                shared.changed.notify_all();
+            }
+        });
+        if started.is_err() {
+            shared.state().forwarders -= 1;
+        }
+        started
+    }
+
+    /// Waits until every child's log has ended and every line was written out; `false` when that has
+    /// not happened in time.
+    pub fn finish(&self, timeout: Duration) -> bool {
+        let deadline = Instant::now().checked_add(timeout);
+        let mut state = self.0.state();
+        while state.forwarders > 0 || state.writing || !state.lines.is_empty() {
+            let left = deadline.map_or(Duration::MAX, |deadline| {
+                deadline.saturating_duration_since(Instant::now())
+            });
+            if left.is_zero() {
+                return false;
+            }
+            let waited = self.0.changed.wait_timeout(state, left.min(LONGEST_WAIT));
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
+    }
+}
+
+/// What a condition variable can be asked to wait without an overflow of the clock.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+
+fn start(name: &str, body: impl FnOnce() + Send + 'static) -> Result<()> {
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .stack_size(STACK)
+        .spawn(body)
+        .map(|_| ())
+        .map_err(Error::io("start a thread for a log"))
+}
+
+fn write_lines(shared: &Shared, mut to: impl Write) {
+    while let Some(line) = shared.next_line() {
+        // A line that cannot be written is lost; the next one may find room.
+        let _ = to.write_all(&line).and_then(|()| to.flush());
+        shared.state().writing = false;
+        shared.changed.notify_all();
+    }
+}
+
+/// Reads one pipe to its end.
+fn forward(shared: &Shared, name: &str, reader: &PipeReader, process: &OwnedFd) {
+    let mut lines = Lines::default();
+    let mut buffer = [0; 16 * 1024];
+    let never = Deadline::after(Duration::MAX);
+    let emit = |line: &[u8]| {
+        let mut whole = Vec::with_capacity(name.len() + line.len() + 3);
+        whole.extend_from_slice(name.as_bytes());
+        whole.extend_from_slice(b": ");
+        whole.extend_from_slice(line);
+        whole.push(b'\n');
+        shared.push(whole);
+    };
+    loop {
+        let pipe = (reader.as_fd(), PollFlags::IN);
+        let Ok((readable, ended)) = wait(pipe, Some(process.as_fd()), &never) else {
+            break;
+        };
+        if readable.is_empty() {
+            // The process has ended and nothing is left to read; whoever else holds the pipe, a
+            // daemon that it left behind, is not the child.
+            if ended {
+                break;
+            }
+            continue;
+        }
+        match rustix::io::read(reader, &mut buffer) {
+            Ok(0) => break,
+            Ok(count) => lines.push(buffer.get(..count).unwrap_or(&[]), emit),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(_) => break,
+        }
+    }
+    lines.finish(emit);
+}
+
+/// A child's log, as [`ParentLink::log`](super::ParentLink::log) gives it: a writer of lines.
+///
+/// What is written is kept until a line is whole and then goes out in one write, which the kernel
+/// keeps whole up to 4096 bytes even if several processes share the log. Dropping it writes out what
+/// is left of a last line. It is closed when the process executes another program.
+#[derive(Debug)]
+pub struct Log {
+    pipe: PipeWriter,
+    line: Vec<u8>,
+}
+
+impl Log {
+    pub(super) fn new(pipe: PipeWriter) -> Self {
+        let line = Vec::new();
+        Self { pipe, line }
+    }
+}
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
+            if self.line.is_empty() && piece.ends_with(b"\n") {
+                self.pipe.write_all(piece)?;
+                continue;
+            }
+            self.line.extend_from_slice(piece);
+            if piece.ends_with(b"\n") {
+                let line = std::mem::take(&mut self.line);
+                self.pipe.write_all(&line)?;
+            }
+        }
+        Ok(bytes.len())
+    }
+
+    /// Does nothing: a line that is not whole stays until it is.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        // Where nobody reads the log any more, there is nobody to tell.
+        let _ = self.pipe.write_all(&self.line);
+    }
+}
+
+impl AsFd for Log {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pipe.as_fd()
+    }
+}

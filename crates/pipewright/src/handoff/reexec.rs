@@ -1,0 +1,182 @@
+//! Starting this very program again as a child, with everything handed over.
+
+use std::collections::BTreeSet;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::process::PidfdFlags;
+use serde::Serialize;
+
+use super::channel::{Channel, Peer};
+use super::descriptors::{DescriptorFault, DescriptorKind};
+use super::entry::ARGUMENT;
+use super::error::{Error, Result};
+use super::executable::SelfExe;
+use super::frame::Format;
+use super::link::ChildLink;
+use super::log::LogSink;
+use super::manifest::{Draft, NamedDescriptor};
+use super::socket::PacketSocket;
+use crate::command::Command;
+
+/// A re-execution of this program that is being put together.
+///
+/// The child runs the entry point of that name, which [`EntryPoints`](super::EntryPoints) registered,
+/// and nothing of `main` after the dispatch. It has 0, 1, 2 and what was handed over.
+///
+/// ```standalone_crate
+/// use pipewright::handoff::{EntryPoints, ParentLink, ReExec, Result};
+///
+/// fn double(parent: &mut ParentLink) -> Result<()> {
+///     let numbers: Vec<u32> = parent.config()?;
+///     let doubled: Vec<u32> = numbers.iter().map(|number| number * 2).collect();
+///     parent.channel().send(&doubled)
+/// }
+///
+/// fn main() -> Result<()> {
+///     EntryPoints::new().entry("double", double).dispatch(); // never returns in a child
+///
+///     let mut child = ReExec::new("double").config(&vec![1_u32, 2, 3])?.spawn()?;
+///     let doubled: Vec<u32> = child.channel().receive()?;
+///     assert_eq!(doubled, [2, 4, 6]);
+///     assert!(child.into_child().wait()?.success());
+///     Ok(())
+/// }
+/// ```
+#[derive(Debug)]
+#[must_use = "nothing is started until it is spawned"]
+pub struct ReExec {
+    entry: String,
+    executable: SelfExe,
+    command: Command,
+    draft: Option<Draft>,
+    descriptors: Vec<(String, OwnedFd)>,
+    log: Option<LogSink>,
+}
+
+/// Under this name a child finds its end of the log pipe.
+pub(super) const LOG: &str = "pipewright log";
+
+impl ReExec {
+    /// A child that runs the entry point `entry`.
+    pub fn new(entry: impl Into<String>) -> Self {
+        let entry = entry.into();
+        let program = std::env::args_os().next().unwrap_or_else(|| "self".into());
+        Self {
+            command: Command::new(program),
+            entry,
+            executable: SelfExe::default(),
+            draft: None,
+            descriptors: Vec::new(),
+            log: None,
+        }
+    }
+
+    /// Which file is executed; [`SelfExe::Running`] unless it is said here.
+    pub fn executable(mut self, executable: SelfExe) -> Self {
+        self.executable = executable;
+        self
+    }
+
+    /// Gives the child its config: any value up to 1 GiB, encoded.
+    ///
+    /// It is written to memory at once and handed over at the start, so that no write waits for the
+    /// child, whether it reads late or never. The child reads it by
+    /// [`ParentLink::config`](super::ParentLink::config), as the very type given here.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TooLarge`], or [`Error::System`] when there is no memory for it.
+    pub fn config<T: Serialize>(mut self, config: &T) -> Result<Self> {
+        let mut draft = Draft::new()?;
+        draft.write_config(config)?;
+        self.draft = Some(draft);
+        Ok(self)
+    }
+
+    /// Gives the child a descriptor under a name. The numbers are chosen so that they are free in
+    /// the child; this process's copy is closed once the child has it.
+    pub fn descriptor(mut self, name: impl Into<String>, descriptor: impl Into<OwnedFd>) -> Self {
+        self.descriptors.push((name.into(), descriptor.into()));
+        self
+    }
+
+    /// Gives the child a log, whose lines are forwarded to `sink` under the child's name; see
+    /// [`ParentLink::log`](super::ParentLink::log).
+    pub fn log(mut self, sink: &LogSink) -> Self {
+        self.log = Some(sink.clone());
+        self
+    }
+
+    /// Changes how the child is started: its environment, standard descriptors, session,
+    /// credentials, parent-death signal.
+    ///
+    /// Program and arguments are not to be changed. Descriptors at chosen numbers may be added; those
+    /// handed over by name keep out of their way.
+    pub fn command(mut self, change: impl FnOnce(Command) -> Command) -> Self {
+        self.command = change(self.command);
+        self
+    }
+
+    /// Starts the child.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Start`] when the process could not be started; [`Error::System`] when something could
+    /// not be handed over, with a sentence that says so where `/proc` is missing;
+    /// [`Error::Descriptor`] for a name that was given twice. Nothing is left of the attempt.
+    pub fn spawn(self) -> Result<ChildLink> {
+        let Self {
+            entry,
+            executable,
+            mut command,
+            draft,
+            mut descriptors,
+            log,
+        } = self;
+        let executable = executable.open()?;
+        let draft = draft.map_or_else(Draft::new, Ok)?;
+        let (ours, theirs) = PacketSocket::pair()?;
+        let this = rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty())
+            .map_err(Error::system("open a pidfd of this process"))?;
+        let log = match log {
+            Some(sink) => {
+                let (reader, writer) = crate::pipe()?;
+                descriptors.push((LOG.to_owned(), writer.into()));
+                Some((sink, reader))
+            }
+            None => None,
+        };
+
+        let taken: BTreeSet<i32> = command.numbers().collect();
+        let mut free = (3..).filter(|number| !taken.contains(number));
+        let mut next = || free.next().unwrap_or(i32::MAX);
+        let (manifest_at, channel_at, parent_at) = (next(), next(), next());
+        let mut named = Vec::new();
+        let mut names = BTreeSet::new();
+        for (name, descriptor) in descriptors {
+            if !names.insert(name.clone()) {
+                let fault = DescriptorFault::GivenTwice;
+                return Err(Error::Descriptor { name, fault });
+            }
+            let (number, kind) = (next(), DescriptorKind::of(&descriptor)?);
+            command = command.fd(number, descriptor);
+            named.push(NamedDescriptor { name, number, kind });
+        }
+        let manifest = draft.finish(entry.clone(), channel_at, parent_at, named)?;
+
+        let child = command
+            .executable(executable)
+            .first_args([format!("{ARGUMENT}{manifest_at}"), entry.clone()])
+            .fd(manifest_at, manifest)
+            .fd(channel_at, theirs)
+            .fd(parent_at, this)
+            .spawn()?;
+        if let Some((sink, reader)) = log {
+            // From here on the pipe has a reader, until its writer is gone or the child has ended. A
+            // start that failed never comes here, so no forwarder waits for it.
+            sink.forward(&entry, reader, child.as_fd())?;
+        }
+        let channel = Channel::over(ours, Peer::Child(child), Format::Postcard);
+        Ok(ChildLink::new(channel))
+    }
+}

@@ -1,0 +1,130 @@
+//! One SEQPACKET socket: whole packets, with descriptors attached.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+};
+
+use super::error::{Error, Result};
+use super::frame::{DESCRIPTOR_LIMIT, PACKET_LIMIT};
+
+/// A socket that keeps packets whole.
+#[derive(Debug)]
+pub(super) struct PacketSocket {
+    socket: OwnedFd,
+}
+
+/// What was taken off the socket.
+#[derive(Debug)]
+pub(super) enum Received {
+    /// A packet of this many bytes, which may be more than the buffer holds; `cut` tells whether
+    /// descriptors that came with it could not be received.
+    Packet { length: usize, cut: bool },
+    /// Nobody holds the other end any more.
+    End,
+}
+
+impl PacketSocket {
+    pub(super) fn pair() -> Result<(Self, OwnedFd)> {
+        let flags = SocketFlags::CLOEXEC;
+        let (ours, theirs) =
+            rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
+                .map_err(Error::system("make a socket pair"))?;
+        Ok((Self { socket: ours }, theirs))
+    }
+
+    pub(super) fn new(socket: OwnedFd) -> Result<Self> {
+        let kind = rustix::net::sockopt::socket_type(&socket)
+            .map_err(Error::system("look at the channel's socket"))?;
+        if kind != SocketType::SEQPACKET {
+            let got = format_args!("{kind:?}");
+            return Err(Error::protocol("a socket of type SEQPACKET", got));
+        }
+        Ok(Self { socket })
+    }
+
+    /// Sends a packet, or nothing. Never blocks, never raises SIGPIPE.
+    pub(super) fn try_send(
+        &self,
+        packet: &[u8],
+        descriptors: &[BorrowedFd<'_>],
+    ) -> Result<(), Errno> {
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        if descriptors.is_empty() {
+            return rustix::io::retry_on_intr(|| rustix::net::send(&self.socket, packet, flags))
+                .map(|_| ());
+        }
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTOR_LIMIT))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        if !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
+            return Err(Errno::TOOMANYREFS);
+        }
+        let parts = [IoSlice::new(packet)];
+        rustix::io::retry_on_intr(|| {
+            rustix::net::sendmsg(&self.socket, &parts, &mut control, flags)
+        })
+        .map(|_| ())
+    }
+
+    /// Takes the next packet into the buffer, and its descriptors into the list. Never blocks.
+    pub(super) fn try_receive(
+        &self,
+        buffer: &mut [u8; PACKET_LIMIT],
+        descriptors: &mut Vec<OwnedFd>,
+    ) -> Result<Received, Errno> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTOR_LIMIT))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        // TRUNC: the length told is the packet's, also when it does not fit.
+        let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC | RecvFlags::TRUNC;
+        let received = loop {
+            let mut parts = [IoSliceMut::new(buffer)];
+            match rustix::net::recvmsg(&self.socket, &mut parts, &mut control, flags) {
+                Err(Errno::INTR) => {}
+                // The peer closed its end while packets of ours were unread in it.
+                Err(Errno::CONNRESET) => return Ok(Received::End),
+                result => break result?,
+            }
+        };
+        for message in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(arrived) = message {
+                descriptors.extend(arrived);
+            }
+        }
+        if received.bytes == 0 && self.hung_up() {
+            return Ok(Received::End);
+        }
+        Ok(Received::Packet {
+            length: received.bytes,
+            cut: received.flags.contains(ReturnFlags::CTRUNC),
+        })
+    }
+
+    /// Tells the end of the channel from a packet of no bytes.
+    fn hung_up(&self) -> bool {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        let mut polled = [PollFd::new(&self.socket, PollFlags::RDHUP)];
+        let at_once = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        poll(&mut polled, Some(&at_once)).is_ok_and(|ready| ready > 0)
+    }
+
+    /// A further descriptor of the same socket, at this number or above.
+    pub(super) fn duplicate_above(&self, number: i32) -> Result<Self> {
+        let socket = rustix::io::fcntl_dupfd_cloexec(&self.socket, number)
+            .map_err(Error::system("move the channel out of the way"))?;
+        Ok(Self { socket })
+    }
+}
+
+impl AsFd for PacketSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
