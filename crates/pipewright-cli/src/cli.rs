@@ -25,6 +25,9 @@ pub(crate) struct Arguments {
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Subcommand {
     Run(Box<Run>),
+    Ls(Ls),
+    Watch(Watch),
+    Resize(Resize),
     Limits(Limits),
     /// Print completions for a shell
     ///
@@ -171,6 +174,52 @@ Exit status:
   127  a stage's program was not found
 When SIGINT, SIGTERM, SIGHUP or SIGQUIT reaches pipewright, the stages get it, and pipewright ends
 by the same signal once they have ended.";
+
+/// List the pipelines that run now, and who is blocked in them
+///
+/// They are found from /proc alone: which processes hold which ends of which pipes. Looking adds
+/// neither a reader nor a writer to any of them.
+#[derive(Debug, Args)]
+pub(crate) struct Ls {
+    /// Also single pipes between a program and its own ancestor, such as a captured output
+    #[arg(short, long)]
+    pub(crate) all: bool,
+
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Watch the running pipeline that a process is part of
+///
+/// Full-screen: q quits, f freezes, j and k move, e expands a command line, ? helps. The pipeline is
+/// left as it was; at the end its summary is printed.
+#[derive(Debug, Args)]
+pub(crate) struct Watch {
+    /// A process of the pipeline, or the shell that waits for it
+    pub(crate) pid: u32,
+
+    /// Between two sets of figures (CPU, rates)
+    #[arg(short, long, value_name = "DURATION", default_value = "1s", value_parser = quantity::interval)]
+    pub(crate) interval: Duration,
+
+    /// When to colour; auto: unless NO_COLOR is set
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
+    pub(crate) color: When,
+}
+
+/// Set the capacity of the pipes of a running pipeline
+///
+/// It takes effect at once, with bytes in the pipes, and says old and new for each.
+#[derive(Debug, Args)]
+pub(crate) struct Resize {
+    /// A process of the pipeline, or the shell that waits for it
+    pub(crate) pid: u32,
+
+    /// Bytes, 64K, 1M; max (1 MiB) or default (64 KiB)
+    #[arg(value_parser = quantity::capacity)]
+    pub(crate) size: pipewright::Capacity,
+}
 
 /// Show what the kernel grants here: capacities of pipes, and your quota
 #[derive(Debug, Args)]

@@ -19,6 +19,9 @@ fn main() -> ExitCode {
     };
     let result = match arguments.command {
         Subcommand::Run(options) => commands::run::run(&options),
+        Subcommand::Ls(options) => looked(commands::ls::ls(&options)),
+        Subcommand::Watch(options) => looked(commands::watch::watch(&options)),
+        Subcommand::Resize(options) => looked(commands::resize::resize(&options)),
         Subcommand::Limits(options) => commands::limits::limits(&options),
         Subcommand::Completions { shell } => commands::manual::completions(shell),
         Subcommand::Man => commands::manual::man(),
@@ -27,4 +30,16 @@ fn main() -> ExitCode {
         view::complain(&format!("{error:#}"));
         ExitCode::from(cli::OWN_ERROR)
     })
+}
+
+/// Somebody else's pipeline that cannot be looked at is an answer, and no fault of pipewright's: the
+/// sentence, and status 1.
+fn looked(result: anyhow::Result<ExitCode>) -> anyhow::Result<ExitCode> {
+    match result {
+        Err(error) if error.is::<pipewright_observe::Error>() => {
+            view::complain(&error.to_string());
+            Ok(ExitCode::FAILURE)
+        }
+        result => result,
+    }
 }

@@ -21,6 +21,7 @@ use crate::view::{self, json, live, style::Palette, summary, text};
 use files::Files;
 use signals::Signals;
 use watching::Watching;
+pub(super) use watching::progress;
 
 /// What is known at the end of a run.
 #[derive(Debug)]

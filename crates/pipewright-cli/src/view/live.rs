@@ -17,8 +17,9 @@ pub(crate) enum Tone {
     Bold,
     Faint,
     Good,
-    Bad,
     Warning,
+    /// The row that keys act on.
+    Selected,
 }
 
 /// One line, in pieces.
@@ -45,6 +46,7 @@ pub(crate) struct StageRow {
     pub(crate) cpus: Option<f64>,
     pub(crate) activity: Option<Activity>,
     pub(crate) bottleneck: bool,
+    pub(crate) selected: bool,
 }
 
 /// One pipe, from and to stages by index.
@@ -90,6 +92,7 @@ impl Frame {
             cpus: figures.and_then(|figures| Some(figures.stages.get(index)?.cpus)),
             activity: latest.and_then(|sample| sample.stages.get(index).copied()),
             bottleneck: bottleneck == Some(index),
+            selected: false,
         });
         let pipes = observation
             .layout()
@@ -117,6 +120,15 @@ impl Frame {
             advice: verdict.advice(),
             progress,
         }
+    }
+
+    /// The frame with one stage marked as the one that keys act on.
+    pub(crate) fn selected(&self, stage: usize) -> Self {
+        let mut marked = self.clone();
+        if let Some(stage) = marked.stages.get_mut(stage) {
+            stage.selected = true;
+        }
+        marked
     }
 
     /// The frame in at most `height` rows of `width` columns. Where there is less room, columns go
@@ -161,7 +173,8 @@ impl Frame {
     fn hidden_stages(&self, body: usize) -> Vec<usize> {
         let room = body.saturating_sub(1); // one row says how many are missing
         let mut order: Vec<usize> = (0..self.stages.len()).collect();
-        order.sort_by_key(|&index| !self.stages[index].bottleneck);
+        let matters = |stage: &StageRow| stage.bottleneck || stage.selected;
+        order.sort_by_key(|&index| !matters(&self.stages[index]));
         order.split_off(room.min(order.len()))
     }
 
@@ -212,7 +225,14 @@ impl Frame {
                 },
                 head,
             ),
-            (Tone::Bold, name),
+            (
+                if stage.selected {
+                    Tone::Selected
+                } else {
+                    Tone::Bold
+                },
+                name,
+            ),
         ];
         if with_cpu {
             pieces.push((Tone::Plain, format!("  {cpu:>10}")));
@@ -421,6 +441,7 @@ mod tests {
                 ][index.min(2)],
             ),
             bottleneck: index == 1,
+            selected: false,
         };
         let level = PipeLevel {
             unread: 512 << 10,

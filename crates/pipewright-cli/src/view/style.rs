@@ -57,10 +57,9 @@ impl Palette {
     pub(crate) fn toned(self, tone: Tone, text: impl Display) -> String {
         match tone {
             Tone::Plain => text.to_string(),
-            Tone::Bold => self.bold(text),
+            Tone::Bold | Tone::Selected => self.bold(text),
             Tone::Faint => self.faint(text),
             Tone::Good => self.good(text),
-            Tone::Bad => self.bad(text),
             Tone::Warning => self.warning(text),
         }
     }

@@ -4,6 +4,8 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use pipewright::{PipelineStatus, StageEnd, StageStatus};
+use pipewright_observe::Figures;
+use pipewright_observe::verdict::Verdict;
 
 use super::live::size;
 use super::style::Palette;
@@ -114,6 +116,56 @@ fn bottleneck(report: &Report<'_>, palette: Palette) -> String {
         format!("  {}\n", palette.warning(text::line(&advice)))
     });
     format!("  {}\n{advice}", text::line(&seen.verdict.sentence()))
+}
+
+/// The summary of a pipeline that others have started: how it ended is theirs to know.
+pub(crate) fn of_others(
+    names: &[String],
+    verdict: &Verdict,
+    figures: Option<&Figures>,
+    palette: Palette,
+) -> String {
+    let mut told = String::new();
+    let names: Vec<String> = names
+        .iter()
+        .map(|name| text::shortened(&text::line(name), 44))
+        .collect();
+    let width = names
+        .iter()
+        .map(|name| text::width(name))
+        .max()
+        .unwrap_or(0)
+        .max(5);
+    let head = format!(
+        "     {}  {:>9}  {:>7}  {:>8}",
+        text::padded("stage", width),
+        "cpu",
+        "wait in",
+        "wait out"
+    );
+    // Writing to a string does not fail.
+    let _ = writeln!(told, "{}", palette.faint(head));
+    for (index, name) in names.iter().enumerate() {
+        let cpu = figures.and_then(|figures| Some(figures.stages.get(index)?.cpu_time));
+        let shares = verdict.stages.get(index);
+        let percent = |share: Option<f64>| {
+            share.map_or_else(String::new, |share| format!("{:.0} %", share * 100.0))
+        };
+        let _ = writeln!(
+            told,
+            "{:>3}  {}  {:>9}  {:>7}  {:>8}",
+            index + 1,
+            palette.bold(text::padded(name, width)),
+            cpu.map_or_else(String::new, seconds),
+            percent(shares.map(|shares| shares.waiting_for_input)),
+            percent(shares.map(|shares| shares.blocked_on_output)),
+        );
+    }
+    let _ = writeln!(told, "  {}", text::line(&verdict.sentence()));
+    if let Some(advice) = verdict.advice() {
+        let _ = writeln!(told, "  {}", palette.warning(text::line(&advice)));
+    }
+    told
 }
 
 /// How a stage ended, in a few words.

@@ -112,7 +112,12 @@ impl<'a> Watching<'a> {
             return;
         }
         let elapsed = self.running.started().elapsed();
-        let frame = Frame::of(observation, &self.names, elapsed, progress(first, elapsed));
+        let frame = Frame::of(
+            observation,
+            &self.names,
+            elapsed,
+            progress(first, Some(elapsed)),
+        );
         match &mut self.face {
             Face::Nowhere => {}
             Face::Live(inline) => {
@@ -224,13 +229,15 @@ fn face(options: &cli::Run) -> Face {
 }
 
 /// How far the first stage is in the regular file that it reads: its stdin, or one it has opened.
-fn progress(first: &Process, elapsed: Duration) -> Option<Progress> {
+/// `elapsed` is the time it took to get there, where that is known.
+pub(crate) fn progress(first: &Process, elapsed: Option<Duration>) -> Option<Progress> {
     let file = [0].into_iter().chain(3..10).find_map(|descriptor| {
         let file = first.file_position(descriptor).ok()??;
         (file.size > 0 && file.offset > 0).then_some(file)
     })?;
     let fraction = (file.offset as f64 / file.size as f64).min(1.0);
     // Too early to tell how long it takes.
-    let left = (fraction > 0.01).then(|| elapsed.mul_f64((1.0 - fraction) / fraction));
+    let known = elapsed.filter(|_| fraction > 0.01);
+    let left = known.map(|elapsed| elapsed.mul_f64((1.0 - fraction) / fraction));
     Some(Progress { fraction, left })
 }

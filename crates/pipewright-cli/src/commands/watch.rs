@@ -1,0 +1,262 @@
+//! `pipewright watch`: the live view of a pipeline that somebody else has started, full-screen.
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use pipewright_observe::topology::Scan;
+use pipewright_observe::{Activity, Intervals, Process, Sampler};
+use ratatui::DefaultTerminal;
+use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use ratatui::style::{Color, Modifier, Style};
+use ratatui::text::{Line, Span, Text};
+use ratatui::widgets::{Block, Clear, Paragraph, Wrap};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGTSTP};
+
+use crate::cli;
+use crate::observation::Observation;
+use crate::view::live::{Frame, Row, Tone};
+use crate::view::style::Palette;
+use crate::view::{self, summary};
+
+/// Between two pictures.
+const REPAINT: Duration = Duration::from_millis(200);
+
+const HELP: &str = "q  quit\nf  freeze, and go on\nj k  move to the next stage, and back\n\
+                    e  the whole command line of the stage\n?  this help";
+
+pub(crate) fn watch(options: &cli::Watch) -> anyhow::Result<ExitCode> {
+    if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
+        anyhow::bail!("watch needs a terminal; pipewright ls --json tells a program what runs");
+    }
+    Process::open(options.pid)?; // or there is no such process
+    let pipeline = Scan::now()?.pipeline_of(options.pid)?;
+    let intervals = Intervals {
+        figures: options.interval,
+        ..Intervals::default()
+    };
+    let sampler = Sampler::attach(&pipeline, intervals)?;
+    let first = Process::open_same(pipeline.stages[0].process)?;
+    let mut screen = Screen {
+        observation: Observation::new(sampler, false),
+        first,
+        started: Instant::now(),
+        coloured: options.color != cli::When::Never
+            && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+        selected: 0,
+        frozen: None,
+        expanded: false,
+        help: false,
+    };
+
+    let asked = asked_to_end()?;
+    let mut terminal = ratatui::try_init().context("cannot take the terminal")?;
+    let result = screen.run(&mut terminal, &asked);
+    ratatui::restore();
+    result?;
+    screen.observation.look_at_end();
+    view::print(screen.summary(Palette::new(options.color)).as_bytes())?;
+    match asked.load(Ordering::Relaxed) {
+        0 => {}
+        signal => {
+            // It returns only when the default is not to end, which is so for none of these.
+            let _ = signal_hook::low_level::emulate_default_handler(signal as i32);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Holds the number of the signal that asks this process to end; 0 before.
+fn asked_to_end() -> anyhow::Result<Arc<AtomicUsize>> {
+    let asked = Arc::new(AtomicUsize::new(0));
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        signal_hook::flag::register_usize(signal, Arc::clone(&asked), signal as usize)
+            .context("cannot catch signals")?;
+    }
+    Ok(asked)
+}
+
+/// What is shown, and how.
+struct Screen {
+    observation: Observation,
+    first: Process,
+    started: Instant,
+    coloured: bool,
+    selected: usize,
+    /// The picture that stays, while it is frozen.
+    frozen: Option<Frame>,
+    expanded: bool,
+    help: bool,
+}
+
+/// What a key asks for.
+enum Asked {
+    Nothing,
+    Quit,
+    Stop,
+}
+
+impl Screen {
+    /// Until the pipeline has ended, or somebody wants to leave.
+    fn run(&mut self, terminal: &mut DefaultTerminal, asked: &AtomicUsize) -> anyhow::Result<()> {
+        let mut next_picture = Instant::now();
+        loop {
+            let mut changed = false;
+            if event::poll(self.observation.due_in()).context("cannot read the terminal")? {
+                changed = true;
+                match event::read().context("cannot read the terminal")? {
+                    Event::Key(key) if key.kind != KeyEventKind::Release => match self.key(key) {
+                        Asked::Nothing => {}
+                        Asked::Quit => return Ok(()),
+                        Asked::Stop => {
+                            ratatui::restore();
+                            signal_hook::low_level::emulate_default_handler(SIGTSTP)?;
+                            *terminal = ratatui::try_init().context("cannot take the terminal")?;
+                        }
+                    },
+                    _ => {}
+                }
+            }
+            self.observation.tick();
+            if asked.load(Ordering::Relaxed) != 0 || self.has_ended() {
+                return Ok(());
+            }
+            if changed || next_picture <= Instant::now() {
+                next_picture = Instant::now() + REPAINT;
+                terminal
+                    .draw(|canvas| self.draw(canvas))
+                    .context("cannot draw")?;
+            }
+        }
+    }
+
+    fn has_ended(&self) -> bool {
+        let ended = |stages: &Vec<Activity>| stages.iter().all(|it| *it == Activity::Ended);
+        self.observation
+            .latest()
+            .is_some_and(|sample| ended(&sample.stages))
+    }
+
+    fn key(&mut self, key: KeyEvent) -> Asked {
+        let stages = self.observation.layout().stages.len();
+        let control = key.modifiers.contains(KeyModifiers::CONTROL);
+        match key.code {
+            KeyCode::Char('c') if control => return Asked::Quit,
+            KeyCode::Char('z') if control => return Asked::Stop,
+            KeyCode::Esc if self.help || self.expanded => {
+                (self.help, self.expanded) = (false, false);
+            }
+            KeyCode::Char('q') | KeyCode::Esc => return Asked::Quit,
+            KeyCode::Char('?') => self.help = !self.help,
+            KeyCode::Char('f') => {
+                self.frozen = match self.frozen {
+                    Some(_) => None,
+                    None => Some(self.frame()),
+                }
+            }
+            KeyCode::Char('e') | KeyCode::Enter => self.expanded = !self.expanded,
+            KeyCode::Char('j') | KeyCode::Down => {
+                self.selected = (self.selected + 1).min(stages - 1);
+            }
+            KeyCode::Char('k') | KeyCode::Up => self.selected = self.selected.saturating_sub(1),
+            _ => {}
+        }
+        Asked::Nothing
+    }
+
+    fn names(&self) -> Vec<String> {
+        let stages = &self.observation.layout().stages;
+        stages.iter().map(|stage| stage.command.clone()).collect()
+    }
+
+    fn frame(&self) -> Frame {
+        let elapsed = self.started.elapsed();
+        let progress = super::run::progress(&self.first, None);
+        Frame::of(&self.observation, &self.names(), elapsed, progress)
+    }
+
+    fn draw(&self, canvas: &mut ratatui::Frame<'_>) {
+        let area = canvas.area();
+        let frame = self.frozen.clone().unwrap_or_else(|| self.frame());
+        let height = usize::from(area.height.saturating_sub(2));
+        let mut lines: Vec<Line<'_>> = Vec::new();
+        let frozen = if self.frozen.is_some() {
+            "frozen · "
+        } else {
+            ""
+        };
+        let title = format!("pipewright watch · {frozen}q quit · ? help");
+        lines.push(self.line(&Row(vec![(Tone::Faint, title)])));
+        let marked = frame.selected(self.selected);
+        for row in marked.rows(area.width.into(), height) {
+            lines.push(self.line(&row));
+        }
+        if let Some(advice) = &frame.advice {
+            lines.push(self.line(&Row(vec![(Tone::Warning, format!("  {advice}"))])));
+        }
+        canvas.render_widget(Paragraph::new(lines), area);
+        let names = self.names();
+        if self.help {
+            overlay(canvas, "keys", HELP);
+        } else if self.expanded
+            && let Some(name) = names.get(self.selected)
+        {
+            overlay(
+                canvas,
+                &format!("stage {}", self.selected + 1),
+                &view::text::line(name),
+            );
+        }
+    }
+
+    fn line(&self, row: &Row) -> Line<'static> {
+        let pieces = row.0.iter();
+        let span = |(tone, piece): &(Tone, String)| Span::styled(piece.clone(), self.style(*tone));
+        Line::from(pieces.map(span).collect::<Vec<_>>())
+    }
+
+    fn style(&self, tone: Tone) -> Style {
+        let colour = |colour| match self.coloured {
+            true => Style::new().fg(colour),
+            false => Style::new(),
+        };
+        match tone {
+            Tone::Plain => Style::new(),
+            Tone::Bold => Style::new().add_modifier(Modifier::BOLD),
+            Tone::Faint => Style::new().add_modifier(Modifier::DIM),
+            Tone::Good => colour(Color::Green),
+            Tone::Warning => colour(Color::Yellow),
+            Tone::Selected => Style::new().add_modifier(Modifier::BOLD | Modifier::REVERSED),
+        }
+    }
+
+    fn summary(&self, palette: Palette) -> String {
+        let verdict = view::live::named(self.observation.overall(), &self.names());
+        let figures = self.observation.figures();
+        summary::of_others(&self.names(), &verdict, figures, palette)
+    }
+}
+
+/// A box in the middle of the screen.
+fn overlay(canvas: &mut ratatui::Frame<'_>, title: &str, text: &str) {
+    let area = canvas.area();
+    let width = area.width.saturating_sub(4).min(76);
+    let lines = text
+        .lines()
+        .map(|line| view::text::width(line) / usize::from(width.max(3) - 2) + 1);
+    let height = (lines.sum::<usize>() + 2).min(area.height.into()) as u16;
+    let place = ratatui::layout::Rect {
+        x: (area.width - width) / 2,
+        y: (area.height - height) / 2,
+        width,
+        height,
+    };
+    let paragraph = Paragraph::new(Text::from(text.to_owned()))
+        .wrap(Wrap { trim: false })
+        .block(Block::bordered().title(title.to_owned()));
+    canvas.render_widget(Clear, place);
+    canvas.render_widget(paragraph, place);
+}
