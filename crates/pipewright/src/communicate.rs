@@ -92,7 +92,7 @@ impl Pipeline {
 /// use std::time::Duration;
 /// use pipewright::{Command, Error};
 ///
-/// let error = Command::new("sh").args(["-c", "echo started; sleep 60"])
+/// let error = Command::new("sh").args(["-c", "echo started; exec sleep 60"])
 ///     .capture()
 ///     .timeout(Duration::from_millis(500))
 ///     .output()
@@ -148,7 +148,7 @@ impl<'a> Capture<'a> {
     /// use std::time::Duration;
     /// use pipewright::{Command, Error};
     ///
-    /// let leaves_one_behind = Command::new("sh").args(["-c", "sleep 60 & echo done"]);
+    /// let leaves_one_behind = Command::new("sh").args(["-c", "sleep 3 & echo done"]);
     /// let error = leaves_one_behind.capture().pipe_grace(Duration::ZERO).output().unwrap_err();
     /// let Error::PipeHeldOpen { collected, .. } = error else { panic!("{error}") };
     /// assert_eq!(collected.stdout, b"done\n");

@@ -187,7 +187,9 @@ fn a_reader_that_fails_is_the_error_and_leaves_nothing_running() {
                     Err(std::io::Error::other("the disk is gone"))
                 }
             }
-            let capture = sh("cat; sleep 1000").capture().input(Input::reader(Broken));
+            let capture = sh("cat; exec sleep 1000")
+                .capture()
+                .input(Input::reader(Broken));
             let error = capture.output().unwrap_err();
             assert_eq!(
                 error.to_string(),
@@ -254,7 +256,7 @@ fn a_limit_keeps_exactly_as_many_bytes_as_were_allowed() {
                 );
             }
             // Of both streams together.
-            let error = sh("echo 12345; echo 12345 >&2; sleep 1000")
+            let error = sh("echo 12345; echo 12345 >&2; exec sleep 1000")
                 .capture()
                 .limit(11)
                 .output()
