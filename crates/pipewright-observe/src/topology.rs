@@ -156,8 +156,8 @@ impl Scan {
     ///
     /// [`Error::NotInAPipeline`]; [`Error::Denied`] if the process may not be looked at.
     pub fn pipeline_of(&self, pid: u32) -> Result<Pipeline> {
-        let below =
-            |stage: &FoundStage| self.ancestors(stage.process.pid).any(|above| above == pid);
+        // Its own children, and not all that is somewhere below: init has started nothing of it.
+        let below = |stage: &FoundStage| self.parents.get(&stage.process.pid) == Some(&pid);
         let found = self
             .pipelines()
             .into_iter()

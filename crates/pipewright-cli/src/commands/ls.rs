@@ -149,8 +149,8 @@ fn doing(blocked: BlockedOn) -> &'static str {
         BlockedOn::Splice { .. } => "splicing",
         BlockedOn::Poll => "polling",
         BlockedOn::Network => "waiting for the network",
-        BlockedOn::Thread | BlockedOn::Other => "waiting",
         BlockedOn::Unknown => "not to be known",
+        _ => "waiting",
     }
 }
 

@@ -1,0 +1,374 @@
+//! `ls`, `resize` and `watch`: pipelines that somebody else has started.
+
+mod support;
+
+use std::io::{Read, Write};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+
+use rustix::pty::OpenptFlags;
+use rustix::termios::Winsize;
+use support::{pipewright, stderr, watchdog};
+
+/// A pipeline started by bash, and ended with the test.
+struct Running {
+    shell: Child,
+}
+
+impl Running {
+    fn start(text: &str) -> Self {
+        let mut bash = Command::new("bash");
+        bash.args(["-c", text])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        let shell = bash.stderr(Stdio::null()).process_group(0).spawn().unwrap();
+        Self { shell }
+    }
+
+    fn pid(&self) -> String {
+        self.shell.id().to_string()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let group = rustix::process::Pid::from_raw(self.shell.id() as i32).unwrap();
+        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        let _ = self.shell.wait();
+    }
+}
+
+fn listed(options: &[&str]) -> serde_json::Value {
+    let output = pipewright()
+        .args(["ls", "--json"])
+        .args(options)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// The pipeline one of whose commands contains the mark, once it has so many stages.
+fn find(mark: &str, stages: usize) -> serde_json::Value {
+    loop {
+        let all = listed(&["--all"]);
+        let found = all["pipelines"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|pipeline| {
+                let commands = pipeline["stages"].as_array().unwrap();
+                commands.len() == stages
+                    && commands
+                        .iter()
+                        .any(|stage| stage["command"].as_str().unwrap().contains(mark))
+            });
+        if let Some(found) = found {
+            return found.clone();
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_running_pipeline_is_listed_with_who_is_blocked() {
+    let _watchdog = watchdog();
+    let running = Running::start("yes mark-ls | sleep 1001 | cat; true");
+    let found = loop {
+        let found = find("mark-ls", 3);
+        if found["stages"][0]["doing"] == "blocked on output" {
+            break found;
+        }
+    };
+    assert_eq!(found["shape"], "linear");
+    assert_eq!(found["stages"][1]["command"], "sleep 1001");
+    assert_eq!(found["stages"][1]["doing"], "asleep");
+    assert_eq!(found["stages"][2]["doing"], "waiting for input");
+    assert_eq!(found["pipes"][0]["level"]["full"], true);
+    assert_eq!(found["pipes"][1]["level"]["unread"], 0);
+    assert_eq!(found["pipes"][0]["writers"], serde_json::json!([0]));
+    let text = String::from_utf8(pipewright().arg("ls").output().unwrap().stdout).unwrap();
+    assert!(
+        text.contains("yes mark-ls") && text.contains("full: 64.0 KiB"),
+        "{text}"
+    );
+    drop(running);
+}
+
+#[test]
+fn other_shapes_are_told_as_what_they_are() {
+    let _watchdog = watchdog();
+    let fan_in = Running::start("{ sleep 1002 & sleep 1003 & exec sleep 1004; } | cat");
+    assert_eq!(find("sleep 1003", 4)["shape"], "fan-in");
+    let fan_out = Running::start("sleep 1005 | { cat <&3 & exec cat; } 3<&0");
+    let found = find("sleep 1005", 3);
+    assert_eq!(found["shape"], "fan-out");
+    drop((fan_in, fan_out));
+}
+
+#[test]
+fn names_with_escape_sequences_do_not_reach_the_terminal() {
+    let _watchdog = watchdog();
+    let running = Running::start("(exec -a $'\\e]0;evil\\a\\nmark-hostile' sleep 1006) | cat");
+    find("mark-hostile", 2);
+    let output = pipewright().args(["ls", "--all"]).output().unwrap();
+    assert!(!output.stdout.contains(&0x1b) && !output.stdout.contains(&0x07));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("mark-hostile"));
+    drop(running);
+}
+
+#[test]
+fn listing_into_a_reader_that_goes_early_is_no_panic() {
+    let _watchdog = watchdog();
+    let script = format!(
+        "{} ls --all | true; echo ${{PIPESTATUS[0]}}",
+        env!("CARGO_BIN_EXE_pipewright")
+    );
+    let output = Command::new("bash").args(["-c", &script]).output().unwrap();
+    assert_eq!(output.stdout, b"0\n", "{}", stderr(&output));
+}
+
+#[test]
+fn pipes_of_a_running_pipeline_change_their_size_and_lose_nothing() {
+    let _watchdog = watchdog();
+    let mut running = Running::start("cat | cat | cat");
+    let found = loop {
+        let output = pipewright()
+            .args(["resize", &running.pid(), "256K"])
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        if text.lines().count() == 2 {
+            break text;
+        }
+    };
+    assert!(
+        found
+            .lines()
+            .all(|line| line.contains("65536 → 262144 bytes")),
+        "{found}"
+    );
+    let bytes: Vec<u8> = (0..=255).cycle().take(1 << 20).collect();
+    let (mut stdin, mut stdout) = (
+        running.shell.stdin.take().unwrap(),
+        running.shell.stdout.take().unwrap(),
+    );
+    let expected = bytes.clone();
+    let writer = std::thread::spawn(move || stdin.write_all(&bytes).unwrap());
+    let mut got = vec![0; expected.len()];
+    stdout.read_exact(&mut got[..1 << 19]).unwrap();
+    let output = pipewright()
+        .args(["resize", &running.pid(), "1M"])
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stdout)
+    );
+    stdout.read_exact(&mut got[1 << 19..]).unwrap();
+    writer.join().unwrap();
+    assert!(got == expected);
+}
+
+#[test]
+fn what_cannot_be_looked_at_is_one_sentence_and_status_1() {
+    let _watchdog = watchdog();
+    let said = |mut command: Command| {
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+        let said = stderr(&output);
+        assert_eq!(said.lines().count(), 1, "{said}");
+        said
+    };
+    let resize = |pid: &str| {
+        let mut command = pipewright();
+        command.args(["resize", pid, "1M"]);
+        command
+    };
+    assert!(said(resize("99999999")).contains("there is no process 99999999"));
+    let mut alone = Command::new("sleep")
+        .arg("1007")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let not_in_one = said(resize(&alone.id().to_string()));
+    alone.kill().unwrap();
+    alone.wait().unwrap();
+    assert!(
+        not_in_one.contains("not part of a pipeline"),
+        "{not_in_one}"
+    );
+
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root can show that another user may not look");
+        return;
+    }
+    let running = Running::start("sleep 1008 | cat");
+    let found = find("sleep 1008", 2);
+    let pid = found["stages"][0]["pid"].to_string();
+    // A copy that nobody can execute where this one may not be reached.
+    let directory = tempfile::tempdir().unwrap();
+    let copy = directory.path().join("pipewright");
+    std::fs::copy(env!("CARGO_BIN_EXE_pipewright"), &copy).unwrap();
+    std::fs::set_permissions(
+        directory.path(),
+        std::os::unix::fs::PermissionsExt::from_mode(0o755),
+    )
+    .unwrap();
+    let mut command = Command::new(&copy);
+    command.args(["resize", &pid, "1M"]).uid(65534).gid(65534);
+    let said = said(command);
+    assert!(
+        said.contains("permission denied") && said.contains("ptrace_scope"),
+        "{said}"
+    );
+    drop(running);
+}
+
+/// `watch` in a terminal of its own.
+struct Watch {
+    child: Child,
+    master: std::fs::File,
+    screen: vt100::Parser,
+}
+
+impl Watch {
+    fn start(pid: &str) -> Self {
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let master = rustix::pty::openpt(flags).unwrap();
+        rustix::pty::grantpt(&master).unwrap();
+        rustix::pty::unlockpt(&master).unwrap();
+        let size = Winsize {
+            ws_row: 20,
+            ws_col: 90,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        rustix::termios::tcsetwinsize(&master, size).unwrap();
+        let name = rustix::pty::ptsname(&master, Vec::new()).unwrap();
+        let slave = || {
+            let path = name.to_str().unwrap();
+            std::fs::File::options()
+                .read(true)
+                .write(true)
+                .open(path)
+                .unwrap()
+        };
+        let child = pipewright()
+            .args(["watch", pid])
+            .env("TERM", "xterm")
+            .stdin(slave())
+            .stdout(slave())
+            .stderr(slave())
+            .spawn()
+            .unwrap();
+        Self {
+            child,
+            master: master.into(),
+            screen: vt100::Parser::new(20, 90, 0),
+        }
+    }
+
+    /// Reads until the screen shows what is asked for.
+    fn wait_for(&mut self, what: &str) -> String {
+        let mut bytes = [0; 4096];
+        loop {
+            let contents = self.screen.screen().contents();
+            if contents.contains(what) {
+                return contents;
+            }
+            let length = self.master.read(&mut bytes).unwrap_or(0);
+            assert!(length > 0, "{what} does not come:\n{contents}");
+            self.screen.process(&bytes[..length]);
+        }
+    }
+
+    fn press(&mut self, keys: &str) {
+        self.master.write_all(keys.as_bytes()).unwrap();
+    }
+}
+
+#[test]
+fn watch_shows_the_pipeline_takes_keys_and_leaves_everything_as_it_was() {
+    let _watchdog = watchdog();
+    let running = Running::start("yes mark-watch | sleep 1009 | cat");
+    let found = find("mark-watch", 3);
+    let mut watch = Watch::start(&found["stages"][1]["pid"].to_string());
+    let screen = watch.wait_for("bottleneck");
+    assert!(
+        screen.contains("yes mark-watch") && screen.contains("sleep 1009"),
+        "{screen}"
+    );
+    assert!(watch.screen.screen().alternate_screen());
+    watch.press("?");
+    assert!(watch.wait_for("┌keys").contains("freeze"));
+    watch.press("?jje");
+    watch.wait_for("┌stage 3");
+    watch.press("ekk");
+    watch.press("f");
+    watch.wait_for("frozen");
+    watch.press("f");
+    watch.press("q");
+    let summary = watch.wait_for("stage 2 (sleep 1009) is the bottleneck");
+    assert!(summary.contains("wait out"), "{summary}");
+    assert!(watch.child.wait().unwrap().success());
+    assert!(!watch.screen.screen().alternate_screen());
+
+    let after = find("mark-watch", 3);
+    for pipe in 0..2 {
+        assert_eq!(
+            after["pipes"][pipe]["level"]["capacity"],
+            found["pipes"][pipe]["level"]["capacity"]
+        );
+    }
+    drop(running);
+}
+
+#[test]
+fn watch_ends_with_the_pipeline() {
+    let _watchdog = watchdog();
+    let running = Running::start("sleep 1010 | cat");
+    let found = find("sleep 1010", 2);
+    let mut watch = Watch::start(&running.pid());
+    watch.wait_for("bottleneck");
+    let sleep = found["stages"][0]["pid"].as_u64().unwrap() as i32;
+    let sleep = rustix::process::Pid::from_raw(sleep).unwrap();
+    rustix::process::kill_process(sleep, rustix::process::Signal::TERM).unwrap();
+    // cat sees the end of file although it is watched.
+    watch.wait_for("wait out");
+    assert!(watch.child.wait().unwrap().success());
+}
+
+#[test]
+fn a_signal_gives_the_terminal_back_and_ends_watch() {
+    use std::os::unix::process::ExitStatusExt;
+    let _watchdog = watchdog();
+    let running = Running::start("sleep 1011 | cat");
+    let found = find("sleep 1011", 2);
+    let mut watch = Watch::start(&found["stages"][0]["pid"].to_string());
+    watch.wait_for("bottleneck");
+    let pid = rustix::process::Pid::from_raw(watch.child.id() as i32).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    watch.wait_for("wait out");
+    assert_eq!(watch.child.wait().unwrap().signal(), Some(15));
+    assert!(!watch.screen.screen().alternate_screen());
+    drop(running);
+}
+
+#[test]
+fn watch_without_a_terminal_says_so() {
+    let _watchdog = watchdog();
+    let output = pipewright()
+        .args(["watch", "1"])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(125));
+    assert!(
+        stderr(&output).contains("needs a terminal"),
+        "{}",
+        stderr(&output)
+    );
+}
