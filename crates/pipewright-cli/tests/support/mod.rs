@@ -5,8 +5,9 @@
     reason = "each test file compiles this module and uses a part of it"
 )]
 
+use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -35,9 +36,27 @@ pub fn pipewright() -> Command {
     command
 }
 
-/// `pipewright run` with these arguments.
+/// `pipewright run` with these arguments, and nothing on stdin.
 pub fn run(arguments: &[&str]) -> Output {
-    pipewright().arg("run").args(arguments).output().unwrap()
+    let mut command = pipewright();
+    command.arg("run").args(arguments).stdin(Stdio::null());
+    command.output().unwrap()
+}
+
+/// Runs a program to its end, with these bytes on a pipe as its stdin.
+pub fn feed(command: &mut Command, bytes: &[u8]) -> Output {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    std::thread::scope(|scope| {
+        // One that does not read may end before everything is written.
+        scope.spawn(move || stdin.write_all(bytes).ok());
+        child.wait_with_output().unwrap()
+    })
 }
 
 /// What was written to stderr.
@@ -54,4 +73,13 @@ pub fn wait_for_lines(path: &Path, lines: usize) -> String {
         }
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Writes an executable file.
+pub fn write_script(path: &Path, text: &str) {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut options = std::fs::OpenOptions::new();
+    let options = options.write(true).create(true).truncate(true).mode(0o755);
+    let mut file = options.open(path).unwrap();
+    file.write_all(text.as_bytes()).unwrap();
 }
