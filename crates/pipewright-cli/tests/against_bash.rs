@@ -4,11 +4,10 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use support::{feed, pipewright, stderr, watchdog, write_script};
+use support::{feed, pipewright, shell_status, stderr, watchdog, write_script};
 
 /// What the first stage finds on stdin where there is something.
 const INPUT: &str = "one\ntwo words\ndrei größere → Wörter\n\nlast without an end";
@@ -80,7 +79,7 @@ struct Outcome {
 /// The same but for stderr: messages are each program's own.
 impl PartialEq for Outcome {
     fn eq(&self, other: &Self) -> bool {
-        let compared = |it: &Self| (status(&it.output), it.output.stdout.len());
+        let compared = |it: &Self| (shell_status(&it.output), it.output.stdout.len());
         compared(self) == compared(other)
             && self.output.stdout == other.output.stdout
             && self.files == other.files
@@ -93,19 +92,13 @@ impl fmt::Display for Outcome {
         write!(
             f,
             "status {}, {} bytes \"{}\", files {:?}\n    said: {}",
-            status(&self.output),
+            shell_status(&self.output),
             stdout.len(),
             stdout[..stdout.len().min(200)].escape_ascii(),
             self.files.keys().collect::<Vec<_>>(),
             stderr(&self.output).lines().next().unwrap_or_default(),
         )
     }
-}
-
-/// By the shell's convention: 128 + n where signal n ended it.
-fn status(output: &Output) -> i32 {
-    let signal = || output.status.signal().map_or(0, |signal| 128 + signal);
-    output.status.code().unwrap_or_else(signal)
 }
 
 /// Runs it in a directory of its own, with the same files in each.

@@ -59,6 +59,13 @@ pub fn feed(command: &mut Command, bytes: &[u8]) -> Output {
     })
 }
 
+/// The status by the shell's convention, 128 + n where signal n ended it.
+pub fn shell_status(output: &Output) -> i32 {
+    use std::os::unix::process::ExitStatusExt;
+    let signal = || output.status.signal().map_or(0, |signal| 128 + signal);
+    output.status.code().unwrap_or_else(signal)
+}
+
 /// What was written to stderr.
 pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
@@ -82,4 +89,26 @@ pub fn write_script(path: &Path, text: &str) {
     let options = options.write(true).create(true).truncate(true).mode(0o755);
     let mut file = options.open(path).unwrap();
     file.write_all(text.as_bytes()).unwrap();
+}
+
+/// Whether a process is there and no zombie.
+pub fn lives(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit_once(") ").map(|(_, fields)| &fields[..1]);
+    state.is_some_and(|state| !matches!(state, "Z" | "X"))
+}
+
+/// What is started from here on has the signals that a terminal sends at their default, also where
+/// these tests run in the background or under nohup and ignore some of them.
+pub fn signals_at_their_default() {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = u64::from_str_radix(ignored.unwrap().trim(), 16).unwrap();
+    for signal in [SIGHUP, SIGINT, SIGQUIT, SIGTERM] {
+        if ignored & (1 << (signal - 1)) != 0 {
+            // A handler, unlike SIG_IGN, does not pass through exec. Here it changes nothing.
+            signal_hook::flag::register(signal, std::sync::Arc::default()).unwrap();
+        }
+    }
 }
