@@ -5,6 +5,8 @@
     reason = "each test file compiles this module and uses a part of it"
 )]
 
+pub mod terminal;
+
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
