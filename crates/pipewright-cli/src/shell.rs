@@ -25,7 +25,8 @@ pub(crate) struct Script {
 /// One stage as it was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct StageText {
-    /// The shell text, with the bodies of its here-documents.
+    /// The shell text, with the bodies of its here-documents, and with the redirection that a `|&`
+    /// behind it means.
     pub(crate) text: String,
     /// Whether `|&` follows: stderr goes down the pipe too.
     pub(crate) stderr_too: bool,
@@ -113,8 +114,13 @@ pub(crate) fn parse(text: &str, is_function: impl Fn(&str) -> bool) -> Result<Sc
     })?;
     let stages = stages.into_iter().map(|stage| {
         let words = words::plain(&stage.tokens).filter(|words| !is_function(&words[0]));
+        // `|&` is `2>&1 |`, behind the redirections that are there already.
+        let redirection = match (&words, stage.stderr_too) {
+            (None, true) => " 2>&1",
+            _ => "",
+        };
         StageText {
-            text: stage.text,
+            text: stage.code + redirection + &stage.bodies,
             stderr_too: stage.stderr_too,
             start: words.map_or(Start::Shell, Start::Direct),
         }
@@ -230,7 +236,9 @@ struct Source {
 
 /// A stage with its tokens, but for operators and bodies between stages.
 struct Cut<'a> {
-    text: String,
+    code: String,
+    /// The bodies of its here-documents that stand behind the code, from the new line on.
+    bodies: String,
     stderr_too: bool,
     tokens: Vec<&'a Token>,
 }
@@ -267,12 +275,16 @@ impl Source {
                 Some((begin, own.iter().map(|&at| finish(&self.tokens[at])).max()?))
             })
             .collect::<Option<_>>()?;
-        let cuts = ranges.iter().enumerate().map(|(index, own)| Cut {
-            text: self.text_of(index, &places, &bodies),
-            stderr_too: operators
-                .get(index)
-                .is_some_and(|&at| self.tokens[at].to_str() == "|&"),
-            tokens: own.iter().map(|&at| &self.tokens[at]).collect(),
+        let cuts = ranges.iter().enumerate().map(|(index, own)| {
+            let (code, bodies) = self.text_of(index, &places, &bodies);
+            Cut {
+                code,
+                bodies,
+                stderr_too: operators
+                    .get(index)
+                    .is_some_and(|&at| self.tokens[at].to_str() == "|&"),
+                tokens: own.iter().map(|&at| &self.tokens[at]).collect(),
+            }
         });
         Some(cuts.collect())
     }
@@ -377,9 +389,14 @@ impl Source {
             .map_or(0, |place| place + 1)
     }
 
-    /// A stage's range, without the bodies in it that belong to others, and with those of its own
-    /// that stand outside of it.
-    fn text_of(&self, index: usize, ranges: &[(usize, usize)], bodies: &[Body]) -> String {
+    /// A stage's range without the bodies in it that belong to others; and those of its own that
+    /// stand outside of it.
+    fn text_of(
+        &self,
+        index: usize,
+        ranges: &[(usize, usize)],
+        bodies: &[Body],
+    ) -> (String, String) {
         let (begin, end) = ranges[index];
         let inside = |body: &Body| begin <= body.start && body.start < end;
         let foreign = |at: usize| {
@@ -387,21 +404,20 @@ impl Source {
                 .iter()
                 .any(|body| body.owner != index && body.holds(at))
         };
-        let mut text: String = (begin..end)
+        let code = (begin..end)
             .filter(|&at| !foreign(at))
             .map(|at| self.characters[at])
             .collect();
-        let mut outside = bodies
-            .iter()
-            .filter(|body| body.owner == index && !inside(body))
-            .peekable();
-        if outside.peek().is_some() {
-            text.push('\n');
+        let mut outside = String::new();
+        for body in bodies {
+            if body.owner == index && !inside(body) {
+                if outside.is_empty() {
+                    outside.push('\n');
+                }
+                outside.extend(&self.characters[body.start..body.end]);
+            }
         }
-        for body in outside {
-            text.extend(&self.characters[body.start..body.end]);
-        }
-        text
+        (code, outside)
     }
 }
 

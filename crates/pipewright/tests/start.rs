@@ -94,6 +94,21 @@ fn the_search_goes_on_past_a_file_that_may_not_be_executed() {
 }
 
 #[test]
+fn a_path_through_a_file_is_told_apart_from_a_missing_one() {
+    let _watchdog = watchdog();
+    let directory = tempfile::tempdir().unwrap();
+    let file = script(directory.path(), "file", "", 0o644);
+    let (step, errno) = failed_step(Command::new(file.join("tool")));
+    assert_eq!(
+        (step, errno),
+        (Step::Execute(file.join("tool")), libc::ENOTDIR)
+    );
+    // Along PATH it is one of the places where the program is not.
+    let (_, errno) = failed_step(Command::new("tool").env("PATH", &file));
+    assert_eq!(errno, libc::ENOENT);
+}
+
+#[test]
 fn a_file_without_an_interpreter_line_is_run_by_the_shell() {
     let _watchdog = watchdog();
     let directory = tempfile::tempdir().unwrap();

@@ -193,20 +193,30 @@ fn pipeline(script: &Script, shell: &str, arguments: &[String]) -> Pipeline {
     script
         .stages
         .iter()
-        .map(|stage| {
-            let command = match &stage.start {
-                Start::Direct(words) => Command::new(&words[0]).args(&words[1..]),
-                Start::Shell => Command::new(shell)
-                    .arg("-c")
-                    .arg(&stage.text)
-                    .args(arguments),
-            };
-            match stage.stderr_too {
-                true => command.stderr(Stdio::SameAsStdout),
-                false => command,
+        .map(|stage| match &stage.start {
+            Start::Direct(words) => {
+                let command = Command::new(&words[0]).args(&words[1..]);
+                match stage.stderr_too {
+                    true => command.stderr(Stdio::SameAsStdout),
+                    false => command,
+                }
             }
+            Start::Shell => Command::new(shell)
+                .arg("-c")
+                .arg(no_option(&stage.text))
+                .args(arguments),
         })
         .collect()
+}
+
+/// The text so that a shell does not take it for options of its own: it would, behind -c, too.
+fn no_option(text: &str) -> String {
+    let guard = if text.starts_with(['-', '+']) {
+        " "
+    } else {
+        ""
+    };
+    format!("{guard}{text}")
 }
 
 /// What `--dry-run` prints.

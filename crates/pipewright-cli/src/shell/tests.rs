@@ -69,6 +69,11 @@ fn stderr_goes_down_the_pipe_where_the_operator_says_so() {
     let both: Vec<bool> = script.stages.iter().map(|stage| stage.stderr_too).collect();
     assert_eq!(both, [true, false, false]);
     assert_eq!(texts("a |& b"), ["a", "b"]);
+    // Behind the redirections that are there, and before the bodies.
+    assert_eq!(
+        texts("(a) >b |& c $d <<E 2>f |&\nbody\nE\ng"),
+        ["(a) >b 2>&1", "c $d <<E 2>f 2>&1\nbody\nE\n", "g"]
+    );
     assert!(matches!(parsed("a |& b").stages[0].start, Start::Direct(_)));
 }
 

@@ -32,27 +32,25 @@ pub(crate) fn summary(
     let ends: Vec<String> = stages.iter().map(|stage| end(&stage.end)).collect();
     let widest = |texts: &[String]| texts.iter().map(|it| text::width(it)).max().unwrap_or(0);
     let end_width = widest(&ends).max("ended".len());
-    // Number, name, end, two times; then, where there is room for 12 columns of name, what was seen.
-    let taken = 2 + digits + 2 + 2 + end_width + 2 + 9 + 2 + 9;
-    let seen = report
-        .seen
-        .as_ref()
-        .filter(|_| width >= taken + SEEN_WIDTH + 12);
-    let taken = taken + seen.map_or(0, |_| SEEN_WIDTH);
+    // Number, name, end; then what there is room for beside a name that can be recognised.
+    let mut taken = 2 + digits + 2 + 2 + end_width;
+    let mut columns = columns(report);
+    columns.retain(|column| {
+        let wide = text::width(&column.head);
+        let fits = taken + wide + NAME_WIDTH <= width;
+        taken += if fits { wide } else { 0 };
+        fits
+    });
     let name_width = widest(&names)
         .max("stage".len())
-        .min(width.saturating_sub(taken).max(12));
+        .min(width.saturating_sub(taken).max("stage".len()));
 
-    let seen_head = seen.map_or_else(String::new, |_| {
-        format!("  {:>7}  {:>8}  {:>11}", "wait in", "wait out", "bytes")
-    });
+    let heads: String = columns.iter().map(|column| &column.head[..]).collect();
     let head = format!(
-        "  {:digits$}  {}  {:<end_width$}  {:>9}  {:>9}{seen_head}",
+        "  {:digits$}  {}  {:<end_width$}{heads}",
         "",
         text::padded("stage", name_width),
         "ended",
-        "wall",
-        "cpu"
     );
     // Writing to a string does not fail.
     let _ = writeln!(told, "{}", palette.faint(head));
@@ -66,12 +64,13 @@ pub(crate) fn summary(
         };
         let _ = writeln!(
             told,
-            "  {:>digits$}  {}  {end}  {:>9}  {:>9}{}",
+            "  {:>digits$}  {}  {end}{}",
             index + 1,
             palette.bold(text::padded(&name, name_width)),
-            seconds(stage.wall),
-            seconds(stage.usage.cpu()),
-            seen.map_or_else(String::new, |seen| seen_columns(seen, index)),
+            columns
+                .iter()
+                .map(|column| &column.cells[index][..])
+                .collect::<String>(),
         );
         if verbose {
             let _ = writeln!(
@@ -85,8 +84,39 @@ pub(crate) fn summary(
     told + &verdict(report, palette) + &bottleneck(report, palette)
 }
 
-/// Columns of what watching has shown.
-const SEEN_WIDTH: usize = 2 + 7 + 2 + 8 + 2 + 11;
+/// Columns that a stage's text gets before any figure is shown.
+const NAME_WIDTH: usize = 12;
+
+/// Figures of every stage, one below the other, each with the space to its left.
+struct Column {
+    head: String,
+    cells: Vec<String>,
+}
+
+/// All that can be shown; what matters most comes first.
+fn columns(report: &Report<'_>) -> Vec<Column> {
+    let stages = report.status.stages();
+    let time = |head: &str, of: fn(&StageStatus) -> Duration| Column {
+        head: format!("  {head:>9}"),
+        cells: stages
+            .iter()
+            .map(|stage| format!("  {:>9}", seconds(of(stage))))
+            .collect(),
+    };
+    let mut columns = vec![
+        time("wall", |stage| stage.wall),
+        time("cpu", |stage| stage.usage.cpu()),
+    ];
+    columns.extend(report.seen.as_ref().map(|seen| {
+        Column {
+            head: format!("  {:>7}  {:>8}  {:>11}", "wait in", "wait out", "bytes"),
+            cells: (0..stages.len())
+                .map(|index| seen_columns(seen, index))
+                .collect(),
+        }
+    }));
+    columns
+}
 
 /// The shares of time in which a stage waited for its neighbours, and the bytes it handed on.
 fn seen_columns(seen: &Seen, index: usize) -> String {

@@ -5,8 +5,11 @@
     reason = "each test file compiles this module and uses a part of it"
 )]
 
+pub mod terminal;
+
+use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -35,9 +38,34 @@ pub fn pipewright() -> Command {
     command
 }
 
-/// `pipewright run` with these arguments.
+/// `pipewright run` with these arguments, and nothing on stdin.
 pub fn run(arguments: &[&str]) -> Output {
-    pipewright().arg("run").args(arguments).output().unwrap()
+    let mut command = pipewright();
+    command.arg("run").args(arguments).stdin(Stdio::null());
+    command.output().unwrap()
+}
+
+/// Runs a program to its end, with these bytes on a pipe as its stdin.
+pub fn feed(command: &mut Command, bytes: &[u8]) -> Output {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    std::thread::scope(|scope| {
+        // One that does not read may end before everything is written.
+        scope.spawn(move || stdin.write_all(bytes).ok());
+        child.wait_with_output().unwrap()
+    })
+}
+
+/// The status by the shell's convention, 128 + n where signal n ended it.
+pub fn shell_status(output: &Output) -> i32 {
+    use std::os::unix::process::ExitStatusExt;
+    let signal = || output.status.signal().map_or(0, |signal| 128 + signal);
+    output.status.code().unwrap_or_else(signal)
 }
 
 /// What was written to stderr.
@@ -53,5 +81,36 @@ pub fn wait_for_lines(path: &Path, lines: usize) -> String {
             return text;
         }
         std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Writes an executable file.
+pub fn write_script(path: &Path, text: &str) {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut options = std::fs::OpenOptions::new();
+    let options = options.write(true).create(true).truncate(true).mode(0o755);
+    let mut file = options.open(path).unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+}
+
+/// Whether a process is there and no zombie.
+pub fn lives(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit_once(") ").map(|(_, fields)| &fields[..1]);
+    state.is_some_and(|state| !matches!(state, "Z" | "X"))
+}
+
+/// What is started from here on has the signals that a terminal sends at their default, also where
+/// these tests run in the background or under nohup and ignore some of them.
+pub fn signals_at_their_default() {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = u64::from_str_radix(ignored.unwrap().trim(), 16).unwrap();
+    for signal in [SIGHUP, SIGINT, SIGQUIT, SIGTERM] {
+        if ignored & (1 << (signal - 1)) != 0 {
+            // A handler, unlike SIG_IGN, does not pass through exec. Here it changes nothing.
+            signal_hook::flag::register(signal, std::sync::Arc::default()).unwrap();
+        }
     }
 }

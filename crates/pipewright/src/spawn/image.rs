@@ -31,6 +31,8 @@ pub(super) struct Image {
     pub(super) plan: Plan,
     /// Paths to try, in order.
     pub(super) candidates: Vec<*const c_char>,
+    /// Whether the candidates come from `PATH`, and not from a name with a slash.
+    pub(super) searched: bool,
     pub(super) argv: Vec<*const c_char>,
     /// `/bin/sh`, the script, then the arguments: for a file without `#!`. The child fills in the
     /// script, hence the cells.
@@ -137,6 +139,7 @@ impl Image {
 
         let mut image = Self {
             program: command.program_name(),
+            searched: is_searched(command.program.as_bytes()),
             candidates: candidates.into_iter().map(place).collect(),
             envp: array(&envp),
             directory: directory.map_or(ptr::null(), place),
@@ -285,6 +288,11 @@ struct Strings {
     offsets: Vec<usize>,
 }
 
+/// Whether a program of that name is looked for along `PATH`.
+fn is_searched(program: &[u8]) -> bool {
+    !program.is_empty() && !program.contains(&b'/')
+}
+
 impl Strings {
     /// Adds the parts as one string.
     fn add(&mut self, parts: &[&[u8]]) {
@@ -297,7 +305,7 @@ impl Strings {
 
     /// Adds the paths that execvp would try, in its order.
     fn add_candidates(&mut self, program: &[u8], path: Option<&OsStr>) {
-        if program.is_empty() || program.contains(&b'/') {
+        if !is_searched(program) {
             return self.add(&[program]);
         }
         let path = path.unwrap_or(OsStr::new("/bin:/usr/bin")).as_bytes();

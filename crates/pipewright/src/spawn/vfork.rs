@@ -452,6 +452,8 @@ unsafe fn execute(image: &Image) -> Failure {
                 // SAFETY: as above.
                 return failure(index, unsafe { exec(SHELL.as_ptr(), argv, image) });
             }
+            // There is one file, not one of several: whatever is wrong with it is the reason.
+            errno if !image.searched => return failure(index, errno),
             // Somebody may have a right to a later one of that name.
             libc::EACCES => refused = refused.or(Some(index)),
             libc::ENOENT | libc::ENOTDIR | libc::ESTALE | libc::ENODEV | libc::ETIMEDOUT => {}

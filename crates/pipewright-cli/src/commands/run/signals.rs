@@ -7,7 +7,7 @@ use pipewright::Signal;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP};
 use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::WithOrigin;
-use signal_hook::low_level::siginfo::Cause;
+use signal_hook::low_level::siginfo::{Cause, Origin};
 
 /// Catches SIGINT, SIGTERM, SIGHUP and SIGQUIT for as long as the stages run.
 pub(super) struct Signals {
@@ -41,11 +41,24 @@ impl Signals {
         Ok(())
     }
 
+    /// What has come while the stages were being started. Some of them may have it from the
+    /// terminal already, those that started later have not; twice is better than never.
+    pub(super) fn take_all(&mut self) -> Vec<Signal> {
+        self.take(|_| true)
+    }
+
     /// What has come and the stages have not got by themselves.
     ///
     /// What a terminal sends, on Ctrl-C, comes from the kernel, and goes to its whole foreground
-    /// group: the stages have it already.
+    /// group: the stages have it already. Only the hangup of a terminal goes to the leader of its
+    /// session alone.
     pub(super) fn take_undelivered(&mut self) -> Vec<Signal> {
+        self.take(|origin| {
+            origin.cause != Cause::Kernel || origin.signal == SIGHUP && is_session_leader()
+        })
+    }
+
+    fn take(&mut self, is_undelivered: impl Fn(&Origin) -> bool) -> Vec<Signal> {
         let mut signals = Vec::new();
         for origin in self.delivery.pending() {
             if origin.signal == SIGTSTP {
@@ -53,7 +66,7 @@ impl Signals {
                 continue;
             }
             self.first.get_or_insert(origin.signal);
-            if origin.cause != Cause::Kernel {
+            if is_undelivered(&origin) {
                 signals.extend(Signal::from_named_raw(origin.signal));
             }
         }
@@ -85,6 +98,10 @@ impl Signals {
         // It returns only when the default is not to end, which is so for none of the four.
         let _ = signal_hook::low_level::emulate_default_handler(signal);
     }
+}
+
+fn is_session_leader() -> bool {
+    rustix::process::getsid(None) == Ok(rustix::process::getpid())
 }
 
 /// The signals that this process ignores, as the kernel shows them: bit n-1 for signal n.

@@ -35,6 +35,9 @@ pub(super) fn wait(
         .timeout
         .and_then(|limit| running.started().checked_add(limit));
     let mut timed_out = None;
+    for signal in signals.take_all() {
+        running.signal(signal)?;
+    }
     let mut alive: Vec<&Child> = running.stages().iter().filter_map(Stage::child).collect();
     loop {
         // No status is taken before all have ended: till then the zombies tell what they used.
@@ -46,6 +49,8 @@ pub(super) fn wait(
         }
         alive = still;
         if alive.is_empty() {
+            // What ended the last stage may have come to us as well.
+            signals.take_undelivered();
             let observation = watching.finish();
             return Ok(Waited {
                 status: running.wait()?,

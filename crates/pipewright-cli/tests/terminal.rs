@@ -1,0 +1,227 @@
+//! `pipewright run` at a terminal: what it shows there, and whose the terminal is.
+
+mod support;
+
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::time::Duration;
+
+use pipewright::Signal;
+use support::terminal::{Setup, Terminal, USUAL, start};
+use support::{lives, wait_for_lines, watchdog};
+
+/// Both stdout and stderr are the terminal, as at a prompt.
+const PROMPT: Setup = Setup {
+    output: ">&0 2>&0",
+    ..USUAL
+};
+
+/// Runs it to its end; what came out of the terminal.
+fn shown(setup: &Setup, pipeline: &str) -> String {
+    let terminal = Terminal::start(setup, pipeline);
+    terminal.end();
+    terminal.raw()
+}
+
+fn is_coloured(raw: &str) -> bool {
+    raw.contains("\x1b[")
+}
+
+#[test]
+fn the_summary_is_shown_at_a_terminal_though_nothing_failed() {
+    let _watchdog = watchdog();
+    assert!(shown(&PROMPT, "true | true").contains("ok"));
+    assert!(shown(&USUAL, "true | true").contains("stage"));
+    for quiet in [
+        &["--summary", "never"][..],
+        &["-q"],
+        &["--json=/dev/null", "-q"],
+    ] {
+        let setup = Setup {
+            options: quiet,
+            ..PROMPT
+        };
+        assert_eq!(shown(&setup, "echo data | cat"), "data\r\n");
+    }
+    // stderr is none, and all went well.
+    let setup = Setup {
+        output: ">&0 2>/dev/null",
+        ..USUAL
+    };
+    assert_eq!(shown(&setup, "echo data | cat"), "data\r\n");
+}
+
+#[test]
+fn colour_is_for_terminals_that_want_it() {
+    let _watchdog = watchdog();
+    let told = |setup: &Setup| {
+        let raw = shown(setup, "true | sh -c 'exit 3'");
+        assert!(raw.contains("stage 2 failed"), "{raw:?}");
+        is_coloured(&raw)
+    };
+    let dumb = Setup {
+        term: "dumb",
+        ..PROMPT
+    };
+    let no_color = Setup {
+        no_color: true,
+        ..PROMPT
+    };
+    assert!(told(&PROMPT));
+    assert!(!told(&dumb));
+    assert!(!told(&no_color));
+    let (always, never) = (&["--color", "always"], &["--color", "never"]);
+    assert!(!told(&Setup {
+        options: never,
+        ..PROMPT
+    }));
+    assert!(told(&Setup {
+        options: always,
+        ..dumb
+    }));
+    assert!(told(&Setup {
+        options: always,
+        ..no_color
+    }));
+}
+
+/// A stage that writes down which of the keyboard's signals it gets, until the file `go` is there.
+fn recorder(directory: &Path, file: &str) -> String {
+    format!(
+        "{{ cd {}; for s in INT QUIT; do trap \"echo $s >>{file}\" $s; done; echo ready >>ready; \
+         until test -e go; do sleep 0.02; done; }}",
+        directory.display()
+    )
+}
+
+#[test]
+fn ctrl_c_reaches_every_stage_once_and_pipewright_dies_of_it_in_the_end() {
+    let _watchdog = watchdog();
+    for setup in [PROMPT, USUAL] {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |file: &str| directory.path().join(file);
+        let text = ["first", "second"].map(|file| recorder(directory.path(), file));
+        let terminal = Terminal::start(&setup, &text.join(" | "));
+        wait_for_lines(&at("ready"), 2);
+        terminal.type_in("\x03");
+        wait_for_lines(&at("first"), 1);
+        wait_for_lines(&at("second"), 1);
+        // Ctrl-\ comes behind whatever came twice.
+        terminal.type_in("\x1c");
+        assert_eq!(wait_for_lines(&at("first"), 2), "INT\nQUIT\n");
+        assert_eq!(wait_for_lines(&at("second"), 2), "INT\nQUIT\n");
+        assert!(lives(terminal.child.id()), "it waits for its stages");
+        std::fs::write(at("go"), "").unwrap();
+        assert_eq!(terminal.end().signal(), Some(Signal::INT.as_raw()));
+    }
+}
+
+#[test]
+fn ctrl_c_ends_what_does_not_mind_it() {
+    let _watchdog = watchdog();
+    let terminal = Terminal::start(&PROMPT, "{ echo ready >&2; exec sleep 1000; } | cat | cat");
+    terminal.wait_for("the first stage", |screen| screen.contains("ready"));
+    terminal.type_in("\x03");
+    assert_eq!(terminal.end().signal(), Some(Signal::INT.as_raw()));
+    assert!(
+        terminal.raw().contains("killed by SIGINT"),
+        "{}",
+        terminal.raw()
+    );
+}
+
+#[test]
+fn a_terminal_that_hangs_up_ends_every_stage() {
+    let _watchdog = watchdog();
+    let directory = tempfile::tempdir().unwrap();
+    let pids = directory.path().join("pids");
+    let stage = format!(
+        "sh -c 'echo $$ >>{}; exec tail -f /dev/null'",
+        pids.display()
+    );
+    // Nothing but pipewright is told by the kernel: it leads the session.
+    let (terminal, child) = start(&USUAL, &format!("{stage} | {stage}"));
+    let pids = wait_for_lines(&pids, 2);
+    drop(terminal);
+    let ended = child.wait_timeout(Duration::from_secs(60)).unwrap();
+    assert_eq!(ended.expect("it ends").signal(), Some(Signal::HUP.as_raw()));
+    for pid in pids.lines() {
+        assert!(!lives(pid.parse().unwrap()), "stage {pid} lives on");
+    }
+}
+
+#[test]
+fn the_last_stage_may_talk_with_the_user() {
+    let _watchdog = watchdog();
+    for setup in [PROMPT, USUAL] {
+        let terminal = Terminal::start(
+            &setup,
+            "seq 3 | bash -c 'read -rp \"name? \" name </dev/tty; echo \"got $name, $(wc -l)\" >/dev/tty'",
+        );
+        terminal.wait_for("the question", |screen| screen.contains("name?"));
+        terminal.type_in("somebody\r");
+        terminal.wait_for("the answer", |screen| screen.contains("got somebody, 3"));
+        assert!(terminal.end().success());
+    }
+    // One that takes single keys, as a pager does.
+    let terminal = Terminal::start(
+        &PROMPT,
+        "seq 3 | bash -c 'read -rsn1 -p \"key? \" key </dev/tty; echo \"key $key\"'",
+    );
+    terminal.wait_for("the question", |screen| screen.contains("key?"));
+    terminal.type_in("q");
+    assert!(terminal.end().success());
+    assert!(terminal.raw().contains("key q\r\n"), "{}", terminal.raw());
+}
+
+#[test]
+fn the_first_stage_may_read_the_terminal() {
+    let _watchdog = watchdog();
+    let terminal = Terminal::start(&PROMPT, "{ echo ready >&2; cat; } | tr a-z A-Z");
+    terminal.wait_for("the first stage", |screen| screen.contains("ready"));
+    terminal.type_in("typed by hand\r\x04");
+    assert!(terminal.end().success());
+    assert!(terminal.raw().contains("TYPED BY HAND\r\n"));
+}
+
+#[test]
+fn the_summarys_table_is_no_wider_than_the_terminal() {
+    let _watchdog = watchdog();
+    for columns in [200, 80, 60, 50, 40, 30, 20] {
+        let setup = Setup {
+            columns,
+            no_color: true,
+            ..PROMPT
+        };
+        let text = format!(
+            "printf '%s' '日本語の長い引数 {}' | sh -c 'cat >/dev/null; exit 7'",
+            "x".repeat(70)
+        );
+        let raw = shown(&setup, &text);
+        assert!(raw.contains("exit 7"), "{raw}");
+        // The table; the sentences under it run over.
+        for line in raw.lines().take_while(|line| !line.contains("failed")) {
+            let wide = unicode_width::UnicodeWidthStr::width(line);
+            assert!(
+                wide <= columns.into(),
+                "{wide} of {columns}: {line:?}\n{raw}"
+            );
+        }
+    }
+}
+
+#[test]
+fn text_from_outside_does_not_steer_the_terminal() {
+    let _watchdog = watchdog();
+    let hostile = "'no-such\x1b]0;title\x07\x1b[2J\u{202e}' | cat";
+    for options in [&[][..], &["-v"], &["-q"], &["--dry-run"]] {
+        let raw = shown(&Setup { options, ..PROMPT }, hostile);
+        assert!(raw.contains("no-such"), "{raw:?}");
+        for forbidden in ["\x1b]", "\x1b[2J", "\x07", "\u{202e}"] {
+            assert!(!raw.contains(forbidden), "{raw:?}");
+        }
+    }
+    // So for what is refused, with the caret under it.
+    let raw = shown(&PROMPT, "cat '\x1b[2J' | | wc");
+    assert!(raw.contains('^') && !raw.contains("\x1b[2J"), "{raw:?}");
+}
