@@ -4,6 +4,7 @@
 //! [`Bench::run`]; rounds, ratios, tables and JSON are in `measure` and
 //! `report`, and who it is measured against in `peers`.
 
+mod handoff;
 mod spawn;
 mod startup;
 mod throughput;
@@ -21,6 +22,8 @@ pub(crate) enum Bench {
     Throughput(throughput::Options),
     /// The time and memory to run a pipeline that does nothing.
     Startup(startup::Options),
+    /// A config, messages and streams between this program and its child.
+    Handoff(handoff::Options),
 }
 
 impl Bench {
@@ -29,6 +32,12 @@ impl Bench {
             Bench::Spawn(options) => spawn::run(options),
             Bench::Throughput(options) => throughput::run(options),
             Bench::Startup(options) => startup::run(options),
+            Bench::Handoff(options) => handoff::run(options),
         }
     }
+}
+
+/// The work of a process that a bench started as its child; it ends there.
+pub(crate) fn dispatch() {
+    handoff::dispatch();
 }
