@@ -28,6 +28,7 @@ struct Options {
 }
 
 fn main() -> anyhow::Result<()> {
+    benches::dispatch();
     let options = Options::parse();
     if cfg!(debug_assertions) {
         eprintln!("built without optimisation: use `cargo run --release` for figures that count");

@@ -64,6 +64,10 @@ fn machine() -> String {
 pub(crate) enum Unit {
     Seconds,
     Bytes,
+    /// How many messages of this size in a second.
+    Messages {
+        bytes: usize,
+    },
 }
 
 impl Unit {
@@ -73,6 +77,10 @@ impl Unit {
             Unit::Seconds if value >= 1e-3 => format!("{:.3} ms", value * 1e3),
             Unit::Seconds => format!("{:.1} µs", value * 1e6),
             Unit::Bytes => format!("{:.2} MiB", value / f64::from(1 << 20)),
+            Unit::Messages { bytes } => {
+                let rate = value * bytes as f64 / f64::from(1 << 30);
+                format!("{value:.0}/s {rate:.2} GiB/s")
+            }
         }
     }
 }

@@ -69,6 +69,7 @@ mod lines;
 mod link;
 mod log;
 mod manifest;
+mod mapping;
 mod reexec;
 mod socket;
 mod stream;

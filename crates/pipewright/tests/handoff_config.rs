@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use pipewright::handoff::{EntryPoints, Error, ParentLink, ReExec, Result};
 use pipewright::{PipeExt, PipeReader, pipe};
-use support::{isolated, open_descriptors, watchdog};
+use support::{descriptors_of, isolated, watchdog};
 
 fn main() {
     EntryPoints::new()
@@ -22,7 +22,7 @@ fn main() {
         a_config_of_any_size_waits_in_memory_until_it_is_read,
         a_child_killed_before_it_reads_is_told_as_dead,
         a_child_killed_before_it_reads_is_told_as_dead_with_sigpipe_at_its_default,
-        a_config_is_read_once_and_its_memory_is_closed,
+        a_config_is_read_once_and_its_memory_is_given_back,
         a_config_of_another_type_is_refused_by_both_names,
         a_config_above_a_gibibyte_is_refused_before_anything_starts,
     ]);
@@ -116,23 +116,35 @@ fn a_child_killed_before_it_reads_is_told_as_dead_with_sigpipe_at_its_default() 
     });
 }
 
-fn read_twice(parent: &mut ParentLink) -> Result<()> {
-    let before = open_descriptors();
-    let first: String = parent.config()?;
-    let after = open_descriptors();
-    let second = parent.config::<String>().unwrap_err().to_string();
-    parent.channel().send(&(first, before - after, second))
+/// Whether this process has the memory of a hand-over mapped, and whether it has it open.
+fn holds_memory() -> (bool, bool) {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let open = descriptors_of(std::process::id());
+    let name = "memfd:pipewright-handoff";
+    let is_open = open.values().any(|target| target.contains(name));
+    (maps.contains(name), is_open)
 }
 
-fn a_config_is_read_once_and_its_memory_is_closed() {
+fn read_twice(parent: &mut ParentLink) -> Result<()> {
+    let before = holds_memory();
+    let first: String = parent.config()?;
+    let after = holds_memory();
+    let second = parent.config::<String>().unwrap_err().to_string();
+    parent.channel().send(&(first, before, after, second))
+}
+
+fn a_config_is_read_once_and_its_memory_is_given_back() {
     let _watchdog = watchdog();
     let mut child = ReExec::new("read twice")
         .config(&"the config".to_owned())
         .unwrap()
         .spawn()
         .unwrap();
-    let (first, closed, second): (String, usize, String) = child.channel().receive().unwrap();
-    assert_eq!((first.as_str(), closed), ("the config", 1));
+    type Holds = (bool, bool);
+    let (first, before, after, second): (String, Holds, Holds, String) =
+        child.channel().receive().unwrap();
+    assert_eq!(first, "the config");
+    assert_eq!((before, after), ((true, false), (false, false)));
     assert!(second.contains("read before"), "{second}");
 }
 

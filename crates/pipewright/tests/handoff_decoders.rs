@@ -231,7 +231,9 @@ fn attached_descriptors_that_nobody_announced_are_refused() {
     sender.send_with(&7_u32, &[file.as_fd()]).unwrap();
     let error = receiver.receive::<u32>().unwrap_err();
     assert!(
-        error.to_string().contains("one with 1 descriptors"),
+        error
+            .to_string()
+            .contains("without descriptors, got one with 1"),
         "{error}"
     );
 }

@@ -5,6 +5,7 @@
 //! `report`, and who it is measured against in `peers`.
 
 mod capture;
+mod handoff;
 mod spawn;
 mod startup;
 mod throughput;
@@ -24,6 +25,8 @@ pub(crate) enum Bench {
     Throughput(throughput::Options),
     /// The time and memory to run a pipeline that does nothing.
     Startup(startup::Options),
+    /// A config, messages and streams between this program and its child.
+    Handoff(handoff::Options),
 }
 
 impl Bench {
@@ -33,6 +36,12 @@ impl Bench {
             Bench::Spawn(options) => spawn::run(options),
             Bench::Throughput(options) => throughput::run(options),
             Bench::Startup(options) => startup::run(options),
+            Bench::Handoff(options) => handoff::run(options),
         }
     }
+}
+
+/// The work of a process that a bench started as its child; it ends there.
+pub(crate) fn dispatch() {
+    handoff::dispatch();
 }

@@ -21,6 +21,13 @@ use crate::child::Child;
 /// How long a wait lasts where nothing else was said.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long the first look at the socket waits, before the process is looked at as well.
+///
+/// Most answers come within it, and one system call is half the price of a poll and a receive. It
+/// delays the news of a death only where somebody else holds the channel's other end, since else the
+/// death ends the wait.
+const FIRST_LOOK: Duration = Duration::from_millis(20);
+
 /// After the end of the channel, how long to look for the end of the process. A process that ends
 /// closes its descriptors a moment before its end can be seen.
 const END_FOLLOWS: Duration = Duration::from_secs(1);
@@ -109,6 +116,7 @@ impl Channel {
     }
 
     pub(super) fn over(socket: PacketSocket, peer: Peer, format: Format) -> Self {
+        socket.set_wait(FIRST_LOOK);
         Self {
             socket,
             peer,
@@ -209,13 +217,7 @@ impl Channel {
     ///
     /// As [`receive`](Self::receive).
     pub fn receive_timeout<T: DeserializeOwned>(&mut self, timeout: Duration) -> Result<T> {
-        let (message, descriptors) = self.receive_any(timeout)?;
-        if descriptors.is_empty() {
-            return Ok(message);
-        }
-        // Dropped here they are closed; but somebody sent them for a purpose.
-        let got = format_args!("one with {} descriptors", descriptors.len());
-        Err(Error::protocol("a message without descriptors", got))
+        self.receive_any(timeout, None)
     }
 
     /// Receives the next message with the descriptors attached to it, close-on-exec.
@@ -225,7 +227,9 @@ impl Channel {
     /// As [`receive`](Self::receive); [`Error::Protocol`] also where the descriptors could not all
     /// be received, because this process has reached its limit.
     pub fn receive_with<T: DeserializeOwned>(&mut self) -> Result<(T, Vec<OwnedFd>)> {
-        self.receive_any(self.timeout)
+        let mut descriptors = Vec::new();
+        let message = self.receive_any(self.timeout, Some(&mut descriptors))?;
+        Ok((message, descriptors))
     }
 
     /// Sends a request and receives the answer.
@@ -238,11 +242,16 @@ impl Channel {
         self.receive()
     }
 
-    fn receive_any<T: DeserializeOwned>(&mut self, timeout: Duration) -> Result<(T, Vec<OwnedFd>)> {
+    fn receive_any<T: DeserializeOwned>(
+        &mut self,
+        timeout: Duration,
+        descriptors: Option<&mut Vec<OwnedFd>>,
+    ) -> Result<T> {
         let deadline = Deadline::after(timeout);
         let expected = || format!("a message of type {}", std::any::type_name::<T>());
-        match self.next(&deadline, END_FOLLOWS, |payload| payload.decode::<T>())? {
-            Next::Message(message, descriptors) => Ok((message?, descriptors)),
+        let decode = |payload: Payload<'_>| payload.decode::<T>();
+        match self.next(&deadline, END_FOLLOWS, descriptors, decode)? {
+            Next::Message(message) => message,
             Next::Control(control) => Err(Error::protocol(expected(), control.describe())),
             Next::End { dead } => Err(self.ended(dead, expected())),
         }
@@ -251,9 +260,9 @@ impl Channel {
     /// Receives a word of the channel's own.
     pub(super) fn receive_control(&mut self, timeout: Duration, expected: &str) -> Result<Control> {
         let deadline = Deadline::after(timeout);
-        match self.next(&deadline, END_FOLLOWS, |_| ())? {
+        match self.next(&deadline, END_FOLLOWS, None, |_| ())? {
             Next::Control(control) => Ok(control),
-            Next::Message((), _) => Err(Error::protocol(expected, "a message")),
+            Next::Message(()) => Err(Error::protocol(expected, "a message")),
             Next::End { dead } => Err(self.ended(dead, expected)),
         }
     }
@@ -263,10 +272,10 @@ impl Channel {
     pub(super) fn wait_for_end(&mut self, timeout: Duration) -> Result<()> {
         const EXPECTED: &str = "the end of the channel";
         let deadline = Deadline::after(timeout);
-        match self.next(&deadline, Duration::ZERO, |_| ())? {
+        match self.next(&deadline, Duration::ZERO, None, |_| ())? {
             Next::End { .. } => Ok(()),
             Next::Control(control) => Err(Error::protocol(EXPECTED, control.describe())),
-            Next::Message((), _) => Err(Error::protocol(EXPECTED, "a message")),
+            Next::Message(()) => Err(Error::protocol(EXPECTED, "a message")),
         }
     }
 
@@ -372,11 +381,21 @@ impl Channel {
         &mut self,
         deadline: &Deadline,
         end_follows: Duration,
-        descriptors: &mut Vec<OwnedFd>,
+        mut descriptors: Option<&mut Vec<OwnedFd>>,
     ) -> Result<(Option<usize>, bool)> {
         let mut dead = false;
+        // Once for each wait, whatever comes in it: then the deadline counts. The kernel counts in
+        // ticks of some milliseconds, and may wait a little longer than asked for.
+        let mut may_wait = deadline.is_fresh(FIRST_LOOK * 2);
         loop {
-            match self.socket.try_receive(&mut self.incoming, descriptors) {
+            let received =
+                self.socket
+                    .receive(&mut self.incoming, descriptors.as_deref_mut(), may_wait);
+            if may_wait && !matches!(received, Ok(Received::Packet { .. })) {
+                deadline.start();
+            }
+            may_wait = false;
+            match received {
                 Ok(Received::Packet { length, cut }) => {
                     if length > PACKET_LIMIT {
                         return Err(Error::TooLarge {
@@ -415,17 +434,18 @@ impl Channel {
         &mut self,
         deadline: &Deadline,
         end_follows: Duration,
+        mut descriptors: Option<&mut Vec<OwnedFd>>,
         decode: impl Fn(Payload<'_>) -> M,
     ) -> Result<Next<M>> {
         loop {
-            let mut descriptors = Vec::new();
-            let (length, dead) = self.next_packet(deadline, end_follows, &mut descriptors)?;
+            let list = descriptors.as_deref_mut();
+            let (length, dead) = self.next_packet(deadline, end_follows, list)?;
             let Some(length) = length else {
                 return Ok(Next::End { dead });
             };
             let bytes = self.incoming.get(..length).unwrap_or(&[]);
             let packet = frame::decode(self.format, bytes)?;
-            check(&packet, self.received, descriptors.len())?;
+            check(&packet, self.received, descriptors.as_deref())?;
             self.received = self.received.wrapping_add(1);
             if self.trace.is_set() {
                 let what = packet.content.describe();
@@ -433,9 +453,12 @@ impl Channel {
             }
             match packet.content {
                 Content::Message(payload) => {
-                    return Ok(Next::Message(decode(payload), descriptors));
+                    return Ok(Next::Message(decode(payload)));
                 }
-                Content::Control(Control::Stage(stage)) => self.stage = stage,
+                Content::Control(Control::Stage(stage)) => {
+                    deadline.start();
+                    self.stage = stage;
+                }
                 Content::Control(Control::Failure {
                     stage,
                     message,
@@ -463,7 +486,7 @@ impl AsFd for Channel {
 
 /// What a wait ended in.
 enum Next<M> {
-    Message(M, Vec<OwnedFd>),
+    Message(M),
     Control(Control),
     /// Nobody holds the other end of the channel, or the process has ended, or both.
     End {
@@ -471,15 +494,23 @@ enum Next<M> {
     },
 }
 
-fn check(packet: &Packet<'_>, sequence: u32, descriptors: usize) -> Result<()> {
+/// Whether it is the packet that comes next, with the descriptors that it announces, or none where
+/// nobody asked for any.
+fn check(packet: &Packet<'_>, sequence: u32, descriptors: Option<&Vec<OwnedFd>>) -> Result<()> {
     if packet.sequence != sequence {
         let expected = format_args!("packet number {sequence}");
         let got = format_args!("number {}", packet.sequence);
         return Err(Error::protocol(expected, got));
     }
-    if packet.descriptors != descriptors {
-        let expected = format_args!("{} attached descriptors", packet.descriptors);
-        return Err(Error::protocol(expected, descriptors));
+    match descriptors {
+        None if packet.descriptors > 0 => {
+            let got = format_args!("one with {}", packet.descriptors);
+            Err(Error::protocol("a message without descriptors", got))
+        }
+        Some(list) if packet.descriptors != list.len() => {
+            let expected = format_args!("{} attached descriptors", packet.descriptors);
+            Err(Error::protocol(expected, list.len()))
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }

@@ -92,7 +92,7 @@ impl Content<'_> {
         match self {
             Self::Control(control) => control.describe(),
             Self::Message(Payload::Postcard { type_name, .. }) => {
-                format!("a message of type {type_name}")
+                format!("a message of type {}", String::from_utf8_lossy(type_name))
             }
             Self::Message(Payload::Json(_)) => "a message".to_owned(),
         }
@@ -102,7 +102,7 @@ impl Content<'_> {
 /// A message that is not decoded yet.
 #[derive(Debug)]
 pub(super) enum Payload<'a> {
-    Postcard { type_name: &'a str, body: &'a [u8] },
+    Postcard { type_name: &'a [u8], body: &'a [u8] },
     Json(serde_json::Value),
 }
 
@@ -110,10 +110,12 @@ impl Payload<'_> {
     pub(super) fn decode<T: DeserializeOwned>(self) -> Result<T> {
         let wanted = std::any::type_name::<T>();
         match self {
-            Self::Postcard { type_name, body } if type_name == wanted => decode_all(body, wanted),
+            Self::Postcard { type_name, body } if type_name == wanted.as_bytes() => {
+                decode_all(body, wanted)
+            }
             Self::Postcard { type_name, .. } => Err(Error::protocol(
                 format_args!("a message of type {wanted}"),
-                format_args!("one of type {type_name}"),
+                format_args!("one of type {}", String::from_utf8_lossy(type_name)),
             )),
             Self::Json(value) => serde_json::from_value(value).map_err(|error| {
                 Error::protocol(format_args!("a message that is a {wanted}"), error)
@@ -223,7 +225,7 @@ fn decode_postcard(packet: &[u8]) -> Result<Packet<'_>> {
     };
     let content = match kind {
         MESSAGE => {
-            let (type_name, body) = postcard::take_from_bytes::<&str>(body)
+            let (type_name, body) = postcard::take_from_bytes::<&[u8]>(body)
                 .map_err(|error| Error::protocol("a message that starts with its type", error))?;
             Content::Message(Payload::Postcard { type_name, body })
         }

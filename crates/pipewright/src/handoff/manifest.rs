@@ -14,7 +14,7 @@
 //! is one, and find the channel to say so.
 
 use std::fs::File;
-use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
+use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 
@@ -27,6 +27,8 @@ use super::build::{self, BuildId};
 use super::descriptors::DescriptorKind;
 use super::error::{Error, Result};
 use super::executable::{ALL_SEALS, memory};
+use super::frame::decode_all;
+use super::mapping::SealedMapping;
 
 /// The largest config in bytes, 1 GiB.
 pub(super) const CONFIG_LIMIT: u64 = 1 << 30;
@@ -180,32 +182,24 @@ impl Draft {
     }
 }
 
-/// The child's half: a memfd that arrived. Closed when the config has been read.
+/// The child's half: a memfd that arrived. Given back when the config has been read.
 #[derive(Debug)]
 pub(super) struct Manifest {
-    file: File,
+    memory: SealedMapping,
     pub(super) head: Head,
 }
 
 impl Manifest {
-    /// `None` when the descriptor is no hand-over.
+    /// `None` when the descriptor is no hand-over. It is closed in any case; what it refers to stays
+    /// mapped.
     pub(super) fn open(descriptor: OwnedFd) -> Option<Self> {
-        let seals = rustix::fs::fcntl_get_seals(&descriptor).ok()?;
-        if !seals.contains(ALL_SEALS) {
-            return None;
-        }
-        let file = File::from(descriptor);
-        let mut head = [0; HEAD_LENGTH];
-        file.read_exact_at(&mut head, 0).ok()?;
-        let head = Head::from_bytes(&head)?;
-        Some(Self { file, head })
+        let memory = SealedMapping::of(&File::from(descriptor)).ok()??;
+        let head = Head::from_bytes(memory.bytes().first_chunk()?)?;
+        Some(Self { memory, head })
     }
 
     /// Only where the build is this one.
     pub(super) fn contents(&self) -> Result<Contents> {
-        if self.head.contents_length > CONTENTS_LIMIT.bytes {
-            return Err(CONTENTS_LIMIT.exceeded(self.head.contents_length));
-        }
         self.decode(self.head.contents_at, self.head.contents_length)
     }
 
@@ -213,37 +207,25 @@ impl Manifest {
         let wanted = std::any::type_name::<T>();
         if place.type_name != wanted {
             let expected = format_args!("a config of type {wanted}");
-            return Err(Error::protocol(
-                expected,
-                format_args!("one of type {}", place.type_name),
-            ));
+            let got = format_args!("one of type {}", place.type_name);
+            return Err(Error::protocol(expected, got));
         }
         self.decode(HEAD_LENGTH as u64, place.length)
     }
 
     fn decode<T: DeserializeOwned>(&self, at: u64, length: u64) -> Result<T> {
-        let mut bytes = Vec::new();
-        // A refusal of so much memory is an error and not the end of the process.
-        let length = length as usize;
-        bytes.try_reserve_exact(length).map_err(|_| Error::TooLarge {
-            what: "the config",
-            size: length as u64,
-            limit: CONFIG_LIMIT,
-            advice: "this process cannot have so much memory: see ulimit -v and the cgroup's limit",
-        })?;
-        let mut from = &self.file;
-        let read = from
-            .seek(SeekFrom::Start(at))
-            .and_then(|_| from.take(length as u64).read_to_end(&mut bytes));
-        let read = read.map_err(Error::io("read the hand-over"))?;
         let expected = std::any::type_name::<T>();
-        if read < length {
-            return Err(Error::protocol(
+        let all = self.memory.bytes();
+        let bytes = at
+            .checked_add(length)
+            .and_then(|end| all.get(usize::try_from(at).ok()?..usize::try_from(end).ok()?));
+        match bytes {
+            Some(bytes) => decode_all(bytes, expected),
+            None => Err(Error::protocol(
                 format_args!("{length} bytes of {expected}"),
-                format_args!("{read} bytes"),
-            ));
+                format_args!("{} bytes in all", all.len()),
+            )),
         }
-        super::frame::decode_all(&bytes, expected)
     }
 }
 

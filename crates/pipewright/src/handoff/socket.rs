@@ -3,8 +3,10 @@
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use rustix::io::Errno;
+use rustix::net::sockopt::Timeout;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
     SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
@@ -71,22 +73,57 @@ impl PacketSocket {
         .map(|_| ())
     }
 
-    /// Takes the next packet into the buffer, and its descriptors into the list. Never blocks.
-    pub(super) fn try_receive(
+    /// Has [`receive`](Self::receive) wait for this long where it may.
+    pub(super) fn set_wait(&self, wait: Duration) {
+        // Without it a receive that may wait would do so for ever; then the socket never waits.
+        if rustix::net::sockopt::set_socket_timeout(&self.socket, Timeout::Recv, Some(wait))
+            .is_err()
+        {
+            let _ = rustix::io::ioctl_fionbio(&self.socket, true);
+        }
+    }
+
+    /// Takes the next packet into the buffer, and its descriptors into the list. With `may_wait` it
+    /// waits for as long as [`set_wait`](Self::set_wait) said; then, or at once, it is EAGAIN.
+    ///
+    /// Without a list descriptors are closed by the kernel, and the call is cheaper.
+    pub(super) fn receive(
+        &self,
+        buffer: &mut [u8; PACKET_LIMIT],
+        descriptors: Option<&mut Vec<OwnedFd>>,
+        may_wait: bool,
+    ) -> Result<Received, Errno> {
+        // TRUNC: the length told is the packet's, also when it does not fit.
+        let mut flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::TRUNC;
+        flags.set(RecvFlags::DONTWAIT, !may_wait);
+        let received = match descriptors {
+            Some(descriptors) => self.receive_with_control(buffer, descriptors, flags),
+            None => rustix::io::retry_on_intr(|| {
+                rustix::net::recv(&self.socket, &mut buffer[..], flags)
+            })
+            .map(|(_, length)| (length, false)),
+        };
+        match received {
+            // The peer closed its end while packets of ours were unread in it.
+            Err(Errno::CONNRESET) => Ok(Received::End),
+            Ok((0, _)) if self.hung_up() => Ok(Received::End),
+            Ok((length, cut)) => Ok(Received::Packet { length, cut }),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    fn receive_with_control(
         &self,
         buffer: &mut [u8; PACKET_LIMIT],
         descriptors: &mut Vec<OwnedFd>,
-    ) -> Result<Received, Errno> {
+        flags: RecvFlags,
+    ) -> Result<(usize, bool), Errno> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTOR_LIMIT))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
-        // TRUNC: the length told is the packet's, also when it does not fit.
-        let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC | RecvFlags::TRUNC;
         let received = loop {
             let mut parts = [IoSliceMut::new(buffer)];
             match rustix::net::recvmsg(&self.socket, &mut parts, &mut control, flags) {
                 Err(Errno::INTR) => {}
-                // The peer closed its end while packets of ours were unread in it.
-                Err(Errno::CONNRESET) => return Ok(Received::End),
                 result => break result?,
             }
         };
@@ -95,13 +132,8 @@ impl PacketSocket {
                 descriptors.extend(arrived);
             }
         }
-        if received.bytes == 0 && self.hung_up() {
-            return Ok(Received::End);
-        }
-        Ok(Received::Packet {
-            length: received.bytes,
-            cut: received.flags.contains(ReturnFlags::CTRUNC),
-        })
+        let cut = received.flags.contains(ReturnFlags::CTRUNC);
+        Ok((received.bytes, cut))
     }
 
     /// Tells the end of the channel from a packet of no bytes.
