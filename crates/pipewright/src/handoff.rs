@@ -70,6 +70,7 @@ mod link;
 mod log;
 mod manifest;
 mod mapping;
+mod peer;
 mod reexec;
 mod socket;
 mod stream;

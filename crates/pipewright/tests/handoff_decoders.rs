@@ -60,6 +60,7 @@ fn main() {
         the_end_of_a_stream_and_a_torn_message_are_told_apart,
         a_stream_keeps_what_came_of_a_message_over_a_timeout,
         a_slow_reader_costs_a_sender_time_and_no_message,
+        a_stream_that_nobody_reads_is_an_error_and_no_signal,
         random_input_ends_in_an_error_within_the_limit_of_memory,
     ]);
 }
@@ -317,6 +318,28 @@ fn a_slow_reader_costs_a_sender_time_and_no_message() {
         }
         assert_eq!(receiver.receive().unwrap(), None);
     });
+}
+
+/// METADIUM 91: the reader went, and the writer died of SIGPIPE without a word.
+fn a_stream_that_nobody_reads_is_an_error_and_no_signal() {
+    support::isolated(
+        "a_stream_that_nobody_reads_is_an_error_and_no_signal",
+        || {
+            #[allow(unsafe_code, reason = "the disposition of a signal")]
+            // SAFETY: the default disposition runs no code of this process.
+            unsafe {
+                libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+            }
+            let (reader, writer) = pipe().unwrap();
+            let mut sender = Sender::new(writer);
+            sender.send(&Message::Nothing).unwrap();
+            drop(reader);
+            assert_eq!(sender.flush().unwrap_err().raw_os_error(), Some(32));
+            let soon = Duration::from_secs(1);
+            let error = sender.flush_timeout(soon).unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(32));
+        },
+    );
 }
 
 /// The inputs that the fuzz targets start from.

@@ -31,6 +31,7 @@ fn main() {
         a_sealed_child_starts_sealed_children,
         a_child_of_another_build_is_refused,
         an_entry_point_that_is_not_registered_is_told_with_those_that_are,
+        the_article_s_program_prints_one_line_and_ends,
         a_number_that_is_no_hand_over_ends_the_process_with_a_sentence,
         without_proc_it_fails_with_a_sentence_and_an_open_file_helps,
     ]);
@@ -215,6 +216,28 @@ fn a_number_that_is_no_hand_over_ends_the_process_with_a_sentence() {
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(said.contains("cannot take what was handed over"), "{said}");
     }
+}
+
+fn the_article_s_program_prints_one_line_and_ends() {
+    let _watchdog = watchdog();
+    let mut program = std::process::Command::new(support::example("handoff"));
+    let output = program.output().unwrap();
+    assert!(output.status.success());
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(said.lines().count(), 1, "{said}");
+    let pid = |text: &str| {
+        text.split_once("[PID: ")
+            .unwrap()
+            .1
+            .split_once(']')
+            .unwrap()
+            .0
+            .to_owned()
+    };
+    let (child, parent) = said
+        .split_once("The main process is saying : HOLA! ")
+        .unwrap();
+    assert_ne!(pid(child), pid(parent));
 }
 
 /// Hides `/proc` from this thread.

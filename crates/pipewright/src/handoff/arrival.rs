@@ -10,12 +10,13 @@ use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
 use rustix::io::FdFlags;
 
 use super::build;
-use super::channel::{Channel, Peer};
+use super::channel::Channel;
 use super::descriptors::{Arrived, DescriptorFault, DescriptorKind};
 use super::error::{Error, Result};
 use super::frame::Format;
 use super::link::ParentLink;
 use super::manifest::{Contents, Manifest, NamedDescriptor};
+use super::peer::Peer;
 use super::socket::PacketSocket;
 
 /// Takes what was handed over at the descriptor with this number.

@@ -1,7 +1,6 @@
 //! The control channel: typed messages, stages and barriers between two processes.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::process::ExitStatus;
 use std::time::Duration;
 
 use rustix::event::PollFlags;
@@ -13,10 +12,10 @@ use super::error::{Error, Result};
 use super::frame::{
     self, Content, Control, DESCRIPTOR_LIMIT, Format, PACKET_LIMIT, Packet, Payload,
 };
+use super::peer::Peer;
 use super::socket::{PacketSocket, Received};
 use super::trace::{Direction, Event, Trace};
 use super::wait::{Deadline, wait};
-use crate::child::Child;
 
 /// How long a wait lasts where nothing else was said.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -56,36 +55,6 @@ pub struct Channel {
     outgoing: Vec<u8>,
     incoming: Box<[u8; PACKET_LIMIT]>,
     pub(super) trace: Trace,
-}
-
-/// The process at the other end.
-#[derive(Debug)]
-pub(super) enum Peer {
-    /// A child of this process, whose status can be learned.
-    Child(Child),
-    /// Any process, by its pidfd.
-    Process(OwnedFd),
-    /// One that cannot be seen from here: it is in another pid namespace. Its end shows as the end of
-    /// the channel, which nobody else holds.
-    Unseen,
-}
-
-impl Peer {
-    fn pidfd(&self) -> Option<BorrowedFd<'_>> {
-        match self {
-            Self::Child(child) => Some(child.as_fd()),
-            Self::Process(pidfd) => Some(pidfd.as_fd()),
-            Self::Unseen => None,
-        }
-    }
-
-    /// How it ended, where that can be known.
-    fn status(&self) -> Option<ExitStatus> {
-        match self {
-            Self::Child(child) => child.try_wait().ok().flatten(),
-            Self::Process(_) | Self::Unseen => None,
-        }
-    }
 }
 
 impl Channel {
@@ -186,16 +155,16 @@ impl Channel {
                 advice: "attach them to several messages",
             });
         }
+        let began = self.trace.now();
         let mut packet = std::mem::take(&mut self.outgoing);
         let attached = descriptors.len();
         let sent = frame::encode_message(&mut packet, self.format, self.sent, attached, message)
             .and_then(|()| self.send_packet(&packet, descriptors));
         self.outgoing = packet;
         sent?;
-        if self.trace.is_set() {
-            let what = format!("a message of type {}", std::any::type_name::<T>());
-            self.trace.tell(Direction::Sent, &what);
-        }
+        self.trace.tell(began, Direction::Sent, || {
+            format!("a message of type {}", std::any::type_name::<T>())
+        });
         Ok(())
     }
 
@@ -280,14 +249,14 @@ impl Channel {
     }
 
     pub(super) fn send_control(&mut self, control: &Control) -> Result<()> {
+        let began = self.trace.now();
         let mut packet = std::mem::take(&mut self.outgoing);
         let sent = frame::encode_control(&mut packet, self.format, self.sent, control)
             .and_then(|()| self.send_packet(&packet, &[]));
         self.outgoing = packet;
         sent?;
-        if self.trace.is_set() {
-            self.trace.tell(Direction::Sent, &control.describe());
-        }
+        let what = || control.describe();
+        self.trace.tell(began, Direction::Sent, what);
         Ok(())
     }
 
@@ -447,10 +416,8 @@ impl Channel {
             let packet = frame::decode(self.format, bytes)?;
             check(&packet, self.received, descriptors.as_deref())?;
             self.received = self.received.wrapping_add(1);
-            if self.trace.is_set() {
-                let what = packet.content.describe();
-                self.trace.tell(Direction::Received, &what);
-            }
+            let (now, what) = (self.trace.now(), || packet.content.describe());
+            self.trace.tell(now, Direction::Received, what);
             match packet.content {
                 Content::Message(payload) => {
                     return Ok(Next::Message(decode(payload)));

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::channel::{Channel, Peer};
+use super::channel::Channel;
 use super::error::Result;
 use super::frame::Format;
 use super::link::ChildLink;
+use super::peer::Peer;
 use super::socket::PacketSocket;
 use crate::command::Command;
 

@@ -15,11 +15,12 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::process::PidfdFlags;
 
-use super::channel::{Channel, Peer};
+use super::channel::Channel;
 use super::error::{Error, Result};
 use super::exec::wait_exec;
 use super::frame::{Control, Format};
 use super::link::{ChildLink, ParentLink};
+use super::peer::Peer;
 use super::socket::PacketSocket;
 use super::wait::{Deadline, wait};
 

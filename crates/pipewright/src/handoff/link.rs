@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
-use super::channel::{Channel, Peer};
+use super::channel::Channel;
 use super::descriptors::{Arrived, FromDescriptor};
 use super::error::{Error, Result};
 use super::log::Log;
 use super::manifest::{Contents, Manifest};
+use super::peer::Peer;
 use super::reexec::LOG;
 use crate::child::Child;
 

@@ -16,6 +16,7 @@ use rustix::event::PollFlags;
 use super::error::{Error, Result};
 use super::lines::Lines;
 use super::wait::{Deadline, wait};
+use crate::spawn::write_without_sigpipe;
 
 /// Bytes that may wait for a slow sink.
 const QUEUE_LIMIT: usize = 8 << 20;
@@ -248,19 +249,31 @@ impl Log {
         let line = Vec::new();
         Self { pipe, line }
     }
+
+    /// Where nobody reads any more it is an error, and not the end of this process by SIGPIPE.
+    fn write_out(&self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match write_without_sigpipe(self.pipe.as_fd(), bytes) {
+                Ok(count) => bytes = bytes.get(count..).unwrap_or(&[]),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Write for Log {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
             if self.line.is_empty() && piece.ends_with(b"\n") {
-                self.pipe.write_all(piece)?;
+                self.write_out(piece)?;
                 continue;
             }
             self.line.extend_from_slice(piece);
             if piece.ends_with(b"\n") {
                 let line = std::mem::take(&mut self.line);
-                self.pipe.write_all(&line)?;
+                self.write_out(&line)?;
             }
         }
         Ok(bytes.len())
@@ -275,7 +288,7 @@ impl Write for Log {
 impl Drop for Log {
     fn drop(&mut self) {
         // Where nobody reads the log any more, there is nobody to tell.
-        let _ = self.pipe.write_all(&self.line);
+        let _ = self.write_out(&self.line);
     }
 }
 

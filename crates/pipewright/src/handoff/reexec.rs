@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::process::PidfdFlags;
 use serde::Serialize;
 
-use super::channel::{Channel, Peer};
+use super::channel::Channel;
 use super::descriptors::{DescriptorFault, DescriptorKind};
 use super::entry::ARGUMENT;
 use super::error::{Error, Result};
@@ -15,6 +15,7 @@ use super::frame::Format;
 use super::link::ChildLink;
 use super::log::LogSink;
 use super::manifest::{Draft, NamedDescriptor};
+use super::peer::Peer;
 use super::socket::PacketSocket;
 use crate::command::Command;
 

@@ -16,6 +16,7 @@ use super::bounded::{Limit, encode};
 use super::error::{Error, Result};
 use super::frame::decode_all;
 use super::wait::{Deadline, wait};
+use crate::spawn::write_without_sigpipe;
 
 /// The largest message in bytes unless another limit is set: 16 MiB.
 pub const DEFAULT_MESSAGE_LIMIT: u32 = 16 << 20;
@@ -123,7 +124,7 @@ impl<T: Serialize> Sender<T> {
             .get(self.written..)
             .filter(|rest| !rest.is_empty())
         {
-            match rustix::io::write(&self.to, rest) {
+            match write_without_sigpipe(self.to.as_fd(), rest) {
                 Ok(count) => self.written += count,
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => {
@@ -158,7 +159,7 @@ impl<T: Serialize> Sender<T> {
                 });
             }
             let piece = rest.get(..PIPE_BUF).unwrap_or(rest);
-            match rustix::io::write(&self.to, piece) {
+            match write_without_sigpipe(self.to.as_fd(), piece) {
                 Ok(count) => self.written += count,
                 Err(Errno::INTR | Errno::AGAIN) => {}
                 Err(errno) => return Err(Error::system("write to the stream")(errno)),

@@ -35,25 +35,37 @@ impl Trace {
         self.0 = Some(Box::new(observer));
     }
 
-    pub(super) fn is_set(&self) -> bool {
-        self.0.is_some()
-    }
-
-    pub(super) fn tell(&mut self, direction: Direction, what: &str) {
-        let Some(observer) = &mut self.0 else { return };
+    /// The time of something that begins now, where anybody wants to know.
+    pub(super) fn now(&self) -> Option<Duration> {
+        self.0.as_ref()?;
         let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
         let nanoseconds = u32::try_from(now.tv_nsec).unwrap_or(0);
-        let at = Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), nanoseconds);
-        observer(&Event {
-            direction,
-            what,
-            at,
-        });
+        Some(Duration::new(
+            u64::try_from(now.tv_sec).unwrap_or(0),
+            nanoseconds,
+        ))
+    }
+
+    /// Tells what happened at a time that [`now`](Self::now) gave.
+    pub(super) fn tell(
+        &mut self,
+        at: Option<Duration>,
+        direction: Direction,
+        what: impl FnOnce() -> String,
+    ) {
+        if let (Some(observer), Some(at)) = (&mut self.0, at) {
+            let what = &what();
+            observer(&Event {
+                direction,
+                what,
+                at,
+            });
+        }
     }
 }
 
 impl fmt::Debug for Trace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Trace").field(&self.is_set()).finish()
+        f.debug_tuple("Trace").field(&self.0.is_some()).finish()
     }
 }
