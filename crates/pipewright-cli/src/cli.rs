@@ -67,7 +67,7 @@ pub(crate) struct Run {
     /// max is the largest the kernel grants, up to 1 MiB; default is the kernel's, 64 KiB. All pipes
     /// of one pipeline together take at most half of your quota (see pipewright limits); what the
     /// kernel refuses is no error.
-    #[arg(long, value_name = "SIZE", default_value = "max", value_parser = quantity::capacity)]
+    #[arg(long, value_name = "SIZE", default_value = "max", allow_negative_numbers = true, value_parser = quantity::capacity)]
     pub(crate) pipe_size: pipewright::Capacity,
 
     /// Which stages decide about the status
@@ -79,11 +79,11 @@ pub(crate) struct Run {
     pub(crate) shell: Option<String>,
 
     /// End the stages with SIGTERM after this time: 10, 1.5s, 2m, 1h; the status is 124
-    #[arg(long, value_name = "DURATION", value_parser = quantity::duration)]
+    #[arg(long, value_name = "DURATION", allow_negative_numbers = true, value_parser = quantity::duration)]
     pub(crate) timeout: Option<Duration>,
 
     /// With --timeout: SIGKILL for what is left this time after the SIGTERM
-    #[arg(long, value_name = "DURATION", value_parser = quantity::duration, requires = "timeout")]
+    #[arg(long, value_name = "DURATION", allow_negative_numbers = true, value_parser = quantity::duration, requires = "timeout")]
     pub(crate) kill_after: Option<Duration>,
 
     /// Print the stages and how each would be started, and run nothing
@@ -103,7 +103,7 @@ pub(crate) struct Run {
     pub(crate) progress: Progress,
 
     /// Between two sets of figures (CPU, rates), and between two lines of --progress plain
-    #[arg(short, long, value_name = "DURATION", default_value = "1s", value_parser = quantity::interval)]
+    #[arg(short, long, value_name = "DURATION", default_value = "1s", allow_negative_numbers = true, value_parser = quantity::interval)]
     pub(crate) interval: Duration,
 
     /// Write what was seen, every 20 ms, to FILE as JSON lines: first the layout, then the samples

@@ -209,19 +209,19 @@ fn syntax(text: &str, error: &ParseError) -> Refusal {
     };
     let (reason, place) = match error {
         ParseError::ParsingNear(position) => (
-            "this is not bash syntax: unexpected here".to_owned(),
+            "cannot read this as bash syntax: unexpected here".to_owned(),
             place(position),
         ),
         ParseError::ParsingAtEndOfInput => {
             let line = text.lines().last().unwrap_or_default().replace('\t', " ");
             let end = line.chars().count();
             (
-                "this is not bash syntax: something is missing at the end".to_owned(),
+                "cannot read this as bash syntax: something is missing at the end".to_owned(),
                 Some((line, end)),
             )
         }
         ParseError::Tokenizing { inner, position } => (
-            format!("this is not bash syntax: {inner}"),
+            format!("cannot read this as bash syntax: {inner}"),
             position.as_ref().and_then(place),
         ),
     };

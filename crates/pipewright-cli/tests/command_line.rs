@@ -6,7 +6,7 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
-use support::{pipewright, run, stderr, watchdog};
+use support::{feed, pipewright, run, stderr, watchdog};
 
 #[test]
 fn the_pipeline_may_come_from_a_file_or_from_stdin() {
@@ -68,6 +68,196 @@ fn words_behind_two_dashes_see_no_shell() {
     );
     let output = run(&["--", "sh", "-c", "echo err >&2", "|&", "cat"]);
     assert_eq!(output.stdout, b"err\n");
+}
+
+#[test]
+fn words_are_cut_and_refused_as_the_text_would_be() {
+    let _watchdog = watchdog();
+    // Builtins are programs here, and nothing else has a meaning.
+    let output = run(&[
+        "--", "printf", "%s,", "~", "a;b", ">x", "|", "tr", ",", "\n",
+    ]);
+    assert_eq!(output.stdout, b"~\na;b\n>x\n", "{}", stderr(&output));
+    for wrong in [&["--", "|", "cat"][..], &["--", "cat", "|"], &["--"]] {
+        let output = run(wrong);
+        assert_eq!(output.status.code(), Some(125), "{wrong:?}");
+        assert!(stderr(&output).starts_with("pipewright: "));
+    }
+}
+
+#[test]
+fn a_file_gets_its_arguments_and_its_name() {
+    let _watchdog = watchdog();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("my pipe");
+    std::fs::write(
+        &file,
+        "printf '%s|' \"$0\" \"$#\" \"$2\" |\n{ cat; echo \"$1\"; }\n",
+    )
+    .unwrap();
+    let name = file.to_str().unwrap();
+    let output = run(&["-f", name, "first one", "$HOME"]);
+    assert_eq!(
+        String::from_utf8(output.stdout).unwrap(),
+        format!("{name}|2|$HOME|first one\n")
+    );
+    // Options behind a -- are arguments, too.
+    let output = run(&["-f", name]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+}
+
+#[test]
+fn a_file_that_is_no_text_or_no_pipeline_is_refused() {
+    let _watchdog = watchdog();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    let name = file.to_str().unwrap();
+    for (bytes, why) in [
+        (&b"cat \xff\xfe | cat"[..], "UTF-8"),
+        (b"# nothing but a comment\n", "no command"),
+        (b"cat a |\n  sort |\n", "end"),
+        (b"cat a\nsort b\n", "braces"),
+        (b"cat <<END | sort\nbody\n", "END"),
+    ] {
+        std::fs::write(&file, bytes).unwrap();
+        let output = run(&["-f", name]);
+        assert_eq!(output.status.code(), Some(125));
+        assert!(stderr(&output).contains(why), "{}", stderr(&output));
+    }
+    assert_eq!(run(&["-f", "/"]).status.code(), Some(125));
+}
+
+#[test]
+fn direct_stages_are_pipewrights_children_and_builtins_are_not_looked_for_in_path() {
+    let _watchdog = watchdog();
+    // The parent of each is asked of the kernel; cat has no shell around it.
+    let output = run(&["--json", "grep PPid /proc/self/status | cat"]);
+    let parent = String::from_utf8(output.stdout).unwrap();
+    let run_json: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
+    let starts = [0, 1].map(|index| {
+        run_json["stages"][index]["start"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    });
+    assert_eq!(starts, ["direct", "direct"]);
+    let mut command = pipewright();
+    let child = command
+        .args(["run", "grep PPid /proc/self/status | cat"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let pid = child.id();
+    let said = String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();
+    assert_eq!(said, format!("PPid:\t{pid}\n"));
+
+    // A program of a builtin's name is not run in its place.
+    let directory = tempfile::tempdir().unwrap();
+    support::write_script(
+        &directory.path().join("echo"),
+        "#!/bin/sh\nprintf 'wrong one'\n",
+    );
+    let path = format!(
+        "{}:{}",
+        directory.path().display(),
+        std::env::var("PATH").unwrap()
+    );
+    let mut command = pipewright();
+    let output = command
+        .args(["run", "echo right | cat"])
+        .env("PATH", &path)
+        .output()
+        .unwrap();
+    assert_eq!(output.stdout, b"right\n");
+    // Without a shell it is.
+    let mut command = pipewright();
+    let output = command
+        .args(["run", "--", "echo", "|", "cat"])
+        .env("PATH", &path)
+        .output()
+        .unwrap();
+    assert_eq!(output.stdout, b"wrong one");
+}
+
+#[test]
+fn a_function_that_was_exported_is_run_by_the_shell() {
+    let _watchdog = watchdog();
+    let script = format!(
+        "seq() {{ echo mine; }}; export -f seq; {} run 'seq 3 | cat'",
+        env!("CARGO_BIN_EXE_pipewright")
+    );
+    let output = std::process::Command::new("bash")
+        .args(["-c", &script])
+        .output()
+        .unwrap();
+    assert_eq!(output.stdout, b"mine\n");
+}
+
+#[test]
+fn stages_inherit_stdin_environment_directory_and_nothing_else() {
+    let _watchdog = watchdog();
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = pipewright();
+    command
+        .args([
+            "run",
+            "{ cat; pwd -P; echo $MARK; ls /proc/self/fd; } | cat",
+        ])
+        .current_dir(directory.path())
+        .env("MARK", "set");
+    let output = feed(&mut command, b"from stdin\n");
+    let place = directory.path().canonicalize().unwrap();
+    // 3 is the directory that ls reads.
+    assert_eq!(
+        String::from_utf8(output.stdout).unwrap(),
+        format!("from stdin\n{}\nset\n0\n1\n2\n3\n", place.display())
+    );
+}
+
+#[test]
+fn three_hundred_stages_are_no_trouble() {
+    let _watchdog = watchdog();
+    let text = format!("seq 1000{} | tail -n 1", " | cat".repeat(300));
+    let output = run(&["--summary", "always", &text]);
+    assert_eq!(output.stdout, b"1000\n", "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("  302  tail -n 1"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn wrong_words_on_the_command_line_are_explained_in_few_lines() {
+    let _watchdog = watchdog();
+    for (arguments, why) in [
+        (&["run", "sort", "names", "|", "uniq"][..], "quotes"),
+        (&["run"], "there is no pipeline"),
+        (&["run", ""], "there is no command"),
+        (&["run", "--status", "all", "true"], "pipefail, last, any"),
+        (&["run", "--pipe-size", "1X", "true"], "64K"),
+        (&["run", "--timeout", "-1", "true"], "give seconds"),
+        (&["run", "--colour", "always", "true"], "--color"),
+        (&["rum", "true"], "run"),
+        (&["completions", "tcsh"], "bash"),
+    ] {
+        let output = pipewright().args(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(125), "{arguments:?}");
+        let said = stderr(&output);
+        assert!(said.contains(why) && said.lines().count() < 12, "{said}");
+        assert!(output.stdout.is_empty());
+    }
+    // What was asked for is no error.
+    for asked in [
+        &["--help"][..],
+        &["run", "--help"],
+        &["run", "-h"],
+        &["--version"],
+    ] {
+        let output = pipewright().args(asked).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{asked:?}");
+        assert!(!output.stdout.is_empty() && output.stderr.is_empty());
+    }
 }
 
 #[test]
@@ -206,6 +396,100 @@ fn control_characters_in_a_command_do_not_come_out() {
     }
 }
 
+/// The names of an object's fields, in order.
+fn fields(value: &serde_json::Value) -> Vec<&str> {
+    let mut names: Vec<&str> = value
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(|it| &it[..])
+        .collect();
+    names.sort_unstable();
+    names
+}
+
+#[test]
+fn the_json_object_has_the_fields_of_its_version() {
+    let _watchdog = watchdog();
+    let output = run(&["--json", "! sh -c 'exit 3' | sh -c 'kill -9 $$' | cat"]);
+    let full = run(&["--json=/dev/full", "-q", "true"]);
+    let run: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
+    assert_eq!(
+        fields(&run),
+        [
+            "exit_code",
+            "negated",
+            "pipes",
+            "signal",
+            "stages",
+            "success",
+            "timed_out",
+            "verdict",
+            "version",
+            "wall_seconds"
+        ]
+    );
+    assert_eq!(run["negated"], true);
+    assert_eq!(
+        (&run["exit_code"], &run["success"]),
+        (&0.into(), &true.into())
+    );
+    assert_eq!(run["signal"], serde_json::Value::Null);
+    let stages = run["stages"].as_array().unwrap();
+    for (index, stage) in stages.iter().enumerate() {
+        assert_eq!(
+            fields(stage),
+            [
+                "end",
+                "exit_code",
+                "number",
+                "peak_memory_bytes",
+                "pid",
+                "read_bytes",
+                "shares",
+                "start",
+                "system_seconds",
+                "text",
+                "user_seconds",
+                "wall_seconds",
+                "written_bytes"
+            ]
+        );
+        assert_eq!(stage["number"], index + 1);
+        assert!(stage["wall_seconds"].as_f64() <= run["wall_seconds"].as_f64());
+    }
+    let ends: Vec<_> = stages.iter().map(|stage| stage["end"].clone()).collect();
+    assert_eq!(
+        serde_json::Value::from(ends),
+        serde_json::json!([
+            {"kind": "exited", "code": 3},
+            {"kind": "signaled", "signal": "SIGKILL", "number": 9, "core_dumped": false},
+            {"kind": "exited", "code": 0},
+        ])
+    );
+    assert_eq!(stages[1]["exit_code"], 137);
+    for pipe in run["pipes"].as_array().unwrap() {
+        assert_eq!(
+            fields(pipe),
+            [
+                "capacity_bytes",
+                "estimated_bytes",
+                "from",
+                "shares",
+                "stderr_too",
+                "to"
+            ]
+        );
+    }
+    // Also where it cannot be written to the end: an error, and not in silence.
+    assert_eq!(full.status.code(), Some(125));
+    assert!(
+        stderr(&full).contains("cannot write the JSON"),
+        "{}",
+        stderr(&full)
+    );
+}
+
 #[test]
 fn json_tells_everything_in_one_versioned_object() {
     let _watchdog = watchdog();
@@ -214,6 +498,7 @@ fn json_tells_everything_in_one_versioned_object() {
     let json = format!("--json={}", file.display());
     let output = run(&[&json, "-q", "yes |& sh -c 'head -1; exit 3' | no-such"]);
     assert_eq!(output.status.code(), Some(127));
+    let without_file = run(&["--json", "true | true"]);
     let run: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
     assert_eq!(run["version"], 1);
     assert_eq!(
@@ -241,16 +526,11 @@ fn json_tells_everything_in_one_versioned_object() {
     );
     assert!(run["pipes"][0]["capacity_bytes"].as_u64().unwrap() >= 4096);
 
-    let output = super_short(&["--json", "true | true"]);
-    let to_stderr: serde_json::Value = serde_json::from_slice(&output).unwrap();
+    let to_stderr: serde_json::Value = serde_json::from_slice(&without_file.stderr).unwrap();
     assert_eq!(to_stderr["exit_code"], 0);
     assert_eq!(to_stderr["verdict"], serde_json::Value::Null);
     let output = run_in_vain();
     assert!(output.contains("cannot write to /no/such"), "{output}");
-}
-
-fn super_short(arguments: &[&str]) -> Vec<u8> {
-    run(arguments).stderr
 }
 
 /// A file that cannot be written is an error before anything runs.
@@ -348,6 +628,31 @@ fn completions_and_the_manual_know_every_subcommand() {
     assert!(check.wait().unwrap().success());
 
     let page = String::from_utf8(pipewright().arg("man").output().unwrap().stdout).unwrap();
+    let read = std::process::Command::new("man")
+        .args(["-l", "-"])
+        .env("MANWIDTH", "100")
+        .env("LC_ALL", "C.UTF-8")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    match read {
+        Ok(mut man) => {
+            man.stdin
+                .take()
+                .unwrap()
+                .write_all(page.as_bytes())
+                .unwrap();
+            let output = man.wait_with_output().unwrap();
+            let text = String::from_utf8_lossy(&output.stdout);
+            assert!(
+                output.status.success() && text.contains("Run one pipeline"),
+                "{}",
+                stderr(&output)
+            );
+        }
+        Err(error) => println!("skipped the reading of the page: man: {error}"),
+    }
     for section in [
         ".TH pipewright",
         "PIPEWRIGHT RUN",
