@@ -132,7 +132,6 @@ fn direct_stages_are_pipewrights_children_and_builtins_are_not_looked_for_in_pat
     let _watchdog = watchdog();
     // The parent of each is asked of the kernel; cat has no shell around it.
     let output = run(&["--json", "grep PPid /proc/self/status | cat"]);
-    let parent = String::from_utf8(output.stdout).unwrap();
     let run_json: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
     let starts = [0, 1].map(|index| {
         run_json["stages"][index]["start"]

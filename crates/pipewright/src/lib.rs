@@ -73,6 +73,41 @@
 //!    never reaches another process that got the number.
 //! 8. **A deadline is kept** even if a process left behind holds a pipe.
 //!
+//! # Beside others
+//!
+//! On Linux; ✓ is yes, a word says how far.
+//!
+//! | | pipewright | std | duct | subprocess | command-fds | Go os/exec | Python subprocess |
+//! |---|---|---|---|---|---|---|---|
+//! | any descriptor at any number | ✓ | | | | ✓ | upwards from 3 | at its own number |
+//! | a start never copies page tables, whatever its options | ✓ | few options | few options | | | ✓ | some options |
+//! | no descriptor leaks, close-on-exec or not | ✓ | | | | | | ✓ |
+//! | a failed start names its step | ✓ | | | | | the directory | the directory |
+//! | pipelines | ✓ | by hand | ✓ | ✓ | | by hand | by hand |
+//! | `… \| head` is no failure | ✓ | | | | | | |
+//! | feeds and collects at once | ✓ | | by threads | ✓ | | by goroutines | ✓ |
+//! | a limit on what is collected | ✓ | | | ✓ | | | |
+//! | a capture with a deadline, though a grandchild holds the pipe | ✓ | | | ✓ | | ✓ | `communicate` |
+//! | tells "it has ended" from "its pipe is held" | ✓ | | | | | ✓ | |
+//! | lines as they come, the failure at the end | ✓ | | ✓ | | | by hand | by hand |
+//! | cancelling a capture from another thread | ✓ | | | | | ✓ | |
+//! | any thread may wait while another kills | ✓ | | ✓ | ✓ | | | ✓ |
+//! | ends daemons that a command left behind | ✓ | | | | | | |
+//! | session, credentials, mask and limits without a closure in the child | ✓ | some | | some | | some | some |
+//! | a parent-death signal that does not follow a thread | ✓ | | | | | | |
+//! | async | tokio | | | | tokio | goroutines | asyncio |
+//! | runs on other systems | | ✓ | ✓ | ✓ | Unix | ✓ | ✓ |
+//!
+//! # Coming from std, duct or subprocess
+//!
+//! - **std**: the names are std's. A [`Command`] is taken by value and consumed. What is
+//!   `output()` there is [`capture`](Command::capture)`().output()` here, and `Stdio::piped()` becomes
+//!   a [`pipe`] of your own whose other end you keep.
+//! - **duct**: `cmd!("a").pipe(cmd!("b")).read()` is `(a | b).capture().read()`; `unchecked()` is
+//!   `output()`, where the status is data.
+//! - **subprocess**: `Exec::cmd("a") | Exec::cmd("b")` is `a | b`; `communicate` is
+//!   [`capture`](Pipeline::capture), with `limit` and `timeout`.
+//!
 //! Linux 5.10 or newer, on x86-64 and aarch64.
 
 #[cfg(not(all(
