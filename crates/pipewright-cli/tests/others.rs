@@ -394,6 +394,21 @@ fn a_signal_gives_the_terminal_back_and_ends_watch() {
 }
 
 #[test]
+fn watch_ends_when_its_terminal_is_gone() {
+    let _watchdog = watchdog();
+    let running = Running::start("sleep 1012 | cat");
+    let found = find("sleep 1012", 2);
+    let mut watch = Watch::start(&found["stages"][0]["pid"].to_string());
+    watch.wait_for("bottleneck");
+    let Watch {
+        mut child, master, ..
+    } = watch;
+    drop(master);
+    child.wait().unwrap();
+    drop(running);
+}
+
+#[test]
 fn watch_without_a_terminal_says_so() {
     let _watchdog = watchdog();
     let output = pipewright()

@@ -14,6 +14,7 @@ use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, Ke
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span, Text};
 use ratatui::widgets::{Block, Clear, Paragraph, Wrap};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGTSTP};
 
 use crate::cli;
@@ -105,7 +106,10 @@ impl Screen {
         let mut next_picture = Instant::now();
         loop {
             let mut changed = false;
-            if event::poll(self.observation.due_in()).context("cannot read the terminal")? {
+            if terminal_is_gone(self.observation.due_in()) {
+                return Ok(());
+            }
+            if event::poll(Duration::ZERO).context("cannot read the terminal")? {
                 changed = true;
                 match event::read().context("cannot read the terminal")? {
                     Event::Key(key) if key.kind != KeyEventKind::Release => match self.key(key) {
@@ -238,6 +242,21 @@ impl Screen {
         let figures = self.observation.figures();
         summary::of_others(&self.names(), &verdict, figures, palette)
     }
+}
+
+/// Waits at most this long for something on the terminal. True when nobody is at its other end any
+/// more: to read its end of file again and again would keep a core busy for ever.
+fn terminal_is_gone(timeout: Duration) -> bool {
+    let stdin = std::io::stdin();
+    let mut polled = [PollFd::new(&stdin, PollFlags::IN)];
+    let timeout = Timespec {
+        tv_sec: timeout.as_secs() as i64,
+        tv_nsec: timeout.subsec_nanos().into(),
+    };
+    // Interrupted: perhaps by a change of the terminal's size, which the caller asks for next.
+    let _ = poll(&mut polled, Some(&timeout));
+    let gone = PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL;
+    polled[0].revents().intersects(gone)
 }
 
 /// A box in the middle of the screen.
