@@ -78,12 +78,12 @@ pub(crate) struct Run {
     #[arg(long, value_name = "PROGRAM")]
     pub(crate) shell: Option<String>,
 
-    /// End the stages with SIGTERM after this time: 10, 1.5s, 2m, 1h; the status is 124
-    #[arg(long, value_name = "DURATION", allow_negative_numbers = true, value_parser = quantity::duration)]
+    /// End the stages with SIGTERM after this time: 10, 1.5s, 2m, 1h; the status is 124. 0 is no limit
+    #[arg(long, value_name = "DURATION", allow_negative_numbers = true, value_parser = quantity::limit)]
     pub(crate) timeout: Option<Duration>,
 
     /// With --timeout: SIGKILL for what is left this time after the SIGTERM
-    #[arg(long, value_name = "DURATION", allow_negative_numbers = true, value_parser = quantity::duration, requires = "timeout")]
+    #[arg(long, value_name = "DURATION", allow_negative_numbers = true, value_parser = quantity::limit, requires = "timeout")]
     pub(crate) kill_after: Option<Duration>,
 
     /// Print the stages and how each would be started, and run nothing
