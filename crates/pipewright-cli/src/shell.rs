@@ -293,18 +293,23 @@ impl Source {
     /// before the stage to its right begins, with at most new lines between.
     fn operators(&self, pipeline: &Pipeline) -> Option<Vec<usize>> {
         use brush_parser::ast::SourceLocation;
+        let is = |at: usize, texts: &[&str]| matches!(&self.tokens[at], Token::Operator(text, _) if texts.contains(&text.as_str()));
         let mut operators = Vec::new();
-        for command in pipeline.seq.iter().skip(1) {
-            let begin = command.location()?.start.index;
-            let is_pipe = |token: &Token| matches!(token, Token::Operator(text, _) if text == "|" || text == "|&");
-            let at = (0..self.tokens.len())
-                .filter(|&at| is_pipe(&self.tokens[at]) && finish(&self.tokens[at]) <= begin)
-                .max_by_key(|&at| start(&self.tokens[at]))?;
-            if operators.last().is_some_and(|&before| before >= at) {
+        let mut end = self.tokens.len();
+        for command in pipeline.seq.iter().skip(1).rev() {
+            let begin = command.location().map(|place| place.start.index);
+            let at = (0..end).rfind(|&at| {
+                is(at, &["|", "|&"]) && begin.is_none_or(|begin| finish(&self.tokens[at]) <= begin)
+            })?;
+            // The tree has no place for a stage of nothing but redirections. There is no other `|`
+            // in one, unless it redirects to a process substitution.
+            if begin.is_none() && (at..end).any(|at| is(at, &[")"])) {
                 return None;
             }
             operators.push(at);
+            end = at;
         }
+        operators.reverse();
         Some(operators)
     }
 

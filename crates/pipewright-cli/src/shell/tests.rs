@@ -59,6 +59,11 @@ fn trailing_redirections_belong_to_their_stage() {
         ["{ a; } 2>&1", "(b) <c >d"]
     );
     assert_eq!(texts("<in cat | >out cat"), ["<in cat", ">out cat"]);
+    assert_eq!(texts("{ a | b; } | >out | c"), ["{ a | b; }", ">out", "c"]);
+    assert_eq!(texts("a | <<E >out\n|\nE\n"), ["a", "<<E >out\n|\nE\n"]);
+    // Where it ends cannot be told: it is refused rather than cut in the wrong place.
+    let refusal = refused("a | > >(b | c)").to_string();
+    assert!(refusal.contains("run it with bash -c"), "{refusal}");
     assert_eq!(texts("cat 3<&0 >&2 | b &>c"), ["cat 3<&0 >&2", "b &>c"]);
     assert_eq!(texts("A=1 B=2 a | C=3 b"), ["A=1 B=2 a", "C=3 b"]);
 }
