@@ -12,6 +12,7 @@ use std::ops::Range;
 
 use brush_parser::ast::{Pipeline, SeparatorOperator};
 use brush_parser::{ParseError, Parser, ParserOptions, SourcePosition, Token, tokenize_str};
+use unicode_width::UnicodeWidthStr;
 
 /// One pipeline, cut into stages.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,7 +53,7 @@ pub(crate) enum Refusal {
     List(&'static str),
     /// It starts with the keyword `time`.
     Time,
-    /// It is not bash.
+    /// The parser does not take it for bash. There is bash that it does not know, such as `select`.
     Syntax {
         reason: String,
         /// The line of the text, and how many characters of it stand before the fault.
@@ -78,7 +79,8 @@ impl fmt::Display for Refusal {
             Self::Syntax { reason, place } => {
                 f.write_str(reason)?;
                 if let Some((line, before)) = place {
-                    write!(f, "\n  {line}\n  {:before$}^", "")?;
+                    let columns = line.chars().take(*before).collect::<String>().width();
+                    write!(f, "\n  {line}\n  {:columns$}^", "")?;
                 }
                 Ok(())
             }
@@ -209,7 +211,8 @@ fn syntax(text: &str, error: &ParseError) -> Refusal {
     };
     let (reason, place) = match error {
         ParseError::ParsingNear(position) => (
-            "cannot read this as bash syntax: unexpected here".to_owned(),
+            "cannot read this as bash syntax: unexpected here; if bash takes it, run it with bash -c"
+                .to_owned(),
             place(position),
         ),
         ParseError::ParsingAtEndOfInput => {

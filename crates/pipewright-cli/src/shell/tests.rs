@@ -176,6 +176,9 @@ fn lists_time_and_nothing_are_refused_with_what_to_do() {
 fn a_syntax_error_shows_its_place() {
     let text = refused("a | | b").to_string();
     assert!(text.ends_with("\n  a | | b\n      ^"), "{text}");
+    // Each of these two takes two columns.
+    let text = refused("日本 | | b").to_string();
+    assert!(text.ends_with("\n  日本 | | b\n         ^"), "{text}");
     let text = refused("a | (b").to_string();
     assert!(text.contains("missing at the end"), "{text}");
     for broken in ["a | 'b", "a |", "| a", "a | )", "if a"] {
