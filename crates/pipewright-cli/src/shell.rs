@@ -7,6 +7,7 @@
 
 mod words;
 
+use std::ffi::OsString;
 use std::fmt;
 use std::ops::Range;
 
@@ -39,7 +40,7 @@ pub(crate) struct StageText {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Start {
     /// Executed directly with these words: they are plain, and the first is no builtin.
-    Direct(Vec<String>),
+    Direct(Vec<OsString>),
     /// By a shell, which gets the text.
     Shell,
 }
@@ -124,7 +125,9 @@ pub(crate) fn parse(text: &str, is_function: impl Fn(&str) -> bool) -> Result<Sc
         StageText {
             text: stage.code + redirection + &stage.bodies,
             stderr_too: stage.stderr_too,
-            start: words.map_or(Start::Shell, Start::Direct),
+            start: words.map_or(Start::Shell, |words| {
+                Start::Direct(words.into_iter().map(OsString::from).collect())
+            }),
         }
     });
     Ok(Script {
@@ -135,11 +138,11 @@ pub(crate) fn parse(text: &str, is_function: impl Fn(&str) -> bool) -> Result<Sc
 
 /// The stages of a command line that names them word by word, with `|` as a word of its own. No
 /// shell is involved.
-pub(crate) fn from_words(words: &[String]) -> Result<Script, Refusal> {
+pub(crate) fn from_words(words: &[OsString]) -> Result<Script, Refusal> {
     if words.is_empty() {
         return Err(Refusal::Empty);
     }
-    let cut = |after: &[String]| after.iter().position(|word| word == "|" || word == "|&");
+    let cut = |after: &[OsString]| after.iter().position(|word| word == "|" || word == "|&");
     let mut stages = Vec::new();
     let mut rest = words;
     loop {

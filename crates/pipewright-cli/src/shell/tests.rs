@@ -141,7 +141,7 @@ fn a_bang_negates() {
 #[test]
 fn plain_words_need_no_shell_and_everything_else_does() {
     let direct = |text: &str| match &parsed(text).stages[0].start {
-        Start::Direct(words) => Some(words.join("·")),
+        Start::Direct(words) => Some(words.join("·".as_ref()).into_string().unwrap()),
         Start::Shell => None,
     };
     assert_eq!(
@@ -191,7 +191,7 @@ fn a_syntax_error_shows_its_place() {
 
 #[test]
 fn words_are_cut_at_bars_of_their_own() {
-    let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+    let words = |text: &str| text.split(' ').map(OsString::from).collect::<Vec<_>>();
     let script = from_words(&words("a -x | b |& c")).unwrap();
     assert_eq!(script.stages.len(), 3);
     assert_eq!(script.stages[0].start, Start::Direct(words("a -x")));
