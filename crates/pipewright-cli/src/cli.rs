@@ -1,5 +1,6 @@
 //! The command line, parsed once into one struct.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -52,11 +53,11 @@ pub(crate) enum Subcommand {
 pub(crate) struct Run {
     /// The pipeline, in bash syntax, as one argument; with --file, arguments for $1, $2, …
     #[arg(value_name = "PIPELINE")]
-    pub(crate) text: Vec<String>,
+    pub(crate) text: Vec<OsString>,
 
     /// The stages word by word, without any shell: -- sort names '|' uniq -c
     #[arg(last = true, value_name = "WORD", conflicts_with_all = ["text", "file"])]
-    pub(crate) words: Vec<String>,
+    pub(crate) words: Vec<OsString>,
 
     /// Read the pipeline from a file; - is stdin. The file may have several lines and comments
     #[arg(short, long, value_name = "FILE")]
@@ -78,12 +79,12 @@ pub(crate) struct Run {
     #[arg(long, value_name = "PROGRAM")]
     pub(crate) shell: Option<String>,
 
-    /// End the stages with SIGTERM after this time: 10, 1.5s, 2m, 1h; the status is 124
-    #[arg(long, value_name = "DURATION", allow_negative_numbers = true, value_parser = quantity::duration)]
+    /// End the stages with SIGTERM after this time: 10, 1.5s, 2m, 1h; the status is 124. 0 is no limit
+    #[arg(long, value_name = "DURATION", allow_negative_numbers = true, value_parser = quantity::limit)]
     pub(crate) timeout: Option<Duration>,
 
     /// With --timeout: SIGKILL for what is left this time after the SIGTERM
-    #[arg(long, value_name = "DURATION", allow_negative_numbers = true, value_parser = quantity::duration, requires = "timeout")]
+    #[arg(long, value_name = "DURATION", allow_negative_numbers = true, value_parser = quantity::limit, requires = "timeout")]
     pub(crate) kill_after: Option<Duration>,
 
     /// Print the stages and how each would be started, and run nothing

@@ -56,6 +56,17 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(number * factor).map_err(|_| "that is too long".to_owned())
 }
 
+/// A duration that something may take at most. 0 is no limit, as timeout(1) has it: so long that no
+/// clock gets there.
+pub(crate) fn limit(text: &str) -> Result<Duration, String> {
+    let limit = duration(text)?;
+    Ok(if limit.is_zero() {
+        Duration::MAX
+    } else {
+        limit
+    })
+}
+
 /// A duration between two looks: at least 100 ms, or the looks themselves would be seen.
 pub(crate) fn interval(text: &str) -> Result<Duration, String> {
     let interval = duration(text)?;
@@ -97,6 +108,8 @@ mod tests {
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
         assert_eq!(duration("1h"), Ok(Duration::from_secs(3600)));
         assert_eq!(duration("0"), Ok(Duration::ZERO));
+        assert_eq!(limit("0.0s"), Ok(Duration::MAX));
+        assert_eq!(limit("10"), Ok(Duration::from_secs(10)));
         for wrong in ["", "s", "1y", "-1", "1.2.3", "inf", "99999999999999999999d"] {
             assert!(duration(wrong).is_err(), "{wrong}");
         }

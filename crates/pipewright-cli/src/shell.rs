@@ -7,11 +7,13 @@
 
 mod words;
 
+use std::ffi::OsString;
 use std::fmt;
 use std::ops::Range;
 
 use brush_parser::ast::{Pipeline, SeparatorOperator};
 use brush_parser::{ParseError, Parser, ParserOptions, SourcePosition, Token, tokenize_str};
+use unicode_width::UnicodeWidthStr;
 
 /// One pipeline, cut into stages.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +40,7 @@ pub(crate) struct StageText {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Start {
     /// Executed directly with these words: they are plain, and the first is no builtin.
-    Direct(Vec<String>),
+    Direct(Vec<OsString>),
     /// By a shell, which gets the text.
     Shell,
 }
@@ -52,7 +54,7 @@ pub(crate) enum Refusal {
     List(&'static str),
     /// It starts with the keyword `time`.
     Time,
-    /// It is not bash.
+    /// The parser does not take it for bash. There is bash that it does not know, such as `select`.
     Syntax {
         reason: String,
         /// The line of the text, and how many characters of it stand before the fault.
@@ -78,7 +80,8 @@ impl fmt::Display for Refusal {
             Self::Syntax { reason, place } => {
                 f.write_str(reason)?;
                 if let Some((line, before)) = place {
-                    write!(f, "\n  {line}\n  {:before$}^", "")?;
+                    let columns = line.chars().take(*before).collect::<String>().width();
+                    write!(f, "\n  {line}\n  {:columns$}^", "")?;
                 }
                 Ok(())
             }
@@ -122,7 +125,9 @@ pub(crate) fn parse(text: &str, is_function: impl Fn(&str) -> bool) -> Result<Sc
         StageText {
             text: stage.code + redirection + &stage.bodies,
             stderr_too: stage.stderr_too,
-            start: words.map_or(Start::Shell, Start::Direct),
+            start: words.map_or(Start::Shell, |words| {
+                Start::Direct(words.into_iter().map(OsString::from).collect())
+            }),
         }
     });
     Ok(Script {
@@ -133,11 +138,11 @@ pub(crate) fn parse(text: &str, is_function: impl Fn(&str) -> bool) -> Result<Sc
 
 /// The stages of a command line that names them word by word, with `|` as a word of its own. No
 /// shell is involved.
-pub(crate) fn from_words(words: &[String]) -> Result<Script, Refusal> {
+pub(crate) fn from_words(words: &[OsString]) -> Result<Script, Refusal> {
     if words.is_empty() {
         return Err(Refusal::Empty);
     }
-    let cut = |after: &[String]| after.iter().position(|word| word == "|" || word == "|&");
+    let cut = |after: &[OsString]| after.iter().position(|word| word == "|" || word == "|&");
     let mut stages = Vec::new();
     let mut rest = words;
     loop {
@@ -209,7 +214,8 @@ fn syntax(text: &str, error: &ParseError) -> Refusal {
     };
     let (reason, place) = match error {
         ParseError::ParsingNear(position) => (
-            "cannot read this as bash syntax: unexpected here".to_owned(),
+            "cannot read this as bash syntax: unexpected here; if bash takes it, run it with bash -c"
+                .to_owned(),
             place(position),
         ),
         ParseError::ParsingAtEndOfInput => {
@@ -293,18 +299,23 @@ impl Source {
     /// before the stage to its right begins, with at most new lines between.
     fn operators(&self, pipeline: &Pipeline) -> Option<Vec<usize>> {
         use brush_parser::ast::SourceLocation;
+        let is = |at: usize, texts: &[&str]| matches!(&self.tokens[at], Token::Operator(text, _) if texts.contains(&text.as_str()));
         let mut operators = Vec::new();
-        for command in pipeline.seq.iter().skip(1) {
-            let begin = command.location()?.start.index;
-            let is_pipe = |token: &Token| matches!(token, Token::Operator(text, _) if text == "|" || text == "|&");
-            let at = (0..self.tokens.len())
-                .filter(|&at| is_pipe(&self.tokens[at]) && finish(&self.tokens[at]) <= begin)
-                .max_by_key(|&at| start(&self.tokens[at]))?;
-            if operators.last().is_some_and(|&before| before >= at) {
+        let mut end = self.tokens.len();
+        for command in pipeline.seq.iter().skip(1).rev() {
+            let begin = command.location().map(|place| place.start.index);
+            let at = (0..end).rfind(|&at| {
+                is(at, &["|", "|&"]) && begin.is_none_or(|begin| finish(&self.tokens[at]) <= begin)
+            })?;
+            // The tree has no place for a stage of nothing but redirections. There is no other `|`
+            // in one, unless it redirects to a process substitution.
+            if begin.is_none() && (at..end).any(|at| is(at, &[")"])) {
                 return None;
             }
             operators.push(at);
+            end = at;
         }
+        operators.reverse();
         Some(operators)
     }
 

@@ -3,6 +3,7 @@
 mod support;
 
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
@@ -257,6 +258,26 @@ fn wrong_words_on_the_command_line_are_explained_in_few_lines() {
         assert_eq!(output.status.code(), Some(0), "{asked:?}");
         assert!(!output.stdout.is_empty() && output.stderr.is_empty());
     }
+}
+
+#[test]
+fn arguments_need_not_be_utf_8() {
+    let _watchdog = watchdog();
+    let directory = tempfile::tempdir().unwrap();
+    let name = std::ffi::OsStr::from_bytes(b"latin \xe9");
+    std::fs::write(directory.path().join(name), "found\n").unwrap();
+    let file = directory.path().join("script");
+    std::fs::write(&file, "cat \"$1\" | cat").unwrap();
+    for before in [&["--", "cat"][..], &["-f", "script"]] {
+        let mut command = pipewright();
+        command.arg("run").args(before).arg(name);
+        let output = command.current_dir(&directory).output().unwrap();
+        assert_eq!(output.stdout, b"found\n", "{}", stderr(&output));
+    }
+    // Text to be parsed does, and is told what to do.
+    let output = pipewright().arg("run").arg(name).output().unwrap();
+    assert_eq!(output.status.code(), Some(125));
+    assert!(stderr(&output).contains("behind --"), "{}", stderr(&output));
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod signals;
 mod wait;
 mod watching;
 
+use std::ffi::OsString;
 use std::fmt::Write;
 use std::io::{IsTerminal, Read};
 use std::process::ExitCode;
@@ -148,7 +149,7 @@ pub(crate) fn run(options: &cli::Run) -> anyhow::Result<ExitCode> {
 }
 
 /// The pipeline that was asked for, and the arguments for it.
-fn script(options: &cli::Run) -> anyhow::Result<Result<(Script, Vec<String>), shell::Refusal>> {
+fn script(options: &cli::Run) -> anyhow::Result<Result<(Script, Vec<OsString>), shell::Refusal>> {
     if !options.words.is_empty() {
         return Ok(shell::from_words(&options.words).map(|script| (script, Vec::new())));
     }
@@ -157,10 +158,15 @@ fn script(options: &cli::Run) -> anyhow::Result<Result<(Script, Vec<String>), sh
     let (text, arguments) = match (&options.file, options.text.as_slice()) {
         (Some(path), arguments) => {
             let text = read(path).with_context(|| format!("cannot read {}", path.display()))?;
-            let name = path.display().to_string();
+            let name = path.clone().into_os_string();
             (text, [&[name][..], arguments].concat())
         }
-        (None, [text]) => (text.clone(), Vec::new()),
+        (None, [text]) => {
+            let text = text.to_str().context(
+                "the pipeline is not UTF-8, which its parser needs; put its words behind --",
+            )?;
+            (text.to_owned(), Vec::new())
+        }
         (None, []) => anyhow::bail!(
             "there is no pipeline: give it as one argument, 'sort names | uniq -c', or with -f FILE"
         ),
@@ -189,7 +195,7 @@ fn usual_shell() -> String {
     if there { "bash" } else { "sh" }.to_owned()
 }
 
-fn pipeline(script: &Script, shell: &str, arguments: &[String]) -> Pipeline {
+fn pipeline(script: &Script, shell: &str, arguments: &[OsString]) -> Pipeline {
     script
         .stages
         .iter()

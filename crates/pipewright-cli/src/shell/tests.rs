@@ -59,6 +59,11 @@ fn trailing_redirections_belong_to_their_stage() {
         ["{ a; } 2>&1", "(b) <c >d"]
     );
     assert_eq!(texts("<in cat | >out cat"), ["<in cat", ">out cat"]);
+    assert_eq!(texts("{ a | b; } | >out | c"), ["{ a | b; }", ">out", "c"]);
+    assert_eq!(texts("a | <<E >out\n|\nE\n"), ["a", "<<E >out\n|\nE\n"]);
+    // Where it ends cannot be told: it is refused rather than cut in the wrong place.
+    let refusal = refused("a | > >(b | c)").to_string();
+    assert!(refusal.contains("run it with bash -c"), "{refusal}");
     assert_eq!(texts("cat 3<&0 >&2 | b &>c"), ["cat 3<&0 >&2", "b &>c"]);
     assert_eq!(texts("A=1 B=2 a | C=3 b"), ["A=1 B=2 a", "C=3 b"]);
 }
@@ -136,7 +141,7 @@ fn a_bang_negates() {
 #[test]
 fn plain_words_need_no_shell_and_everything_else_does() {
     let direct = |text: &str| match &parsed(text).stages[0].start {
-        Start::Direct(words) => Some(words.join("·")),
+        Start::Direct(words) => Some(words.join("·".as_ref()).into_string().unwrap()),
         Start::Shell => None,
     };
     assert_eq!(
@@ -171,6 +176,9 @@ fn lists_time_and_nothing_are_refused_with_what_to_do() {
 fn a_syntax_error_shows_its_place() {
     let text = refused("a | | b").to_string();
     assert!(text.ends_with("\n  a | | b\n      ^"), "{text}");
+    // Each of these two takes two columns.
+    let text = refused("日本 | | b").to_string();
+    assert!(text.ends_with("\n  日本 | | b\n         ^"), "{text}");
     let text = refused("a | (b").to_string();
     assert!(text.contains("missing at the end"), "{text}");
     for broken in ["a | 'b", "a |", "| a", "a | )", "if a"] {
@@ -183,7 +191,7 @@ fn a_syntax_error_shows_its_place() {
 
 #[test]
 fn words_are_cut_at_bars_of_their_own() {
-    let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+    let words = |text: &str| text.split(' ').map(OsString::from).collect::<Vec<_>>();
     let script = from_words(&words("a -x | b |& c")).unwrap();
     assert_eq!(script.stages.len(), 3);
     assert_eq!(script.stages[0].start, Start::Direct(words("a -x")));

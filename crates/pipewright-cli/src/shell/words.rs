@@ -1,5 +1,7 @@
 //! Which words need no shell.
 
+use std::ffi::OsStr;
+
 use brush_parser::Token;
 
 /// The words of a stage as the program would get them, if they are nothing but plain literals and
@@ -49,7 +51,7 @@ fn unquoted(word: &str) -> Option<String> {
 }
 
 /// A word as it would be typed.
-pub(super) fn quoted(word: &str) -> String {
+pub(super) fn quoted(word: &OsStr) -> String {
     pipewright::Command::new(word).to_string()
 }
 
