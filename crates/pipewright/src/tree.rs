@@ -324,6 +324,18 @@ impl<'a> Search<'a> {
         Ok(new)
     }
 
+    /// Whether nobody who was signalled runs any more, or waits for something that could let it run.
+    fn all_stopped(&self) -> bool {
+        self.found.keys().all(|(pid, _)| {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            // The name, in parentheses, may contain anything; the state follows the last one.
+            let state = stat
+                .rsplit_once(") ")
+                .and_then(|(_, rest)| rest.chars().next());
+            !matches!(state, Some('R' | 'S'))
+        })
+    }
+
     fn report(self, mut unreached: Vec<Unreached>) -> TreeReport {
         unreached.extend(self.refused.into_values());
         TreeReport {
@@ -354,8 +366,16 @@ fn kill_tree(children: &[&Child], within: Duration) -> Result<TreeReport> {
     let mut search = Search::new(children);
     let mut late;
     loop {
-        // Stopped, and so without new children, until a look finds nobody new.
-        while search.extend(Signal::STOP)? > 0 && in_time() {}
+        // Stopped, and so without new children, until a look finds nobody new. A look counts only
+        // if everybody had stopped before it: a fork that was under way when the signal came is
+        // still completed.
+        loop {
+            let all_stopped = search.all_stopped();
+            if (search.extend(Signal::STOP)? == 0 && all_stopped) || !in_time() {
+                break;
+            }
+            std::thread::yield_now();
+        }
         children.iter().for_each(|child| child.kill_group());
         for member in search.found.values() {
             // It was stopped, so it may be killed; or it has ended.
