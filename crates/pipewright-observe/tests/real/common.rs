@@ -144,3 +144,9 @@ pub(crate) fn quick() -> Intervals {
         figures: Duration::from_millis(200),
     }
 }
+
+pub(crate) fn until(what: impl Fn() -> bool) {
+    while !what() {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}

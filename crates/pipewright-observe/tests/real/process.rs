@@ -14,19 +14,13 @@ use pipewright_observe::{
     Activity, BlockedOn, Error, IoCounters, PipeHandle, Process, ProcessId, Sampler, State, Target,
 };
 
-use crate::common::{Line, quick, shell, watchdog};
+use crate::common::{Line, quick, shell, until, watchdog};
 
 /// The number of the process to look at, for the test that runs itself as another user.
 const LOOK_AT: &str = "OBSERVE_TEST_LOOK_AT";
 
 /// A user that owns nothing.
 const NOBODY: u32 = 65534;
-
-fn until(what: impl Fn() -> bool) {
-    while !what() {
-        std::thread::sleep(Duration::from_millis(2));
-    }
-}
 
 /// A directory of this test process, removed when dropped.
 struct Scratch(PathBuf);
