@@ -60,7 +60,9 @@ fn listed(options: &[&str]) -> serde_json::Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// The pipeline one of whose commands contains the mark, once it has so many stages.
+/// The pipeline one of whose commands contains the mark, once it has so many stages and all of them
+/// are started. Before that the shell stands for them, with the mark in its own text and with a
+/// pipe to this very process.
 fn find(mark: &str, stages: usize) -> serde_json::Value {
     loop {
         let all = listed(&["--all"]);
@@ -70,10 +72,13 @@ fn find(mark: &str, stages: usize) -> serde_json::Value {
             .iter()
             .find(|pipeline| {
                 let commands = pipeline["stages"].as_array().unwrap();
+                let text =
+                    |stage: &serde_json::Value| stage["command"].as_str().unwrap().to_owned();
                 commands.len() == stages
-                    && commands
+                    && commands.iter().any(|stage| text(stage).contains(mark))
+                    && !commands
                         .iter()
-                        .any(|stage| stage["command"].as_str().unwrap().contains(mark))
+                        .any(|stage| text(stage).starts_with("bash -c"))
             });
         if let Some(found) = found {
             return found.clone();
