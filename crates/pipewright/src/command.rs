@@ -92,7 +92,8 @@ impl Command {
     /// A name without `/` is searched in the `PATH` of the *child's* environment, as execvp does
     /// it, by the child, after it changed directory and credentials. So is a relative path resolved:
     /// against [`current_dir`](Command::current_dir). Without a `PATH`, `/bin` and `/usr/bin` are
-    /// searched. A file without `#!` that the kernel does not know how to execute is run by
+    /// searched. A directory that may not be searched holds no program, as a shell has it: the
+    /// error is then "not found", where execvp says "permission denied". A file without `#!` that the kernel does not know how to execute is run by
     /// `/bin/sh`.
     ///
     /// # References

@@ -94,6 +94,31 @@ fn the_search_goes_on_past_a_file_that_may_not_be_executed() {
 }
 
 #[test]
+fn a_directory_that_may_not_be_searched_holds_no_program_as_a_shell_has_it() {
+    let _watchdog = watchdog();
+    let (closed, open) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    script(closed.path(), "tool", "#!/bin/sh\n", 0o755);
+    let path = format!("{}:{}", closed.path().display(), open.path().display());
+    let set_mode = |path: &Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    set_mode(open.path(), 0o755);
+    set_mode(closed.path(), 0o000);
+    // Root may search every directory.
+    let tool = || {
+        let tool = Command::new("tool").env("PATH", &path);
+        if is_root() { tool.uid(65534) } else { tool }
+    };
+    let (step, errno) = failed_step(tool());
+    assert_eq!((step, errno), (Step::Execute("tool".into()), libc::ENOENT));
+
+    let refused = script(open.path(), "tool", "#!/bin/sh\n", 0o644);
+    let (step, errno) = failed_step(tool());
+    assert_eq!((step, errno), (Step::Execute(refused), libc::EACCES));
+    set_mode(closed.path(), 0o700);
+}
+
+#[test]
 fn a_path_through_a_file_is_told_apart_from_a_missing_one() {
     let _watchdog = watchdog();
     let directory = tempfile::tempdir().unwrap();

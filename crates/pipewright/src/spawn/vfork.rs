@@ -454,8 +454,12 @@ unsafe fn execute(image: &Image) -> Failure {
             }
             // There is one file, not one of several: whatever is wrong with it is the reason.
             errno if !image.searched => return failure(index, errno),
-            // Somebody may have a right to a later one of that name.
-            libc::EACCES => refused = refused.or(Some(index)),
+            // Somebody may have a right to a later one of that name. A directory that may not be
+            // searched holds no program that this process could have found, as a shell has it:
+            // execve gives the same errno for it as for a file without the right to execute.
+            // SAFETY: as above.
+            libc::EACCES if refused.is_none() && unsafe { is_seen(path) } => refused = Some(index),
+            libc::EACCES => {}
             libc::ENOENT | libc::ENOTDIR | libc::ESTALE | libc::ENODEV | libc::ETIMEDOUT => {}
             errno => return failure(index, errno),
         }
@@ -464,6 +468,24 @@ unsafe fn execute(image: &Image) -> Failure {
         Some(index) => failure(index, libc::EACCES),
         None => failure(-1, libc::ENOENT),
     }
+}
+
+/// Whether the way to `path` may be searched, so that a file there can be seen.
+///
+/// # Safety
+///
+/// `path` is a C string.
+unsafe fn is_seen(path: *const c_char) -> bool {
+    let exists = [
+        libc::AT_FDCWD.into(),
+        path as c_long,
+        libc::F_OK.into(),
+        0,
+        0,
+    ];
+    // SAFETY: by the caller; the call changes nothing.
+    let answer = unsafe { call(libc::SYS_faccessat, exists) };
+    answer != Err(libc::EACCES)
 }
 
 /// Returns only with the reason why not.
