@@ -10,6 +10,12 @@ use rustix::pty::OpenptFlags;
 use rustix::termios::Winsize;
 use support::{pipewright, stderr, watchdog};
 
+/// A mark for the commands of one test. It tells them from those that another run of the tests has,
+/// or has left behind: a number of seconds to sleep, to be an argument of any program.
+fn mark(number: u32) -> String {
+    format!("{number}.{}", std::process::id())
+}
+
 /// A pipeline started by bash, and ended with the test. It has no descriptor but its own: one that
 /// it inherited might lead to another pipeline.
 struct Running {
@@ -61,25 +67,21 @@ fn listed(options: &[&str]) -> serde_json::Value {
 }
 
 /// The pipeline one of whose commands contains the mark, once it has so many stages and all of them
-/// are started. Before that the shell stands for them, with the mark in its own text and with a
-/// pipe to this very process.
+/// are started. Before that the shell stands for them, with the mark in its own text, and this
+/// process may be found as a stage, at the other end of the shell's standard streams.
 fn find(mark: &str, stages: usize) -> serde_json::Value {
+    let this = std::process::id();
     loop {
         let all = listed(&["--all"]);
-        let found = all["pipelines"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .find(|pipeline| {
-                let commands = pipeline["stages"].as_array().unwrap();
-                let text =
-                    |stage: &serde_json::Value| stage["command"].as_str().unwrap().to_owned();
-                commands.len() == stages
-                    && commands.iter().any(|stage| text(stage).contains(mark))
-                    && !commands
-                        .iter()
-                        .any(|stage| text(stage).starts_with("bash -c"))
-            });
+        let found = all["pipelines"].as_array().unwrap().iter().find(|found| {
+            let found = found["stages"].as_array().unwrap();
+            let text = |stage: &serde_json::Value| stage["command"].as_str().unwrap().to_owned();
+            found.len() == stages
+                && found.iter().any(|stage| text(stage).contains(mark))
+                && !found
+                    .iter()
+                    .any(|stage| stage["pid"] == this || text(stage).starts_with("bash -c"))
+        });
         if let Some(found) = found {
             return found.clone();
         }
@@ -90,15 +92,16 @@ fn find(mark: &str, stages: usize) -> serde_json::Value {
 #[test]
 fn a_running_pipeline_is_listed_with_who_is_blocked() {
     let _watchdog = watchdog();
-    let running = Running::start("yes mark-ls | sleep 1001 | cat; true");
+    let mark = mark(1001);
+    let running = Running::start(&format!("yes {mark} | sleep {mark} | cat; true"));
     let found = loop {
-        let found = find("mark-ls", 3);
+        let found = find(&mark, 3);
         if found["stages"][0]["doing"] == "blocked on output" {
             break found;
         }
     };
     assert_eq!(found["shape"], "linear");
-    assert_eq!(found["stages"][1]["command"], "sleep 1001");
+    assert_eq!(found["stages"][1]["command"], format!("sleep {mark}"));
     assert_eq!(found["stages"][1]["doing"], "asleep");
     assert_eq!(found["stages"][2]["doing"], "waiting for input");
     assert_eq!(found["pipes"][0]["level"]["full"], true);
@@ -106,7 +109,7 @@ fn a_running_pipeline_is_listed_with_who_is_blocked() {
     assert_eq!(found["pipes"][0]["writers"], serde_json::json!([0]));
     let text = String::from_utf8(pipewright().arg("ls").output().unwrap().stdout).unwrap();
     assert!(
-        text.contains("yes mark-ls") && text.contains("full: 64.0 KiB"),
+        text.contains(&format!("yes {mark}")) && text.contains("full: 6"),
         "{text}"
     );
     drop(running);
@@ -126,14 +129,15 @@ fn several_writers_of_one_reader_are_told_as_fan_in() {
             .stderr(Stdio::null());
         sleep.spawn().unwrap()
     };
-    let mut writers = [sleep("1002"), sleep("1003")];
+    let mark = mark(1003);
+    let mut writers = [sleep("1002"), sleep(&mark)];
     let mut cat = Command::new("cat")
         .stdin(reader)
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
     drop(writer);
-    let found = find("sleep 1003", 3);
+    let found = find(&mark, 3);
     for child in &mut writers {
         child.kill().unwrap();
         child.wait().unwrap();
@@ -146,11 +150,13 @@ fn several_writers_of_one_reader_are_told_as_fan_in() {
 #[test]
 fn names_with_escape_sequences_do_not_reach_the_terminal() {
     let _watchdog = watchdog();
-    let running = Running::start("(exec -a $'\\e]0;evil\\a\\nmark-hostile' sleep 1006) | cat");
-    find("mark-hostile", 2);
+    let mark = mark(1006);
+    let hostile = format!("(exec -a $'\\e]0;evil\\a\\nhostile' sleep {mark}) | cat");
+    let running = Running::start(&hostile);
+    find(&mark, 2);
     let output = pipewright().args(["ls", "--all"]).output().unwrap();
     assert!(!output.stdout.contains(&0x1b) && !output.stdout.contains(&0x07));
-    assert!(String::from_utf8_lossy(&output.stdout).contains("mark-hostile"));
+    assert!(String::from_utf8_lossy(&output.stdout).contains(&mark));
     drop(running);
 }
 
@@ -168,21 +174,19 @@ fn listing_into_a_reader_that_goes_early_is_no_panic() {
 #[test]
 fn pipes_of_a_running_pipeline_change_their_size_and_lose_nothing() {
     let _watchdog = watchdog();
-    let mut running = Running::start("cat | cat | cat");
-    let found = loop {
-        let output = pipewright()
-            .args(["resize", &running.pid(), "256K"])
-            .output()
-            .unwrap();
-        let text = String::from_utf8(output.stdout).unwrap();
-        if text.lines().count() == 2 {
-            break text;
-        }
-    };
-    // The first try may have come before the last stage.
+    let mark = mark(1004);
+    let text = format!("cat | (exec -a cat-{mark} cat) | cat");
+    let mut running = Running::start(&text);
+    find(&mark, 3);
+    let output = pipewright()
+        .args(["resize", &running.pid(), "256K"])
+        .output()
+        .unwrap();
+    let changed = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(changed.lines().count(), 2, "{changed}");
     assert!(
-        found.lines().all(|line| line.ends_with("→ 262144 bytes")),
-        "{found}"
+        changed.lines().all(|line| line.ends_with("→ 262144 bytes")),
+        "{changed}"
     );
     let bytes: Vec<u8> = (0..=255).cycle().take(1 << 20).collect();
     let (mut stdin, mut stdout) = (
@@ -243,8 +247,9 @@ fn what_cannot_be_looked_at_is_one_sentence_and_status_1() {
         eprintln!("skipped: only root can show that another user may not look");
         return;
     }
-    let running = Running::start("sleep 1008 | cat");
-    let found = find("sleep 1008", 2);
+    let mark = mark(1008);
+    let running = Running::start(&format!("sleep {mark} | cat"));
+    let found = find(&mark, 2);
     let pid = found["stages"][0]["pid"].to_string();
     // A copy that nobody can execute where this one may not be reached.
     let directory = tempfile::tempdir().unwrap();
@@ -331,12 +336,13 @@ impl Watch {
 #[test]
 fn watch_shows_the_pipeline_takes_keys_and_leaves_everything_as_it_was() {
     let _watchdog = watchdog();
-    let running = Running::start("yes mark-watch | sleep 1009 | cat");
-    let found = find("mark-watch", 3);
+    let mark = mark(1009);
+    let running = Running::start(&format!("yes {mark} | sleep {mark} | cat"));
+    let found = find(&mark, 3);
     let mut watch = Watch::start(&found["stages"][1]["pid"].to_string());
     let screen = watch.wait_for("bottleneck");
     assert!(
-        screen.contains("yes mark-watch") && screen.contains("sleep 1009"),
+        screen.contains(&format!("yes {mark}")) && screen.contains(&format!("sleep {mark}")),
         "{screen}"
     );
     assert!(watch.screen.screen().alternate_screen());
@@ -356,7 +362,7 @@ fn watch_shows_the_pipeline_takes_keys_and_leaves_everything_as_it_was() {
     assert!(watch.child.wait().unwrap().success());
     assert!(!watch.screen.screen().alternate_screen());
 
-    let after = find("mark-watch", 3);
+    let after = find(&mark, 3);
     for pipe in 0..2 {
         assert_eq!(
             after["pipes"][pipe]["level"]["capacity"],
@@ -369,8 +375,9 @@ fn watch_shows_the_pipeline_takes_keys_and_leaves_everything_as_it_was() {
 #[test]
 fn watch_ends_with_the_pipeline() {
     let _watchdog = watchdog();
-    let running = Running::start("sleep 1010 | cat");
-    let found = find("sleep 1010", 2);
+    let mark = mark(1010);
+    let running = Running::start(&format!("sleep {mark} | cat"));
+    let found = find(&mark, 2);
     let mut watch = Watch::start(&running.pid());
     watch.wait_for("bottleneck");
     let sleep = found["stages"][0]["pid"].as_u64().unwrap() as i32;
@@ -385,8 +392,9 @@ fn watch_ends_with_the_pipeline() {
 fn a_signal_gives_the_terminal_back_and_ends_watch() {
     use std::os::unix::process::ExitStatusExt;
     let _watchdog = watchdog();
-    let running = Running::start("sleep 1011 | cat");
-    let found = find("sleep 1011", 2);
+    let mark = mark(1011);
+    let running = Running::start(&format!("sleep {mark} | cat"));
+    let found = find(&mark, 2);
     let mut watch = Watch::start(&found["stages"][0]["pid"].to_string());
     watch.wait_for("bottleneck");
     let pid = rustix::process::Pid::from_raw(watch.child.id() as i32).unwrap();
@@ -400,8 +408,9 @@ fn a_signal_gives_the_terminal_back_and_ends_watch() {
 #[test]
 fn watch_ends_when_its_terminal_is_gone() {
     let _watchdog = watchdog();
-    let running = Running::start("sleep 1012 | cat");
-    let found = find("sleep 1012", 2);
+    let mark = mark(1012);
+    let running = Running::start(&format!("sleep {mark} | cat"));
+    let found = find(&mark, 2);
     let mut watch = Watch::start(&found["stages"][0]["pid"].to_string());
     watch.wait_for("bottleneck");
     let Watch {
