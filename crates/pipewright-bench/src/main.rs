@@ -10,6 +10,7 @@ mod measure;
 mod memory;
 mod peers;
 mod report;
+mod terminal;
 mod timed_command;
 
 use clap::Parser;

@@ -6,6 +6,7 @@
 
 mod capture;
 mod handoff;
+mod observe;
 mod spawn;
 mod startup;
 mod throughput;
@@ -25,6 +26,8 @@ pub(crate) enum Bench {
     Throughput(throughput::Options),
     /// The time and memory to run a pipeline that does nothing.
     Startup(startup::Options),
+    /// What watching costs: the live view of a pipeline, and a list of all of them.
+    Observe(observe::Options),
     /// A config, messages and streams between this program and its child.
     Handoff(handoff::Options),
 }
@@ -36,6 +39,7 @@ impl Bench {
             Bench::Spawn(options) => spawn::run(options),
             Bench::Throughput(options) => throughput::run(options),
             Bench::Startup(options) => startup::run(options),
+            Bench::Observe(options) => observe::run(options),
             Bench::Handoff(options) => handoff::run(options),
         }
     }
