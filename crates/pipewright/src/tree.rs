@@ -246,6 +246,9 @@ struct Search<'a> {
     children: &'a [&'a Child],
     /// By number and start time, so that one number may come twice.
     found: BTreeMap<(i32, u64), Member>,
+    /// Those that had ended before they were found, and whose parent, a member, had not taken their
+    /// status. When that parent is killed they are this process's to reap.
+    ended: BTreeMap<(i32, u64), OwnedFd>,
     refused: BTreeMap<(i32, u64), Unreached>,
 }
 
@@ -254,6 +257,7 @@ impl<'a> Search<'a> {
         Self {
             children,
             found: BTreeMap::new(),
+            ended: BTreeMap::new(),
             refused: BTreeMap::new(),
         }
     }
@@ -314,6 +318,14 @@ impl<'a> Search<'a> {
                     self.refused
                         .insert(key, unreached(key.0, &process.name, errno));
                 }
+            }
+        }
+        let parents: BTreeSet<i32> = self.found.keys().map(|(pid, _)| *pid).collect();
+        for process in all.iter().filter(|it| it.zombie) {
+            let key = (process.pid, process.started);
+            if parents.contains(&process.parent) && !self.found.contains_key(&key) {
+                self.ended
+                    .extend(open(process).ok().map(|pidfd| (key, pidfd)));
             }
         }
         for process in all.iter().filter(|it| hidden.contains(&it.pid)) {
@@ -388,10 +400,11 @@ fn kill_tree(children: &[&Child], within: Duration) -> Result<TreeReport> {
             }
         }
         // All at the end: an orphan becomes ours only when its parent has ended.
-        for member in search.found.values().filter(|member| member.orphan) {
+        let orphans = search.found.values().filter(|member| member.orphan);
+        for pidfd in orphans.map(|it| &it.pidfd).chain(search.ended.values()) {
             let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
             // Where this process is no subreaper it is somebody else's.
-            let _ = waitid(WaitId::PidFd(member.pidfd.as_fd()), options);
+            let _ = waitid(WaitId::PidFd(pidfd.as_fd()), options);
         }
         // An orphan may have been adopted after the last look. It is new, then.
         if !in_time() || search.extend(Signal::STOP)? == 0 {

@@ -367,6 +367,39 @@ fn a_pipeline_ends_with_everything_its_stages_started() {
 }
 
 #[test]
+fn a_status_that_a_killed_parent_had_not_taken_leaves_no_zombie() {
+    let name = "a_status_that_a_killed_parent_had_not_taken_leaves_no_zombie";
+    isolated(name, || {
+        let (reader, leash) = leash();
+        // sleep takes no status of a child that it does not know of.
+        let child = Command::new("bash")
+            .args(["-c", "(read <&5) & exec sleep 1000"])
+            .fd(5, reader)
+            .own_tree()
+            .spawn()
+            .unwrap();
+        let stat = |pid: &str| std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        let pid = child.id().to_string();
+        while !stat(&pid).contains("(sleep)") {
+            std::thread::yield_now();
+        }
+        drop(leash);
+        let children = format!("/proc/{pid}/task/{pid}/children");
+        let Ok(grandchild) = std::fs::read_to_string(children) else {
+            eprintln!("skipped: this kernel does not list children (CONFIG_PROC_CHILDREN)");
+            child.kill_tree(LONG).unwrap();
+            return;
+        };
+        while !stat(grandchild.trim()).contains(") Z ") {
+            std::thread::yield_now();
+        }
+        child.kill_tree(LONG).unwrap();
+        child.wait().unwrap();
+        assert_eq!(support::children(), Vec::<String>::new());
+    });
+}
+
+#[test]
 fn a_capture_that_is_out_of_time_ends_its_whole_tree() {
     isolated("a_capture_that_is_out_of_time_ends_its_whole_tree", || {
         let (reader, writer) = pipe().unwrap();
