@@ -37,9 +37,9 @@ pub(crate) fn run(words: &[impl AsRef<str>]) -> anyhow::Result<Ran> {
     tcsetwinsize(&master, size)?;
     let name = ptsname(&master, Vec::new())?;
 
-    // The leader of a session that opens a terminal gets it as its own, and its foreground with it.
+    // The leader of a session that opens a terminal, for reading too, gets it as its own.
     let child = Command::new("sh")
-        .args(["-c", r#"exec 2>"$0" && exec "$@""#])
+        .args(["-c", r#"exec 2<>"$0" && exec "$@""#])
         .arg(name.to_str().context("the terminal's name is no text")?)
         .args(words.iter().map(AsRef::as_ref))
         .env("TERM", "xterm")
