@@ -41,3 +41,22 @@ fn every_test_that_stands_for_a_historic_bug_exists() {
         .collect();
     assert_eq!(missing, []);
 }
+
+#[test]
+fn the_table_beside_others_is_the_same_wherever_it_stands() {
+    let rows = |file: &str| -> Option<Vec<String>> {
+        let text = std::fs::read_to_string(package().join(file)).ok()?;
+        let lines = text.lines().map(|line| line.trim_start_matches("//! "));
+        let table = lines.skip_while(|line| !line.starts_with("| | pipewright | std |"));
+        let rows = table.take_while(|line| line.starts_with('|'));
+        Some(rows.map(str::to_owned).collect())
+    };
+    let here = rows("src/lib.rs").unwrap();
+    assert!(here.len() > 10 && here.iter().all(|row| !row.is_empty()));
+    for file in ["../../README.md", "../../docs/coming-from.md"] {
+        match rows(file) {
+            Some(there) => assert_eq!(here, there, "{file}"),
+            None => println!("skipped {file}: the package stands alone"),
+        }
+    }
+}
