@@ -182,7 +182,8 @@ by the same signal once they have ended.";
 /// neither a reader nor a writer to any of them.
 #[derive(Debug, Args)]
 pub(crate) struct Ls {
-    /// Also single pipes between a program and its own ancestor, such as a captured output
+    /// Also single pipes between a program and its own ancestor, such as a captured output, and who
+    /// is behind a Unix socket that a stage has as a standard stream
     #[arg(short, long)]
     pub(crate) all: bool,
 

@@ -148,6 +148,45 @@ fn several_writers_of_one_reader_are_told_as_fan_in() {
 }
 
 #[test]
+fn all_tells_who_is_behind_a_socket_that_a_stage_has_as_a_standard_stream() {
+    let _watchdog = watchdog();
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    let mark = mark(1005);
+    let stage = |program: &str| pipewright::Command::new(program).stderr(pipewright::Stdio::Null);
+    let sleep = stage("sleep")
+        .arg(&mark)
+        .stdin(std::os::fd::OwnedFd::from(theirs));
+    let pipeline = (sleep | stage("cat").stdout(pipewright::Stdio::Null)).kill_on_drop();
+    let _running = pipeline.spawn().unwrap();
+    let found = find(&mark, 2);
+    let socket = &found["stages"][0]["sockets"][0];
+    assert_eq!(socket["descriptor"], 0);
+    let of_mark = |pipelines: &serde_json::Value| {
+        let pipelines = pipelines["pipelines"].as_array().unwrap();
+        let found = pipelines.iter().find(|found| {
+            let command = found["stages"][0]["command"].as_str().unwrap();
+            command.contains(&mark)
+        });
+        found.unwrap()["stages"][0]["sockets"][0].clone()
+    };
+    // Without --all nobody is asked.
+    assert_eq!(of_mark(&listed(&[]))["neighbours"], serde_json::json!([]));
+    let text = String::from_utf8(pipewright().args(["ls", "--all"]).output().unwrap().stdout);
+    let text = text.unwrap();
+    if socket["neighbours"] == serde_json::json!([]) {
+        eprintln!(
+            "skipped: this kernel does not tell which Unix sockets are connected (UNIX_DIAG)"
+        );
+        assert!(text.contains("stdin is a socket"), "{text}");
+        return;
+    }
+    assert_eq!(socket["neighbours"][0]["pid"], std::process::id());
+    let told = format!("stdin is a socket to {}", std::process::id());
+    assert!(text.contains(&told), "{text}");
+    drop(ours);
+}
+
+#[test]
 fn names_with_escape_sequences_do_not_reach_the_terminal() {
     let _watchdog = watchdog();
     let mark = mark(1006);

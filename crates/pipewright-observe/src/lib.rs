@@ -76,7 +76,7 @@
 //!
 //! At the default intervals a pipeline of ten stages costs well under 1 % of one core
 //! ([`Sampler::cost`] tells; `examples/record.rs` prints it). A scan of 2,000 processes with 50,000
-//! descriptors takes between 0.1 and 0.15 s (`examples/scan.rs`).
+//! descriptors takes about 60 ms on two cores (`examples/scan.rs`).
 //!
 //! # What may be looked at
 //!

@@ -162,9 +162,6 @@ impl Process {
             syscall_denied: Cell::new(false),
         };
         process.id.start_time = process.stat()?.start_time;
-        // Opened now and kept: once the process is a zombie the file belongs to root, and only
-        // who has it open already may still read it. A refusal is told when somebody asks.
-        let _ = process.io();
         Ok(process)
     }
 
@@ -212,7 +209,8 @@ impl Process {
         Ok(CommandLine::from_bytes(text))
     }
 
-    /// Bytes read and written so far. A zombie answers until it is waited for.
+    /// Bytes read and written so far. A zombie answers until it is waited for, to those who have
+    /// asked before it ended: its file belongs to root, but who has it open may still read it.
     ///
     /// # Errors
     ///
@@ -412,9 +410,11 @@ impl Process {
         let mut text = Vec::new();
         let mut buffer = [0; 16 * 1024];
         loop {
-            match read(&file, &mut buffer).map_err(of_process)? {
-                0 => return Ok(text),
-                length => text.extend_from_slice(&buffer[..length]),
+            let length = read(&file, &mut buffer).map_err(of_process)?;
+            text.extend_from_slice(&buffer[..length]);
+            // The kernel stops in the middle only where the next item would not fit into a page.
+            if length < rustix::param::page_size() / 2 {
+                return Ok(text);
             }
         }
     }

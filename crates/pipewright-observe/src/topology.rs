@@ -22,10 +22,12 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::pipe::PipeId;
 use crate::proc::ProcessId;
+use crate::proc::stat::number;
 
 mod graph;
 mod order;
 mod scan;
+mod sockets;
 
 use self::graph::Graph;
 pub use self::order::Shape;
@@ -63,12 +65,44 @@ pub struct Holder {
     pub ends: Vec<PipeEnd>,
 }
 
+/// A socket, by the number of its inode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct SocketId(pub u64);
+
+impl SocketId {
+    /// Reads what `/proc/PID/fd/N` links to; `None` if that is no socket.
+    ///
+    /// ```
+    /// use pipewright_observe::topology::SocketId;
+    ///
+    /// assert_eq!(SocketId::from_link(b"socket:[4711]"), Some(SocketId(4711)));
+    /// assert_eq!(SocketId::from_link(b"pipe:[4711]"), None);
+    /// ```
+    pub fn from_link(link: &[u8]) -> Option<SocketId> {
+        let inode = link.strip_prefix(b"socket:[")?.strip_suffix(b"]")?;
+        number(inode).map(SocketId)
+    }
+}
+
+/// A socket as a descriptor of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SocketEnd {
+    /// The process.
+    pub process: ProcessId,
+    /// The descriptor's number in it.
+    pub descriptor: u32,
+    /// The socket.
+    pub socket: SocketId,
+}
+
 /// Everything about pipes and processes that a pipeline is recognised from.
 #[derive(Debug, Clone, Default)]
 pub struct Scan {
     /// The processes that hold ends of pipes.
     pub holders: Vec<Holder>,
-    /// The parent of each process that holds an end, and of all its ancestors, by number.
+    /// The sockets of all processes. They make no pipeline; they tell where one goes on.
+    pub sockets: Vec<SocketEnd>,
+    /// The parent of each process that holds an end of a pipe, and of all its ancestors, by number.
     pub parents: HashMap<u32, u32>,
     /// Processes whose descriptors this user may not look at, threads of the kernel left out.
     pub denied: Vec<u32>,

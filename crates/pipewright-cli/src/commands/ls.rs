@@ -1,12 +1,14 @@
 //! `pipewright ls`: the pipelines that run on this machine now.
 
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use pipewright_observe::topology::{Pipeline, Scan};
-use pipewright_observe::{BlockedOn, PipeHandle, PipeLevel, Process};
+use pipewright_observe::topology::{FoundStage, Pipeline, Scan, SocketEnd, SocketId};
+use pipewright_observe::{BlockedOn, PipeHandle, PipeLevel, Process, ProcessId};
+use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::cli;
@@ -41,8 +43,24 @@ struct Stage {
     command: String,
     doing: String,
     age_seconds: f64,
-    /// Whether its stdin or stdout is a socket: what is on the other side cannot be told.
-    socket: bool,
+    /// Its standard streams that are sockets.
+    sockets: Vec<Socket>,
+}
+
+/// A standard stream that is a socket.
+#[derive(Debug, Clone, Serialize)]
+struct Socket {
+    descriptor: u32,
+    inode: u64,
+    /// Who holds the other end: known with `--all`, for Unix sockets of this machine.
+    neighbours: Vec<Neighbour>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct Neighbour {
+    pid: u32,
+    descriptor: u32,
+    command: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -59,7 +77,13 @@ pub(crate) fn ls(options: &cli::Ls) -> anyhow::Result<ExitCode> {
     let scan = Scan::now()?;
     let mut pipelines = scan.pipelines();
     pipelines.retain(|pipeline| options.all || !pipeline.with_ancestor);
-    let mut lines: Vec<Line> = pipelines.iter().map(Line::of).collect();
+    let stages = pipelines.iter().flat_map(|pipeline| &pipeline.stages);
+    let stages = stages.map(|stage| stage.process).collect();
+    let sockets = sockets(&scan, &stages, options.all);
+    let mut lines: Vec<Line> = pipelines
+        .par_iter()
+        .map(|pipeline| Line::of(pipeline, &sockets))
+        .collect();
     // Oldest first: the order stays the same from one call to the next.
     lines.sort_by(|one, other| other.age_seconds.total_cmp(&one.age_seconds));
     let found = Found {
@@ -75,12 +99,56 @@ pub(crate) fn ls(options: &cli::Ls) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The standard streams of stages that are sockets, by process.
+fn sockets(
+    scan: &Scan,
+    stages: &HashSet<ProcessId>,
+    neighbours: bool,
+) -> HashMap<ProcessId, Vec<Socket>> {
+    // Where the kernel does not tell, there is a socket without neighbours.
+    let peers = match neighbours {
+        true => SocketId::unix_peers().unwrap_or_default(),
+        false => HashMap::new(),
+    };
+    let mut holders: HashMap<SocketId, Vec<&SocketEnd>> = HashMap::new();
+    if neighbours {
+        for end in &scan.sockets {
+            holders.entry(end.socket).or_default().push(end);
+        }
+    }
+    let mut sockets: HashMap<ProcessId, Vec<Socket>> = HashMap::new();
+    let standard = |end: &&SocketEnd| end.descriptor <= 2 && stages.contains(&end.process);
+    for end in scan.sockets.iter().filter(standard) {
+        let others = peers.get(&end.socket).and_then(|peer| holders.get(peer));
+        let neighbours = others.into_iter().flatten().map(|other| Neighbour {
+            pid: other.process.pid,
+            descriptor: other.descriptor,
+            command: command_of(Process::open_same(other.process).ok().as_ref(), "ended"),
+        });
+        sockets.entry(end.process).or_default().push(Socket {
+            descriptor: end.descriptor,
+            inode: end.socket.0,
+            neighbours: neighbours.collect(),
+        });
+    }
+    sockets
+}
+
+/// The command line as it may be shown; where there is none, the name.
+fn command_of(process: Option<&Process>, name: &str) -> String {
+    let command = process.and_then(|process| process.command_line().ok());
+    let command = command
+        .map(|command| command.to_string())
+        .filter(|it| !it.is_empty());
+    text::line(&command.unwrap_or_else(|| format!("[{name}]")))
+}
+
 impl Line {
-    fn of(pipeline: &Pipeline) -> Self {
+    fn of(pipeline: &Pipeline, sockets: &HashMap<ProcessId, Vec<Socket>>) -> Self {
         let stages: Vec<Stage> = pipeline
             .stages
             .iter()
-            .map(|stage| Stage::of(stage.process.pid, &stage.name))
+            .map(|stage| Stage::of(stage, sockets))
             .collect();
         let pipes = pipeline.pipes.iter().map(|pipe| {
             let (process, descriptor) = pipe.through;
@@ -107,31 +175,35 @@ impl Line {
 }
 
 impl Stage {
-    fn of(pid: u32, name: &str) -> Self {
-        let process = Process::open(pid).ok();
-        let command = process
-            .as_ref()
-            .and_then(|process| process.command_line().ok());
-        let command = command
-            .map(|command| command.to_string())
-            .filter(|it| !it.is_empty());
-        let is_socket = |number| {
-            let target = process
-                .as_ref()
-                .and_then(|process| process.descriptor(number).ok());
-            matches!(target, Some(pipewright_observe::Target::Socket))
-        };
+    fn of(stage: &FoundStage, sockets: &HashMap<ProcessId, Vec<Socket>>) -> Self {
+        let process = Process::open_same(stage.process).ok();
         Self {
-            pid,
-            command: text::line(&command.unwrap_or_else(|| format!("[{name}]"))),
+            pid: stage.process.pid,
+            command: command_of(process.as_ref(), &stage.name),
             doing: process
                 .as_ref()
                 .map_or("ended", |process| doing(process.blocked_on()))
                 .to_owned(),
-            age_seconds: process
-                .as_ref()
-                .map_or(0.0, |process| process.id().age().as_secs_f64()),
-            socket: is_socket(0) || is_socket(1),
+            age_seconds: stage.process.age().as_secs_f64(),
+            sockets: sockets.get(&stage.process).cloned().unwrap_or_default(),
+        }
+    }
+}
+
+impl Socket {
+    fn told(&self) -> String {
+        let stream = ["stdin", "stdout", "stderr"]
+            .get(self.descriptor as usize)
+            .copied()
+            .unwrap_or_default();
+        let names: Vec<String> = self
+            .neighbours
+            .iter()
+            .map(|it| format!("{} {}", it.pid, text::shortened(&it.command, 24)))
+            .collect();
+        match names.is_empty() {
+            true => format!(", {stream} is a socket"),
+            false => format!(", {stream} is a socket to {}", names.join(" and ")),
         }
     }
 }
@@ -215,7 +287,13 @@ impl Line {
         let room = longest.min(width.saturating_sub(digits + 30).max(12));
         for (index, stage) in self.stages.iter().enumerate() {
             let command = text::padded(&text::shortened(&stage.command, room), room);
-            let socket = if stage.socket { ", on a socket" } else { "" };
+            // One socket is often stdin, stdout and stderr alike.
+            let mut told_of = HashSet::new();
+            let sockets = stage.sockets.iter();
+            let socket: String = sockets
+                .filter(|socket| told_of.insert(socket.inode))
+                .map(Socket::told)
+                .collect();
             let _ = writeln!(
                 told,
                 "  {:>digits$}  {command}  {}{socket}",

@@ -230,6 +230,8 @@ impl Stage {
 
 impl Member {
     fn new(process: Process, schedules: Vec<(u32, Schedule)>) -> Member {
+        // So that it can be asked when it has ended. A refusal is told when somebody asks.
+        let _ = process.io();
         Member {
             process,
             threads: Vec::new(),

@@ -1,17 +1,21 @@
 //! The one pass over `/proc` that finds every end of every pipe.
 
 use std::collections::HashMap;
+use std::ffi::CStr;
 use std::os::fd::OwnedFd;
+use std::panic::resume_unwind;
+use std::thread::{self, available_parallelism};
 
 use rustix::fs::{AtFlags, Mode, OFlags, RawDir, open, openat, readlinkat_raw, statat};
 use rustix::io::{Errno, read};
 
-use super::{Direction, Holder, PipeEnd, Scan};
+use super::{Direction, Holder, PipeEnd, Scan, SocketEnd, SocketId};
 use crate::error::{Error, Result};
 use crate::pipe::PipeId;
+use crate::proc::stat::number;
 use crate::proc::{ProcessId, Stat, displayable, numbers_in};
 
-/// Long enough for `pipe:[18446744073709551615]`; of longer links the rest is not wanted.
+/// Long enough for `socket:[18446744073709551615]`; of longer links the rest is not wanted.
 const LINK: usize = 32;
 
 /// Read and write permission of the owner, which `lstat` of `/proc/PID/fd/N` shows for the modes
@@ -51,35 +55,40 @@ impl Scan {
     /// [proc_pid_fd(5)](https://man7.org/linux/man-pages/man5/proc_pid_fd.5.html)
     pub fn now() -> Result<Scan> {
         let proc = open_proc().map_err(unreadable)?;
-        let mut scan = Scan::default();
+        let mut pids = Vec::new();
+        numbers_in(&proc, |pid| pids.push(pid)).map_err(unreadable)?;
+        let mut scan = Scan {
+            processes: pids.len(),
+            ..Scan::default()
+        };
         let mut stats: HashMap<u32, Stat> = HashMap::new();
-        numbers_in(&proc, |pid| {
-            scan.processes += 1;
-            match ends_of(&proc, &format!("{pid}/fd"), &mut scan.descriptors) {
-                Ok(ends) if ends.is_empty() => {}
-                Ok(ends) => {
-                    // It may have ended since; then its ends are gone too.
-                    if let Some(stat) = stat_of(&proc, pid) {
+        for look in in_parallel(&pids, |&pid| Look::at(&proc, pid)) {
+            scan.descriptors += look.descriptors;
+            match look.seen {
+                Seen::Nothing => {}
+                Seen::Denied => scan.denied.push(look.pid),
+                Seen::Ends(stat, ends, sockets) => {
+                    let process = ProcessId {
+                        pid: look.pid,
+                        start_time: stat.start_time,
+                    };
+                    scan.sockets
+                        .extend(sockets.into_iter().map(|(descriptor, socket)| SocketEnd {
+                            process,
+                            descriptor,
+                            socket,
+                        }));
+                    if !ends.is_empty() {
                         scan.holders.push(Holder {
-                            process: ProcessId {
-                                pid,
-                                start_time: stat.start_time,
-                            },
+                            process,
                             name: displayable(&stat.name),
                             ends,
                         });
-                        stats.insert(pid, stat);
                     }
+                    stats.insert(look.pid, stat);
                 }
-                Err(Errno::ACCESS | Errno::PERM) => {
-                    if stat_of(&proc, pid).is_some_and(|stat| !stat.kernel_thread) {
-                        scan.denied.push(pid);
-                    }
-                }
-                Err(_) => {}
             }
-        })
-        .map_err(unreadable)?;
+        }
         for holder in &scan.holders {
             let mut pid = holder.process.pid;
             while pid != 0 && !scan.parents.contains_key(&pid) {
@@ -93,6 +102,78 @@ impl Scan {
         }
         Ok(scan)
     }
+}
+
+/// What was seen of one process.
+struct Look {
+    pid: u32,
+    descriptors: usize,
+    seen: Seen,
+}
+
+enum Seen {
+    /// It holds no end of anything, or it is gone.
+    Nothing,
+    /// It may not be looked at.
+    Denied,
+    /// Its ends of pipes, and its sockets by descriptor.
+    Ends(Stat, Vec<PipeEnd>, Vec<(u32, SocketId)>),
+}
+
+impl Look {
+    fn at(proc: &OwnedFd, pid: u32) -> Look {
+        let mut descriptors = 0;
+        let (mut ends, mut sockets) = (Vec::new(), Vec::new());
+        let listed = for_each_link(proc, pid, |directory, name, link| {
+            descriptors += 1;
+            if let Some(pipe) = PipeId::from_link(link) {
+                ends.extend(directions(directory, name, pipe));
+            } else if let Some(socket) = SocketId::from_link(link) {
+                sockets.push((descriptor_number(name), socket));
+            }
+        });
+        let seen = match listed {
+            Ok(()) if ends.is_empty() && sockets.is_empty() => Seen::Nothing,
+            Ok(()) => match stat_of(proc, pid) {
+                Some(stat) => Seen::Ends(stat, ends, sockets),
+                // It has ended since; then its ends are gone too.
+                None => Seen::Nothing,
+            },
+            Err(Errno::ACCESS | Errno::PERM)
+                if stat_of(proc, pid).is_some_and(|stat| !stat.kernel_thread) =>
+            {
+                Seen::Denied
+            }
+            Err(_) => Seen::Nothing,
+        };
+        Look {
+            pid,
+            descriptors,
+            seen,
+        }
+    }
+}
+
+/// `look` at each of `items`, on as many threads as there are cores, with the answers in the order
+/// of the items. Almost all of the time is spent in the kernel, which takes no lock that two
+/// processes share.
+fn in_parallel<T: Sync, R: Send>(items: &[T], look: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    // Fewer are not worth a thread.
+    const AT_LEAST: usize = 64;
+    let cores = available_parallelism().map_or(1, usize::from);
+    let share = items.len().div_ceil(cores).max(AT_LEAST);
+    let mut shares = items.chunks(share);
+    let mine = shares.next().unwrap_or_default();
+    thread::scope(|scope| {
+        let others: Vec<_> = shares
+            .map(|share| scope.spawn(|| share.iter().map(&look).collect::<Vec<R>>()))
+            .collect();
+        let mut all: Vec<R> = mine.iter().map(&look).collect();
+        for other in others {
+            all.extend(other.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        }
+        all
+    })
 }
 
 /// Every process and its parent, for kernels that do not list children.
@@ -122,46 +203,51 @@ fn unreadable(error: Errno) -> Error {
     }
 }
 
-/// The ends of pipes among the descriptors in the directory `path`.
-fn ends_of(proc: &OwnedFd, path: &str, descriptors: &mut usize) -> Result<Vec<PipeEnd>, Errno> {
+/// Calls `found` with each descriptor of a process and what it leads to, as far as that is short.
+fn for_each_link(
+    proc: &OwnedFd,
+    pid: u32,
+    mut found: impl FnMut(&OwnedFd, &CStr, &[u8]),
+) -> Result<(), Errno> {
     let directory = openat(
         proc,
-        path,
+        format!("{pid}/fd"),
         OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
         Mode::empty(),
     )?;
-    let mut ends = Vec::new();
     let mut buffer = [std::mem::MaybeUninit::uninit(); 8192];
     let mut entries = RawDir::new(&directory, &mut buffer);
     while let Some(entry) = entries.next() {
         let entry = entry?;
         let name = entry.file_name();
-        let Some(descriptor) = name.to_str().ok().and_then(|name| name.parse().ok()) else {
-            continue;
-        };
-        *descriptors += 1;
         let mut link = [0_u8; LINK];
         // Links are read, not followed: following one into a dead network mount would hang.
-        let Ok(length) = readlinkat_raw(&directory, name, &mut link[..]) else {
-            continue;
-        };
-        let Some(pipe) = PipeId::from_link(&link[..length]) else {
-            continue;
-        };
-        let Ok(stat) = statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW) else {
-            continue;
-        };
-        for (mode, direction) in [(READABLE, Direction::Read), (WRITABLE, Direction::Write)] {
-            if stat.st_mode & mode != 0 {
-                ends.push(PipeEnd {
-                    pipe,
-                    direction,
-                    descriptor,
-                });
-            }
+        if name.to_bytes().first().is_some_and(u8::is_ascii_digit)
+            && let Ok(length) = readlinkat_raw(&directory, name, &mut link[..])
+        {
+            found(&directory, name, &link[..length]);
         }
     }
-    Ok(ends)
+    Ok(())
+}
+
+/// The ends of the pipe that one descriptor is.
+fn directions(directory: &OwnedFd, name: &CStr, pipe: PipeId) -> impl Iterator<Item = PipeEnd> {
+    let mode = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).map_or(0, |stat| stat.st_mode);
+    let descriptor = descriptor_number(name);
+    [(READABLE, Direction::Read), (WRITABLE, Direction::Write)]
+        .into_iter()
+        .filter(move |(bit, _)| mode & bit != 0)
+        .map(move |(_, direction)| PipeEnd {
+            pipe,
+            direction,
+            descriptor,
+        })
+}
+
+/// The name is a number: the others, `.` and `..`, were left out.
+fn descriptor_number(name: &CStr) -> u32 {
+    number(name.to_bytes()).unwrap_or_default() as u32
 }
 
 fn stat_of(proc: &OwnedFd, pid: u32) -> Option<Stat> {

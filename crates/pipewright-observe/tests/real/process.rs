@@ -68,6 +68,8 @@ fn a_zombie_still_tells_what_it_has_used_until_it_is_waited_for() {
         .spawn()
         .unwrap();
     let process = Process::open(child.id()).unwrap();
+    // Asked while it runs: its file is root's when it has ended.
+    assert!(process.io().unwrap().read < 3_000_000);
     child.stdin.take().unwrap().write_all(b"go\n").unwrap();
     until(|| process.stat().unwrap().state == State::Zombie);
     let IoCounters { read, written } = process.io().unwrap();
