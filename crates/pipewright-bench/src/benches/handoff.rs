@@ -15,6 +15,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Context;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
@@ -224,8 +225,15 @@ fn configs(
     Ok(Group::new(title, Unit::Seconds, OURS, series))
 }
 
+/// Both sides of every contender on one core. On two, most of the time is that of waking a core that
+/// sleeps, up to twenty times the rest, and whether it is spent is the scheduler's throw of a coin.
 fn round_trips(options: &Options, go: &Go) -> anyhow::Result<Group> {
     let trips = options.trips.get();
+    let all_cores = sched_getaffinity(None).context("cannot tell this thread's cores")?;
+    let mut one_core = CpuSet::new();
+    one_core.set(sched_getcpu());
+    // The children inherit it.
+    sched_setaffinity(None, &one_core).context("cannot stay on one core")?;
     let (mut ours, mut bare) = (ours::Echo::start()?, bare::Echo::start()?);
     let mut ipc = ipc::Echo::start()?;
     let mut contenders = vec![
@@ -240,7 +248,8 @@ fn round_trips(options: &Options, go: &Go) -> anyhow::Result<Group> {
     }
     let series = interleave(&mut contenders, options.rounds)?;
     drop(contenders);
-    let title = "a round trip of 64 bytes between parent and child";
+    sched_setaffinity(None, &all_cores).context("cannot go back to all cores")?;
+    let title = "a round trip of 64 bytes between parent and child, on one core";
     Ok(Group::new(title, Unit::Seconds, OURS, series))
 }
 
