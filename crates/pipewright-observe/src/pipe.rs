@@ -210,6 +210,10 @@ impl PipeHandle {
     /// assert!(matches!(PipeHandle::of_end(directory), Err(Error::NotAPipe { .. })));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    ///
+    /// # References
+    ///
+    /// O_PATH in [open(2)](https://man7.org/linux/man-pages/man2/open.2.html)
     pub fn of_end(end: impl AsFd) -> Result<PipeHandle> {
         let path = format!("/proc/self/fd/{}", end.as_fd().as_raw_fd());
         PipeHandle::of_path(path, "look at an own descriptor", std::process::id())
@@ -234,6 +238,10 @@ impl PipeHandle {
     /// assert!(cat.wait()?.success()); // the handle did not keep its input open
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    ///
+    /// # References
+    ///
+    /// [proc_pid_fd(5)](https://man7.org/linux/man-pages/man5/proc_pid_fd.5.html)
     pub fn of_process(pid: u32, descriptor: u32) -> Result<PipeHandle> {
         let path = format!("/proc/{pid}/fd/{descriptor}");
         PipeHandle::of_path(path, "look at a descriptor", pid)
@@ -290,6 +298,11 @@ impl PipeHandle {
     /// assert_eq!(pipe.level()?.unread, 5);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    ///
+    /// # References
+    ///
+    /// FIONREAD in [pipe(7)](https://man7.org/linux/man-pages/man7/pipe.7.html),
+    /// [poll(2)](https://man7.org/linux/man-pages/man2/poll.2.html)
     pub fn level(&self) -> Result<PipeLevel> {
         let end = self.reopen(OFlags::WRONLY)?;
         let ready = self.poll(&end, PollFlags::OUT)?;
@@ -320,6 +333,10 @@ impl PipeHandle {
     /// assert_eq!(pipe.ends()?, PipeEnds::NoReader);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    ///
+    /// # References
+    ///
+    /// POLLHUP and POLLERR in [poll(2)](https://man7.org/linux/man-pages/man2/poll.2.html)
     pub fn ends(&self) -> Result<PipeEnds> {
         if self.level()?.reader_gone {
             return Ok(PipeEnds::NoReader);

@@ -61,6 +61,10 @@ impl ProcessId {
     /// assert!(age(std::os::unix::process::parent_id())? >= mine);
     /// # Ok::<(), pipewright_observe::Error>(())
     /// ```
+    ///
+    /// # References
+    ///
+    /// CLOCK_BOOTTIME in [clock_gettime(2)](https://man7.org/linux/man-pages/man2/clock_gettime.2.html)
     pub fn age(self) -> Duration {
         let now = clock_gettime(ClockId::Boottime);
         let now = Duration::new(now.tv_sec as u64, now.tv_nsec as u32);
@@ -274,6 +278,10 @@ impl Process {
     /// assert!(process.stat().unwrap_err().is_ended());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    ///
+    /// # References
+    ///
+    /// [proc_pid_stat(5)](https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html)
     pub fn stat(&self) -> Result<Stat> {
         let mut buffer = [0; SMALL_FILE];
         let text = self
@@ -298,6 +306,10 @@ impl Process {
     /// assert!(mine.arguments().eq(arguments.iter().map(|argument| argument.as_bytes())));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    ///
+    /// # References
+    ///
+    /// [proc_pid_cmdline(5)](https://man7.org/linux/man-pages/man5/proc_pid_cmdline.5.html)
     pub fn command_line(&self) -> Result<CommandLine> {
         let text = self.read_whole("cmdline", "read the command line")?;
         Ok(CommandLine::from_bytes(text))
@@ -320,6 +332,10 @@ impl Process {
     /// assert!(me.io()?.written >= before + 5000);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    ///
+    /// # References
+    ///
+    /// [proc_pid_io(5)](https://man7.org/linux/man-pages/man5/proc_pid_io.5.html)
     pub fn io(&self) -> Result<IoCounters> {
         let mut buffer = [0; SMALL_FILE];
         let text = self
@@ -349,6 +365,10 @@ impl Process {
     /// # sleep.kill()?; sleep.wait()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    ///
+    /// # References
+    ///
+    /// [The kernel's sched-stats](https://docs.kernel.org/scheduler/sched-stats.html)
     pub fn schedules(&self) -> Result<Vec<(u32, Schedule)>> {
         let mut schedules = Vec::new();
         for thread in self.threads()? {
@@ -384,6 +404,11 @@ impl Process {
     /// # cat.kill()?; cat.wait()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    ///
+    /// # References
+    ///
+    /// [proc_pid_syscall(5)](https://man7.org/linux/man-pages/man5/proc_pid_syscall.5.html),
+    /// [proc_pid_wchan(5)](https://man7.org/linux/man-pages/man5/proc_pid_wchan.5.html)
     pub fn blocked_on(&self) -> BlockedOn {
         let mut buffer = [0; 256];
         match self.system_call(&mut buffer) {
@@ -454,6 +479,10 @@ impl Process {
     /// });
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    ///
+    /// # References
+    ///
+    /// [proc_pid_task(5)](https://man7.org/linux/man-pages/man5/proc_pid_task.5.html)
     pub fn threads(&self) -> Result<Vec<u32>> {
         let error = |error| Error::of_process("list the threads", self.id.pid, error);
         let directory = openat(
@@ -516,6 +545,10 @@ impl Process {
     /// assert!(me.descriptor(number).unwrap_err().is_ended());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    ///
+    /// # References
+    ///
+    /// [proc_pid_fd(5)](https://man7.org/linux/man-pages/man5/proc_pid_fd.5.html)
     pub fn descriptor(&self, descriptor: u32) -> Result<Target> {
         let mut buffer = [0_u8; 4096];
         let length =
@@ -551,6 +584,10 @@ impl Process {
     /// assert_eq!(me.file_position(pipe.as_raw_fd() as u32)?, None);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    ///
+    /// # References
+    ///
+    /// [proc_pid_fdinfo(5)](https://man7.org/linux/man-pages/man5/proc_pid_fdinfo.5.html)
     pub fn file_position(&self, descriptor: u32) -> Result<Option<FilePosition>> {
         let Target::Other(path) = self.descriptor(descriptor)? else {
             return Ok(None);

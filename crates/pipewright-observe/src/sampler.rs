@@ -444,9 +444,11 @@ impl Sampler {
     /// ```
     /// use pipewright_observe::{Activity, Intervals, Process, Sampler};
     ///
-    /// let mut child = std::process::Command::new("true").spawn()?;
+    /// let (reader, writer) = std::io::pipe()?;
+    /// let mut child = std::process::Command::new("cat").stdin(reader).spawn()?;
     /// let stages = vec![Process::open(child.id())?];
     /// let mut sampler = Sampler::linear(stages, vec![], Intervals::default())?;
+    /// drop(writer); // the end of its input
     /// while sampler.tick().stages != [Activity::Ended] {
     ///     std::thread::yield_now();
     /// }

@@ -185,6 +185,10 @@ pub trait AsyncPipe {
     /// assert_eq!(said, b"1\n2\n3\n");
     /// # child.wait()?; Ok(()) }
     /// ```
+    ///
+    /// # References
+    ///
+    /// [epoll(7)](https://man7.org/linux/man-pages/man7/epoll.7.html)
     fn into_async(self) -> Result<Self::End>;
 }
 

@@ -131,6 +131,10 @@ impl Child {
     /// });
     /// # Ok::<(), std::io::Error>(())
     /// ```
+    ///
+    /// # References
+    ///
+    /// [waitid(2)](https://man7.org/linux/man-pages/man2/waitid.2.html)
     pub fn wait(&self) -> Result<ExitStatus> {
         loop {
             if let State::Running = *self.state() {
@@ -159,6 +163,10 @@ impl Child {
     /// assert_eq!(child.try_wait()?, Some(status));
     /// # Ok::<(), std::io::Error>(())
     /// ```
+    ///
+    /// # References
+    ///
+    /// WNOHANG in [waitid(2)](https://man7.org/linux/man-pages/man2/waitid.2.html)
     pub fn try_wait(&self) -> Result<Option<ExitStatus>> {
         let mut state = self.state();
         let first = matches!(*state, State::Running);
@@ -202,6 +210,10 @@ impl Child {
     /// assert!(child.wait()?.success());
     /// # Ok::<(), std::io::Error>(())
     /// ```
+    ///
+    /// # References
+    ///
+    /// A pidfd's readiness in [pidfd_open(2)](https://man7.org/linux/man-pages/man2/pidfd_open.2.html)
     pub fn has_ended(&self) -> Result<bool> {
         if !matches!(*self.state(), State::Running) {
             return Ok(true);
@@ -253,6 +265,11 @@ impl Child {
     /// }
     /// # Ok::<(), std::io::Error>(())
     /// ```
+    ///
+    /// # References
+    ///
+    /// [pidfd_open(2)](https://man7.org/linux/man-pages/man2/pidfd_open.2.html),
+    /// [poll(2)](https://man7.org/linux/man-pages/man2/poll.2.html)
     pub fn wait_until(&self, deadline: Option<Instant>) -> Result<Option<ExitStatus>> {
         loop {
             if let Some(status) = self.try_wait()? {
@@ -283,6 +300,10 @@ impl Child {
     /// child.signal(Signal::INT)?; // it has ended: no error, and nobody else gets the signal
     /// # Ok::<(), std::io::Error>(())
     /// ```
+    ///
+    /// # References
+    ///
+    /// [pidfd_send_signal(2)](https://man7.org/linux/man-pages/man2/pidfd_send_signal.2.html)
     pub fn signal(&self, signal: Signal) -> Result<()> {
         // The pidfd never stands for another process, so there is no race with the end.
         match rustix::process::pidfd_send_signal(self, signal) {
@@ -306,6 +327,10 @@ impl Child {
     /// assert_eq!(child.wait()?.signal(), Some(9));
     /// # Ok::<(), std::io::Error>(())
     /// ```
+    ///
+    /// # References
+    ///
+    /// [signal(7)](https://man7.org/linux/man-pages/man7/signal.7.html)
     pub fn kill(&self) -> Result<()> {
         self.signal(Signal::KILL)
     }

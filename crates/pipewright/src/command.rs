@@ -255,6 +255,10 @@ impl Command {
     /// assert_eq!(found_from_there.spawn()?.wait()?.code(), Some(5));
     /// # Ok::<(), std::io::Error>(())
     /// ```
+    ///
+    /// # References
+    ///
+    /// [chdir(2)](https://man7.org/linux/man-pages/man2/chdir.2.html)
     pub fn current_dir(mut self, directory: impl Into<PathBuf>) -> Self {
         self.directory = Some(directory.into());
         self
@@ -329,6 +333,10 @@ impl Command {
     /// assert!(matches!(error, Error::Invalid { reason: InvalidCommand::DescriptorTwice(3), .. }));
     /// # Ok::<(), std::io::Error>(())
     /// ```
+    ///
+    /// # References
+    ///
+    /// dup3 in [dup(2)](https://man7.org/linux/man-pages/man2/dup.2.html)
     pub fn fd(mut self, number: i32, descriptor: impl Into<OwnedFd>) -> Self {
         self.descriptors.push((number, descriptor.into()));
         self
@@ -540,6 +548,10 @@ impl Command {
     /// assert_eq!(blocked, "SigBlk:\t0000000000000201"); // bits 0 and 9: signals 1 and 10
     /// # Ok::<(), std::io::Error>(())
     /// ```
+    ///
+    /// # References
+    ///
+    /// [sigprocmask(2)](https://man7.org/linux/man-pages/man2/sigprocmask.2.html)
     pub fn signal_mask(mut self, blocked: impl IntoIterator<Item = Signal>) -> Self {
         self.attributes.signal_mask = blocked.into_iter().collect();
         self

@@ -183,6 +183,10 @@ impl Pipeline {
     /// assert!(matches!(connected.spawn(), Err(Error::Invalid { .. })));
     /// # Ok::<(), std::io::Error>(())
     /// ```
+    ///
+    /// # References
+    ///
+    /// [pipe(7)](https://man7.org/linux/man-pages/man7/pipe.7.html)
     pub fn spawn(self) -> Result<RunningPipeline> {
         self.check()?;
         let started = Instant::now();

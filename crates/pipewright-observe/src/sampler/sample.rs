@@ -276,17 +276,21 @@ pub struct Scheduled {
 /// Show these with `≈`: the counters add up every descriptor of a process.
 ///
 /// ```
+/// use std::io::Write;
 /// use pipewright_observe::{Intervals, PipeHandle, Process, Sampler};
 ///
-/// let (reader, writer) = std::io::pipe()?;
+/// // A pipe from cat to this process.
+/// let ((stdin, mut feed), (reader, stdout)) = (std::io::pipe()?, std::io::pipe()?);
 /// let pipes = vec![PipeHandle::of_end(&reader)?];
-/// let echo = std::process::Command::new("echo").arg("HOLA!").stdout(writer).spawn()?;
-/// let stages = vec![Process::open(echo.id())?, Process::open(std::process::id())?];
+/// let mut cat = std::process::Command::new("cat").stdin(stdin).stdout(stdout).spawn()?;
+/// let stages = vec![Process::open(cat.id())?, Process::open(std::process::id())?];
 /// let mut sampler = Sampler::linear(stages, pipes, Intervals::default())?;
-/// std::io::read_to_string(reader)?; // echo has written all
+/// feed.write_all(b"HOLA!\n")?;
+/// drop(feed);
+/// assert_eq!(std::io::read_to_string(reader)?, "HOLA!\n");
 /// let figures = sampler.finish().figures.expect("they were asked for");
 /// assert_eq!(figures.pipes[0].bytes, Some(6));
-/// # { echo }.wait()?;
+/// # cat.wait()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]

@@ -58,6 +58,10 @@ const END_FOLLOWS: Duration = Duration::from_secs(1);
 /// # child.into_child().wait()?;
 /// # Ok::<(), pipewright::handoff::Error>(())
 /// ```
+///
+/// # References
+///
+/// SOCK_SEQPACKET in [unix(7)](https://man7.org/linux/man-pages/man7/unix.7.html)
 #[derive(Debug)]
 pub struct Channel {
     socket: PacketSocket,

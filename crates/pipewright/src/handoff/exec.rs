@@ -34,6 +34,10 @@ impl ParentLink {
     /// assert_eq!(program.wait()?.code(), Some(5)); // of the program, in the same process
     /// # Ok::<(), pipewright::handoff::Error>(())
     /// ```
+    ///
+    /// # References
+    ///
+    /// [execve(2)](https://man7.org/linux/man-pages/man2/execve.2.html)
     pub fn exec<T>(&mut self, command: Command) -> Result<T> {
         let program = command.program_name();
         self.channel().set_stage(&format!("exec {program}"));

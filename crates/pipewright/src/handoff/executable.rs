@@ -28,6 +28,12 @@ use super::error::{Error, Result};
 /// # child.into_child().wait()?;
 /// # Ok::<(), pipewright::handoff::Error>(())
 /// ```
+///
+/// # References
+///
+/// [execveat(2)](https://man7.org/linux/man-pages/man2/execveat.2.html),
+/// [memfd_create(2)](https://man7.org/linux/man-pages/man2/memfd_create.2.html),
+/// F_ADD_SEALS in [fcntl(2)](https://man7.org/linux/man-pages/man2/fcntl.2.html)
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub enum SelfExe {

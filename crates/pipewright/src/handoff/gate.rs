@@ -85,6 +85,11 @@ impl Gate {
     /// assert_eq!(error.raw_os_error(), Some(98)); // EADDRINUSE
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    ///
+    /// # References
+    ///
+    /// [bind(2)](https://man7.org/linux/man-pages/man2/bind.2.html),
+    /// [unix(7)](https://man7.org/linux/man-pages/man7/unix.7.html)
     pub fn new(path: impl AsRef<Path>) -> Result<Self> {
         let address = address(path.as_ref())?;
         let listener = socket()?;
@@ -140,6 +145,10 @@ impl Gate {
     /// assert_eq!(open(), Some(111)); // ECONNREFUSED: nobody waits there any more
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    ///
+    /// # References
+    ///
+    /// [connect(2)](https://man7.org/linux/man-pages/man2/connect.2.html)
     pub fn open(path: impl AsRef<Path>, timeout: Duration) -> Result<()> {
         let mut channel = knock(path.as_ref(), &Deadline::after(timeout))?;
         channel.set_timeout(timeout);

@@ -127,6 +127,10 @@ impl ReExec {
     /// # child.into_child().wait()?;
     /// # Ok::<(), pipewright::handoff::Error>(())
     /// ```
+    ///
+    /// # References
+    ///
+    /// [memfd_create(2)](https://man7.org/linux/man-pages/man2/memfd_create.2.html)
     pub fn config<T: Serialize>(mut self, config: &T) -> Result<Self> {
         let mut draft = Draft::new()?;
         draft.write_config(config)?;
@@ -222,6 +226,10 @@ impl ReExec {
     /// assert!(matches!(error, Error::Start(_)));
     /// assert_eq!(error.raw_os_error(), Some(2)); // ENOENT
     /// ```
+    ///
+    /// # References
+    ///
+    /// AT_EMPTY_PATH in [execveat(2)](https://man7.org/linux/man-pages/man2/execveat.2.html)
     pub fn spawn(self) -> Result<ChildLink> {
         let Self {
             entry,
