@@ -5,6 +5,16 @@ use std::io;
 use rustix::io::Errno;
 
 /// The result of everything in this crate that can fail.
+///
+/// ```
+/// use pipewright_observe::{Process, Result};
+///
+/// fn parent_of(pid: u32) -> Result<u32> {
+///     Ok(Process::open(pid)?.stat()?.parent)
+/// }
+/// assert_eq!(parent_of(std::process::id())?, std::os::unix::process::parent_id());
+/// # Ok::<(), pipewright_observe::Error>(())
+/// ```
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why something could not be looked at.
@@ -139,6 +149,15 @@ impl Error {
     }
 
     /// Whether the thing looked at is simply no longer there.
+    ///
+    /// ```
+    /// use pipewright_observe::{Error, PipeHandle, Process};
+    ///
+    /// assert!(Process::open(99_999_999).unwrap_err().is_ended());
+    /// let no_pipe = PipeHandle::of_end(std::fs::File::open("/")?).unwrap_err();
+    /// assert!(!no_pipe.is_ended()); // it is there, and something else
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn is_ended(&self) -> bool {
         matches!(self, Error::Ended { .. } | Error::NoSuchProcess { .. })
     }

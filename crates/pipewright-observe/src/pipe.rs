@@ -17,6 +17,18 @@ const PIPEFS_MAGIC: u64 = 0x5049_5045;
 /// The identity of an anonymous pipe: its inode number, unique on this kernel while it lives.
 ///
 /// It prints as the kernel writes it: `pipe:[4711]`.
+///
+/// ```
+/// use std::os::fd::AsRawFd;
+/// use pipewright_observe::{PipeHandle, PipeId};
+///
+/// let (reader, writer) = std::io::pipe()?;
+/// let id: PipeId = PipeHandle::of_end(&reader)?.id();
+/// assert_eq!(id, PipeHandle::of_end(&writer)?.id()); // one pipe, two ends
+/// let link = std::fs::read_link(format!("/proc/self/fd/{}", reader.as_raw_fd()))?;
+/// assert_eq!(link.to_str(), Some(&*id.to_string()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PipeId(pub u64);
@@ -43,6 +55,18 @@ impl fmt::Display for PipeId {
 }
 
 /// What one look at a pipe shows.
+///
+/// ```
+/// use std::io::Write;
+/// use pipewright_observe::{PipeHandle, PipeLevel};
+///
+/// let (reader, mut writer) = std::io::pipe()?;
+/// let pipe = PipeHandle::of_end(&reader)?;
+/// writer.write_all(&vec![0; pipe.level()?.capacity as usize])?; // to the brim
+/// let PipeLevel { unread, capacity, full, reader_gone } = pipe.level()?;
+/// assert!(full && unread == capacity && !reader_gone);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PipeLevel {
     /// Bytes written and not yet read.
@@ -57,12 +81,35 @@ pub struct PipeLevel {
 
 impl PipeLevel {
     /// A reader would block, or see the end of file.
+    ///
+    /// ```
+    /// use std::io::Write;
+    /// use pipewright_observe::PipeHandle;
+    ///
+    /// let (reader, mut writer) = std::io::pipe()?;
+    /// let pipe = PipeHandle::of_end(&reader)?;
+    /// assert!(pipe.level()?.empty());
+    /// writer.write_all(b"x")?;
+    /// assert!(!pipe.level()?.empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn empty(&self) -> bool {
         self.unread == 0
     }
 }
 
 /// Which ends of a pipe still have a holder.
+///
+/// ```
+/// use pipewright_observe::{PipeEnds, PipeHandle};
+///
+/// let (reader, writer) = std::io::pipe()?;
+/// let (other_reader, _other_writer) = std::io::pipe()?;
+/// let (one, other) = (PipeHandle::of_end(&reader)?, PipeHandle::of_end(&other_reader)?);
+/// drop((writer, other_reader));
+/// assert_eq!((one.ends()?, other.ends()?), (PipeEnds::NoWriter, PipeEnds::NoReader));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PipeEnds {
@@ -76,6 +123,17 @@ pub enum PipeEnds {
 }
 
 /// A pipe's capacity before and after a change, in bytes.
+///
+/// ```
+/// use pipewright_observe::{CapacityChange, PipeHandle};
+///
+/// let (reader, _writer) = std::io::pipe()?;
+/// let pipe = PipeHandle::of_end(&reader)?;
+/// let first = pipe.set_capacity(100_000)?;
+/// assert_eq!(first.new, 131_072); // rounded up
+/// assert_eq!(pipe.set_capacity(131_072)?, CapacityChange { old: first.new, new: first.new });
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CapacityChange {
     /// What it was.
@@ -142,6 +200,20 @@ impl PipeHandle {
     /// # Errors
     ///
     /// [`Error::NotAPipe`] if the descriptor is something else, a named FIFO included.
+    ///
+    /// ```
+    /// use pipewright_observe::{Error, PipeHandle};
+    ///
+    /// let (_reader, writer) = std::io::pipe()?;
+    /// assert!(PipeHandle::of_end(&writer).is_ok()); // either end will do
+    /// let directory = std::fs::File::open("/")?;
+    /// assert!(matches!(PipeHandle::of_end(directory), Err(Error::NotAPipe { .. })));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # References
+    ///
+    /// O_PATH in [open(2)](https://man7.org/linux/man-pages/man2/open.2.html)
     pub fn of_end(end: impl AsFd) -> Result<PipeHandle> {
         let path = format!("/proc/self/fd/{}", end.as_fd().as_raw_fd());
         PipeHandle::of_path(path, "look at an own descriptor", std::process::id())
@@ -153,6 +225,23 @@ impl PipeHandle {
     ///
     /// [`Error::Ended`] if the process or its descriptor is gone, [`Error::Denied`] if this user
     /// may not look at it, [`Error::NotAPipe`] if it is something else.
+    ///
+    /// ```
+    /// use std::process::Command;
+    /// use pipewright_observe::PipeHandle;
+    ///
+    /// let (reader, writer) = std::io::pipe()?;
+    /// let mut cat = Command::new("cat").stdin(reader).spawn()?;
+    /// let pipe = PipeHandle::of_process(cat.id(), 0)?;
+    /// assert_eq!(pipe.id(), PipeHandle::of_end(&writer)?.id());
+    /// drop(writer);
+    /// assert!(cat.wait()?.success()); // the handle did not keep its input open
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # References
+    ///
+    /// [proc_pid_fd(5)](https://man7.org/linux/man-pages/man5/proc_pid_fd.5.html)
     pub fn of_process(pid: u32, descriptor: u32) -> Result<PipeHandle> {
         let path = format!("/proc/{pid}/fd/{descriptor}");
         PipeHandle::of_path(path, "look at a descriptor", pid)
@@ -175,6 +264,15 @@ impl PipeHandle {
     }
 
     /// The pipe's identity.
+    ///
+    /// ```
+    /// use pipewright_observe::PipeHandle;
+    ///
+    /// let (one, _one) = std::io::pipe()?;
+    /// let (other, _other) = std::io::pipe()?;
+    /// assert_ne!(PipeHandle::of_end(&one)?.id(), PipeHandle::of_end(&other)?.id());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn id(&self) -> PipeId {
         self.id
     }
@@ -187,6 +285,24 @@ impl PipeHandle {
     /// # Errors
     ///
     /// [`Error::PipeDenied`] if the pipe was made by another user.
+    ///
+    /// ```
+    /// use std::io::{Read, Write};
+    /// use pipewright_observe::PipeHandle;
+    ///
+    /// let (mut reader, mut writer) = std::io::pipe()?;
+    /// let pipe = PipeHandle::of_end(&reader)?;
+    /// writer.write_all(b"seven.bytes")?;
+    /// assert_eq!(pipe.level()?.unread, 11); // and they stay there
+    /// reader.read_exact(&mut [0; 6])?;
+    /// assert_eq!(pipe.level()?.unread, 5);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # References
+    ///
+    /// FIONREAD in [pipe(7)](https://man7.org/linux/man-pages/man7/pipe.7.html),
+    /// [poll(2)](https://man7.org/linux/man-pages/man2/poll.2.html)
     pub fn level(&self) -> Result<PipeLevel> {
         let end = self.reopen(OFlags::WRONLY)?;
         let ready = self.poll(&end, PollFlags::OUT)?;
@@ -204,6 +320,23 @@ impl PipeHandle {
     /// # Errors
     ///
     /// [`Error::PipeDenied`] if the pipe was made by another user.
+    ///
+    /// ```
+    /// use pipewright_observe::{PipeEnds, PipeHandle};
+    ///
+    /// let (reader, writer) = std::io::pipe()?;
+    /// let pipe = PipeHandle::of_end(&reader)?;
+    /// assert_eq!(pipe.ends()?, PipeEnds::Both);
+    /// drop(writer);
+    /// assert_eq!(pipe.ends()?, PipeEnds::NoWriter);
+    /// drop(reader);
+    /// assert_eq!(pipe.ends()?, PipeEnds::NoReader);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # References
+    ///
+    /// POLLHUP and POLLERR in [poll(2)](https://man7.org/linux/man-pages/man2/poll.2.html)
     pub fn ends(&self) -> Result<PipeEnds> {
         if self.level()?.reader_gone {
             return Ok(PipeEnds::NoReader);

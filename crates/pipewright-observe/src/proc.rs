@@ -32,6 +32,16 @@ pub(crate) mod stat;
 const SMALL_FILE: usize = 2048;
 
 /// A process that cannot be mistaken for a later one with the same number.
+///
+/// ```
+/// use pipewright_observe::{Process, ProcessId};
+///
+/// let id: ProcessId = Process::open(std::process::id())?.id();
+/// assert_eq!(id.to_string(), std::process::id().to_string());
+/// let earlier_one_of_that_number = ProcessId { start_time: id.start_time - 1, ..id };
+/// assert_ne!(id, earlier_one_of_that_number);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ProcessId {
     /// The number.
@@ -42,6 +52,19 @@ pub struct ProcessId {
 
 impl ProcessId {
     /// How long ago the process started, to a hundredth of a second.
+    ///
+    /// ```
+    /// use pipewright_observe::Process;
+    ///
+    /// let age = |pid| Ok::<_, pipewright_observe::Error>(Process::open(pid)?.id().age());
+    /// let mine = age(std::process::id())?;
+    /// assert!(age(std::os::unix::process::parent_id())? >= mine);
+    /// # Ok::<(), pipewright_observe::Error>(())
+    /// ```
+    ///
+    /// # References
+    ///
+    /// CLOCK_BOOTTIME in [clock_gettime(2)](https://man7.org/linux/man-pages/man2/clock_gettime.2.html)
     pub fn age(self) -> Duration {
         let now = clock_gettime(ClockId::Boottime);
         let now = Duration::new(now.tv_sec as u64, now.tv_nsec as u32);
@@ -58,6 +81,19 @@ impl fmt::Display for ProcessId {
 }
 
 /// What a descriptor of a process leads to.
+///
+/// ```
+/// use std::os::fd::AsRawFd;
+/// use std::os::unix::net::UnixStream;
+/// use pipewright_observe::{Process, Target};
+///
+/// let me = Process::open(std::process::id())?;
+/// let (socket, _other) = UnixStream::pair()?;
+/// assert_eq!(me.descriptor(socket.as_raw_fd() as u32)?, Target::Socket);
+/// let root = std::fs::File::open("/")?;
+/// assert_eq!(me.descriptor(root.as_raw_fd() as u32)?, Target::Other("/".into()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
     /// An anonymous pipe.
@@ -69,6 +105,19 @@ pub enum Target {
 }
 
 /// How far a process has got in a regular file.
+///
+/// ```
+/// use std::process::Command;
+/// use pipewright_observe::Process;
+///
+/// let program = std::env::current_exe()?;
+/// let mut child = Command::new("sleep").arg("60").stdin(std::fs::File::open(&program)?).spawn()?;
+/// let position = Process::open(child.id())?.file_position(0)?.expect("a regular file");
+/// assert_eq!((position.path, position.offset), (program.clone(), 0)); // nothing was read
+/// assert_eq!(position.size, program.metadata()?.len());
+/// # child.kill()?; child.wait()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FilePosition {
     /// The file, as the kernel names it; raw, so [`displayable`] before it is shown.
@@ -141,6 +190,15 @@ impl Process {
     /// # Errors
     ///
     /// [`Error::NoSuchProcess`] if there is none.
+    ///
+    /// ```
+    /// use pipewright_observe::{Error, Process};
+    ///
+    /// let me = Process::open(std::process::id())?;
+    /// assert_eq!(me.id().pid, std::process::id());
+    /// assert!(matches!(Process::open(99_999_999), Err(Error::NoSuchProcess { .. })));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn open(pid: u32) -> Result<Process> {
         let path = format!("/proc/{pid}");
         let directory = open(
@@ -170,6 +228,16 @@ impl Process {
     /// # Errors
     ///
     /// [`Error::Ended`] if it has ended, also when its number is in use again.
+    ///
+    /// ```
+    /// use pipewright_observe::{Error, Process};
+    ///
+    /// let mut child = std::process::Command::new("true").spawn()?;
+    /// let id = Process::open(child.id())?.id();
+    /// child.wait()?;
+    /// assert!(matches!(Process::open_same(id), Err(Error::Ended { .. })));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn open_same(id: ProcessId) -> Result<Process> {
         let ended = Error::Ended { pid: id.pid };
         match Process::open(id.pid) {
@@ -180,6 +248,14 @@ impl Process {
     }
 
     /// The process's identity.
+    ///
+    /// ```
+    /// use pipewright_observe::Process;
+    ///
+    /// let id = Process::open(std::process::id())?.id();
+    /// assert_eq!(Process::open_same(id)?.id(), id);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn id(&self) -> ProcessId {
         self.id
     }
@@ -189,6 +265,23 @@ impl Process {
     /// # Errors
     ///
     /// [`Error::Ended`] once it has been waited for.
+    ///
+    /// ```
+    /// use pipewright_observe::{Process, State};
+    ///
+    /// let mut child = std::process::Command::new("true").spawn()?;
+    /// let process = Process::open(child.id())?;
+    /// while process.stat()?.state != State::Zombie {
+    ///     std::thread::yield_now();
+    /// }
+    /// child.wait()?;
+    /// assert!(process.stat().unwrap_err().is_ended());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # References
+    ///
+    /// [proc_pid_stat(5)](https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html)
     pub fn stat(&self) -> Result<Stat> {
         let mut buffer = [0; SMALL_FILE];
         let text = self
@@ -204,6 +297,19 @@ impl Process {
     /// # Errors
     ///
     /// [`Error::Ended`] once it has been waited for.
+    ///
+    /// ```
+    /// use pipewright_observe::Process;
+    ///
+    /// let mine = Process::open(std::process::id())?.command_line()?;
+    /// let arguments: Vec<String> = std::env::args().collect();
+    /// assert!(mine.arguments().eq(arguments.iter().map(|argument| argument.as_bytes())));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # References
+    ///
+    /// [proc_pid_cmdline(5)](https://man7.org/linux/man-pages/man5/proc_pid_cmdline.5.html)
     pub fn command_line(&self) -> Result<CommandLine> {
         let text = self.read_whole("cmdline", "read the command line")?;
         Ok(CommandLine::from_bytes(text))
@@ -215,6 +321,21 @@ impl Process {
     /// # Errors
     ///
     /// [`Error::Denied`] for another user's process: unknown, which is not zero.
+    ///
+    /// ```
+    /// use std::io::Write;
+    /// use pipewright_observe::Process;
+    ///
+    /// let me = Process::open(std::process::id())?;
+    /// let before = me.io()?.written;
+    /// std::fs::File::create("/dev/null")?.write_all(&[0; 5000])?;
+    /// assert!(me.io()?.written >= before + 5000);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # References
+    ///
+    /// [proc_pid_io(5)](https://man7.org/linux/man-pages/man5/proc_pid_io.5.html)
     pub fn io(&self) -> Result<IoCounters> {
         let mut buffer = [0; SMALL_FILE];
         let text = self
@@ -229,6 +350,25 @@ impl Process {
     /// # Errors
     ///
     /// [`Error::Ended`], or [`Error::System`] where the kernel keeps no such account.
+    ///
+    /// ```
+    /// use pipewright_observe::{Process, State};
+    ///
+    /// let mut sleep = std::process::Command::new("sleep").arg("60").spawn()?;
+    /// let process = Process::open(sleep.id())?;
+    /// while process.stat()?.state != State::Sleeping {
+    ///     std::thread::yield_now();
+    /// }
+    /// let [(thread, schedule)] = process.schedules()?[..] else { panic!("one thread") };
+    /// assert_eq!(thread, sleep.id());
+    /// assert!(!schedule.on_cpu.is_zero()); // it came as far as its sleep
+    /// # sleep.kill()?; sleep.wait()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # References
+    ///
+    /// [The kernel's sched-stats](https://docs.kernel.org/scheduler/sched-stats.html)
     pub fn schedules(&self) -> Result<Vec<(u32, Schedule)>> {
         let mut schedules = Vec::new();
         for thread in self.threads()? {
@@ -249,6 +389,26 @@ impl Process {
 
     /// What its main thread waits for: with the descriptor where the kernel tells this user (the
     /// rule is that of ptrace), else from the kernel function it sleeps in.
+    ///
+    /// ```
+    /// use std::process::Command;
+    /// use pipewright_observe::{BlockedOn, Process};
+    ///
+    /// let (reader, _writer) = std::io::pipe()?;
+    /// let mut cat = Command::new("cat").stdin(reader).spawn()?;
+    /// let process = Process::open(cat.id())?;
+    /// // In the end it waits for its input, which is descriptor 0.
+    /// while !matches!(process.blocked_on(), BlockedOn::Read(Some(0) | None)) {
+    ///     std::thread::yield_now();
+    /// }
+    /// # cat.kill()?; cat.wait()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # References
+    ///
+    /// [proc_pid_syscall(5)](https://man7.org/linux/man-pages/man5/proc_pid_syscall.5.html),
+    /// [proc_pid_wchan(5)](https://man7.org/linux/man-pages/man5/proc_pid_wchan.5.html)
     pub fn blocked_on(&self) -> BlockedOn {
         let mut buffer = [0; 256];
         match self.system_call(&mut buffer) {
@@ -275,6 +435,19 @@ impl Process {
     }
 
     /// What one of its threads waits for; see [`Process::blocked_on`].
+    ///
+    /// ```
+    /// use pipewright_observe::{BlockedOn, Process};
+    ///
+    /// let mut sleep = std::process::Command::new("sleep").arg("60").spawn()?;
+    /// let process = Process::open(sleep.id())?;
+    /// let main = process.threads()?[0];
+    /// while process.thread_blocked_on(main) != BlockedOn::Timer {
+    ///     std::thread::yield_now();
+    /// }
+    /// # sleep.kill()?; sleep.wait()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn thread_blocked_on(&self, thread: u32) -> BlockedOn {
         let mut buffer = [0; 256];
         if !self.syscall_denied.get()
@@ -291,6 +464,25 @@ impl Process {
     /// # Errors
     ///
     /// [`Error::Ended`] once it has been waited for.
+    ///
+    /// ```
+    /// use pipewright_observe::Process;
+    ///
+    /// let me = Process::open(std::process::id())?;
+    /// let before = me.threads()?;
+    /// assert_eq!(before[0], std::process::id());
+    /// std::thread::scope(|scope| {
+    ///     let (end, ended) = std::sync::mpsc::channel::<()>();
+    ///     scope.spawn(move || ended.recv());
+    ///     assert_eq!(me.threads().map(|threads| threads.len()).ok(), Some(before.len() + 1));
+    ///     drop(end);
+    /// });
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # References
+    ///
+    /// [proc_pid_task(5)](https://man7.org/linux/man-pages/man5/proc_pid_task.5.html)
     pub fn threads(&self) -> Result<Vec<u32>> {
         let error = |error| Error::of_process("list the threads", self.id.pid, error);
         let directory = openat(
@@ -340,6 +532,23 @@ impl Process {
     ///
     /// [`Error::Denied`] for another user's process, [`Error::Ended`] if the process or the
     /// descriptor is gone.
+    ///
+    /// ```
+    /// use std::os::fd::AsRawFd;
+    /// use pipewright_observe::{Process, Target};
+    ///
+    /// let (reader, _writer) = std::io::pipe()?;
+    /// let me = Process::open(std::process::id())?;
+    /// let number = reader.as_raw_fd() as u32;
+    /// assert!(matches!(me.descriptor(number)?, Target::Pipe(_)));
+    /// drop(reader);
+    /// assert!(me.descriptor(number).unwrap_err().is_ended());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # References
+    ///
+    /// [proc_pid_fd(5)](https://man7.org/linux/man-pages/man5/proc_pid_fd.5.html)
     pub fn descriptor(&self, descriptor: u32) -> Result<Target> {
         let mut buffer = [0_u8; 4096];
         let length =
@@ -359,6 +568,26 @@ impl Process {
     /// # Errors
     ///
     /// Those of [`Process::descriptor`].
+    ///
+    /// ```
+    /// use std::io::{Read, Seek, SeekFrom};
+    /// use std::os::fd::AsRawFd;
+    /// use pipewright_observe::Process;
+    ///
+    /// let mut file = std::fs::File::open(std::env::current_exe()?)?;
+    /// file.seek(SeekFrom::Start(1000))?;
+    /// file.read_exact(&mut [0; 24])?;
+    /// let me = Process::open(std::process::id())?;
+    /// let position = me.file_position(file.as_raw_fd() as u32)?;
+    /// assert_eq!(position.map(|position| position.offset), Some(1024));
+    /// let pipe = std::io::pipe()?.0;
+    /// assert_eq!(me.file_position(pipe.as_raw_fd() as u32)?, None);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # References
+    ///
+    /// [proc_pid_fdinfo(5)](https://man7.org/linux/man-pages/man5/proc_pid_fdinfo.5.html)
     pub fn file_position(&self, descriptor: u32) -> Result<Option<FilePosition>> {
         let Target::Other(path) = self.descriptor(descriptor)? else {
             return Ok(None);

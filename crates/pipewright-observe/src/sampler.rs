@@ -22,6 +22,18 @@ mod sample;
 mod stage;
 
 /// How often to look.
+///
+/// ```
+/// use std::time::Duration;
+/// use pipewright_observe::{Intervals, Process, Sampler};
+///
+/// let intervals = Intervals { states: Duration::from_millis(5), figures: Duration::ZERO };
+/// let me = Process::open(std::process::id())?;
+/// let mut sampler = Sampler::linear(vec![me], vec![], intervals)?;
+/// assert!(sampler.tick().figures.is_some()); // each time
+/// assert!(sampler.due_in() <= intervals.states);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Intervals {
     /// Between two looks at the states of stages and pipes.
@@ -41,6 +53,18 @@ impl Default for Intervals {
 }
 
 /// A pipe between stages of a sampler.
+///
+/// ```
+/// use pipewright_observe::{Intervals, Link, PipeHandle, Process, Sampler};
+///
+/// // Two stages that write into one pipe, and one that reads from it.
+/// let (reader, _writer) = std::io::pipe()?;
+/// let link = Link { pipe: PipeHandle::of_end(&reader)?, writers: vec![0, 1], readers: vec![2] };
+/// let stages = (0..3).map(|_| Process::open(std::process::id())).collect::<Result<_, _>>()?;
+/// let sampler = Sampler::new(stages, vec![link], Intervals::default())?;
+/// assert!(sampler.layout().has_output(1) && sampler.layout().has_input(2));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Link {
     /// The pipe.
@@ -52,6 +76,19 @@ pub struct Link {
 }
 
 /// What the sampler itself has used.
+///
+/// ```
+/// use std::time::Duration;
+/// use pipewright_observe::{Cost, Intervals, Process, Sampler};
+///
+/// let me = Process::open(std::process::id())?;
+/// let mut sampler = Sampler::linear(vec![me], vec![], Intervals::default())?;
+/// assert_eq!(sampler.cost(), Cost::default());
+/// sampler.tick();
+/// let Cost { cpu_time, samples, .. } = sampler.cost();
+/// assert!(samples == 1 && cpu_time > Duration::ZERO);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Cost {
     /// CPU time of the sampling thread inside [`Sampler::tick`].
@@ -64,6 +101,18 @@ pub struct Cost {
 
 impl Cost {
     /// The share of one core that sampling took, 0.01 being one percent.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use pipewright_observe::Cost;
+    ///
+    /// let cost = Cost {
+    ///     cpu_time: Duration::from_millis(3),
+    ///     elapsed: Duration::from_secs(1),
+    ///     samples: 50,
+    /// };
+    /// assert_eq!(cost.share(), 0.003); // 0.3 % of a core
+    /// ```
     pub fn share(&self) -> f64 {
         match self.elapsed.is_zero() {
             true => 0.0,
@@ -134,6 +183,17 @@ impl Sampler {
     /// # Errors
     ///
     /// [`Error::Layout`] if a link names a stage that is not there.
+    ///
+    /// ```
+    /// use pipewright_observe::{Error, Intervals, Link, PipeHandle, Process, Sampler};
+    ///
+    /// let (reader, _writer) = std::io::pipe()?;
+    /// let link = Link { pipe: PipeHandle::of_end(&reader)?, writers: vec![0], readers: vec![1] };
+    /// let only_one_stage = vec![Process::open(std::process::id())?];
+    /// let refused = Sampler::new(only_one_stage, vec![link], Intervals::default());
+    /// assert!(matches!(refused, Err(Error::Layout { .. })));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn new(stages: Vec<Process>, links: Vec<Link>, intervals: Intervals) -> Result<Sampler> {
         if let Some(wrong) = links
             .iter()
@@ -204,6 +264,19 @@ impl Sampler {
     /// # Errors
     ///
     /// [`Error::Layout`] unless there is one pipe fewer than there are stages.
+    ///
+    /// ```
+    /// use pipewright_observe::{Intervals, PipeHandle, Process, Sampler};
+    ///
+    /// let (reader, _writer) = std::io::pipe()?;
+    /// let stage = || Process::open(std::process::id());
+    /// let pipes = vec![PipeHandle::of_end(&reader)?];
+    /// let sampler = Sampler::linear(vec![stage()?, stage()?], pipes, Intervals::default())?;
+    /// assert_eq!(sampler.layout().pipes[0].readers, [1]);
+    /// let error = Sampler::linear(vec![], vec![], Intervals::default()).unwrap_err();
+    /// assert!(error.to_string().contains("stages in a line"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn linear(
         stages: Vec<Process>,
         pipes: Vec<PipeHandle>,
@@ -236,6 +309,24 @@ impl Sampler {
     /// # Errors
     ///
     /// [`Error::Ended`] if one of its processes or pipes is gone by now: scan again.
+    ///
+    /// ```
+    /// use std::process::{Command, Stdio};
+    /// use pipewright_observe::topology::Scan;
+    /// use pipewright_observe::{Error, Intervals, Sampler};
+    ///
+    /// let (reader, writer) = std::io::pipe()?;
+    /// let mut cat = Command::new("cat");
+    /// # cat.stderr(Stdio::null()); // which may be a pipe, too
+    /// let mut cat = cat.stdin(reader).stdout(Stdio::null()).spawn()?;
+    /// let pipeline = Scan::now()?.pipeline_of(cat.id())?; // this process writes, cat reads
+    /// assert!(Sampler::attach(&pipeline, Intervals::default()).is_ok());
+    /// drop(writer);
+    /// cat.wait()?;
+    /// let too_late = Sampler::attach(&pipeline, Intervals::default());
+    /// assert!(matches!(too_late, Err(Error::Ended { .. })));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn attach(pipeline: &Pipeline, intervals: Intervals) -> Result<Sampler> {
         let stages = pipeline
             .stages
@@ -262,26 +353,86 @@ impl Sampler {
     }
 
     /// The shape of the pipeline: what the indices in samples mean.
+    ///
+    /// ```
+    /// use pipewright_observe::{Intervals, Process, Sampler};
+    ///
+    /// let me = Process::open(std::process::id())?;
+    /// let (id, command) = (me.id(), me.command_line()?.to_string());
+    /// let sampler = Sampler::linear(vec![me], vec![], Intervals::default())?;
+    /// assert_eq!(sampler.layout().stages[0].process, id);
+    /// assert_eq!(sampler.layout().stages[0].command, command);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn layout(&self) -> &Layout {
         &self.layout
     }
 
     /// The pipe at an index, for example to set its capacity.
+    ///
+    /// ```
+    /// use pipewright_observe::{Intervals, PipeHandle, Process, Sampler};
+    ///
+    /// let (reader, _writer) = std::io::pipe()?;
+    /// let stage = || Process::open(std::process::id());
+    /// let pipes = vec![PipeHandle::of_end(&reader)?];
+    /// let sampler = Sampler::linear(vec![stage()?, stage()?], pipes, Intervals::default())?;
+    /// let pipe = sampler.pipe(0).expect("it was given");
+    /// assert_eq!(pipe.set_capacity(131_072)?.new, 131_072);
+    /// assert!(sampler.pipe(1).is_none());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn pipe(&self, index: usize) -> Option<&PipeHandle> {
         self.links.get(index).map(|watched| &watched.link.pipe)
     }
 
     /// How long to wait until the next sample is due; zero if it is due now.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use pipewright_observe::{Intervals, Process, Sampler};
+    ///
+    /// let me = Process::open(std::process::id())?;
+    /// let intervals = Intervals { states: Duration::from_secs(60), ..Intervals::default() };
+    /// let mut sampler = Sampler::linear(vec![me], vec![], intervals)?;
+    /// assert!(sampler.due_in().is_zero()); // the first one
+    /// sampler.tick();
+    /// assert!(!sampler.due_in().is_zero());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn due_in(&self) -> Duration {
         self.next_states.saturating_duration_since(Instant::now())
     }
 
     /// What sampling has cost so far.
+    ///
+    /// ```
+    /// use pipewright_observe::{Intervals, Process, Sampler};
+    ///
+    /// let me = Process::open(std::process::id())?;
+    /// let mut sampler = Sampler::linear(vec![me], vec![], Intervals::default())?;
+    /// for _ in 0..3 {
+    ///     sampler.tick();
+    /// }
+    /// assert_eq!(sampler.cost().samples, 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn cost(&self) -> Cost {
         self.cost
     }
 
     /// Takes one sample now, with figures if their interval has passed.
+    ///
+    /// ```
+    /// use pipewright_observe::{Activity, Intervals, Process, Sampler};
+    ///
+    /// let me = Process::open(std::process::id())?;
+    /// let mut sampler = Sampler::linear(vec![me], vec![], Intervals::default())?;
+    /// let sample = sampler.tick();
+    /// assert_eq!(sample.stages, [Activity::Running]); // it is looking
+    /// assert!(sample.figures.is_none()); // they are due after a second
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn tick(&mut self) -> Sample {
         let figures = self.last_figures.elapsed() >= self.intervals.figures;
         self.look(figures)
@@ -289,6 +440,23 @@ impl Sampler {
 
     /// Takes one sample now, with figures. Call it when the stages have ended and before they are
     /// waited for: a zombie still has its figures, and these are the final ones.
+    ///
+    /// ```
+    /// use pipewright_observe::{Activity, Intervals, Process, Sampler};
+    ///
+    /// let (reader, writer) = std::io::pipe()?;
+    /// let mut child = std::process::Command::new("cat").stdin(reader).spawn()?;
+    /// let stages = vec![Process::open(child.id())?];
+    /// let mut sampler = Sampler::linear(stages, vec![], Intervals::default())?;
+    /// drop(writer); // the end of its input
+    /// while sampler.tick().stages != [Activity::Ended] {
+    ///     std::thread::yield_now();
+    /// }
+    /// let figures = sampler.finish().figures.expect("the final ones");
+    /// assert!(figures.stages[0].read.is_some()); // told by the zombie
+    /// child.wait()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn finish(&mut self) -> Sample {
         self.look(true)
     }

@@ -14,6 +14,17 @@
 //!    standard error, do not merge two pipelines into one. They make a pipeline where there is no
 //!    other. The same goes for an end that many processes hold under one number above 2: whoever
 //!    started the first of them forgot to close it.
+//!
+//! ```
+//! use pipewright_observe::topology::Scan;
+//!
+//! for pipeline in Scan::now()?.pipelines() {
+//!     let names: Vec<&str> = pipeline.stages.iter().map(|stage| &*stage.name).collect();
+//!     println!("{}", names.join(" | "));
+//!     assert!(!pipeline.pipes.is_empty());
+//! }
+//! # Ok::<(), pipewright_observe::Error>(())
+//! ```
 
 use std::collections::HashMap;
 
@@ -34,6 +45,18 @@ pub use self::order::Shape;
 pub(crate) use self::scan::parents;
 
 /// Which end of a pipe.
+///
+/// ```
+/// use std::os::fd::AsRawFd;
+/// use pipewright_observe::topology::{Direction, Scan};
+///
+/// let (reader, _writer) = std::io::pipe()?;
+/// let scan = Scan::now()?;
+/// let me = scan.holders.iter().find(|it| it.process.pid == std::process::id()).expect("I hold one");
+/// let end = me.ends.iter().find(|end| end.descriptor == reader.as_raw_fd() as u32);
+/// assert_eq!(end.map(|end| end.direction), Some(Direction::Read));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Direction {
@@ -44,6 +67,16 @@ pub enum Direction {
 }
 
 /// One end of a pipe, as a descriptor of a process.
+///
+/// ```
+/// use pipewright_observe::PipeId;
+/// use pipewright_observe::topology::{Direction, PipeEnd};
+///
+/// let stdout = PipeEnd { pipe: PipeId(4711), direction: Direction::Write, descriptor: 1 };
+/// let written = serde_json::to_string(&stdout)?;
+/// assert_eq!(written, r#"{"pipe":4711,"direction":"write","descriptor":1}"#);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct PipeEnd {
     /// The pipe.
@@ -55,6 +88,18 @@ pub struct PipeEnd {
 }
 
 /// A process that holds ends of pipes.
+///
+/// ```
+/// use pipewright_observe::topology::Scan;
+///
+/// let (_reader, writer) = std::io::pipe()?;
+/// let mut sleep = std::process::Command::new("sleep").arg("60").stdout(writer).spawn()?;
+/// let scan = Scan::now()?;
+/// let found = scan.holders.iter().find(|holder| holder.process.pid == sleep.id());
+/// assert!(found.is_some_and(|holder| holder.ends.iter().any(|end| end.descriptor == 1)));
+/// # sleep.kill()?; sleep.wait()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
     /// The process.
@@ -66,6 +111,20 @@ pub struct Holder {
 }
 
 /// A socket, by the number of its inode.
+///
+/// ```
+/// use std::os::fd::AsRawFd;
+/// use pipewright_observe::topology::SocketId;
+///
+/// let (one, other) = std::os::unix::net::UnixStream::pair()?;
+/// let id = |socket: &std::os::unix::net::UnixStream| {
+///     let link = std::fs::read_link(format!("/proc/self/fd/{}", socket.as_raw_fd()));
+///     link.map(|link| SocketId::from_link(link.as_os_str().as_encoded_bytes()))
+/// };
+/// assert_eq!(id(&one)?, id(&one.try_clone()?)?); // the same socket at another number
+/// assert_ne!(id(&one)?, id(&other)?); // a pair is two sockets
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SocketId(pub u64);
 
@@ -85,6 +144,18 @@ impl SocketId {
 }
 
 /// A socket as a descriptor of a process.
+///
+/// ```
+/// use std::os::fd::AsRawFd;
+/// use pipewright_observe::topology::Scan;
+///
+/// let (socket, _other) = std::os::unix::net::UnixStream::pair()?;
+/// let scan = Scan::now()?;
+/// let mine = scan.sockets.iter().filter(|end| end.process.pid == std::process::id());
+/// let numbers: Vec<u32> = mine.map(|end| end.descriptor).collect();
+/// assert!(numbers.contains(&(socket.as_raw_fd() as u32)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SocketEnd {
     /// The process.
@@ -96,6 +167,15 @@ pub struct SocketEnd {
 }
 
 /// Everything about pipes and processes that a pipeline is recognised from.
+///
+/// ```
+/// use pipewright_observe::topology::Scan;
+///
+/// let scan = Scan::now()?;
+/// assert!(scan.processes > scan.denied.len()); // this one at least
+/// assert!(scan.descriptors >= scan.sockets.len()); // and those of pipes and files
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct Scan {
     /// The processes that hold ends of pipes.
@@ -113,6 +193,30 @@ pub struct Scan {
 }
 
 /// A stage of a pipeline that was found.
+///
+/// ```
+/// use pipewright_observe::topology::{Direction, Holder, PipeEnd, Scan};
+/// # use pipewright_observe::{PipeId, ProcessId};
+/// # let holder = |pid, name: &str, direction, descriptor| Holder {
+/// #     process: ProcessId { pid, start_time: 1 },
+/// #     name: name.into(),
+/// #     ends: vec![PipeEnd { pipe: PipeId(4711), direction, descriptor }],
+/// # };
+///
+/// // The shell's child has inherited its output, so the two are one stage.
+/// let scan = Scan {
+///     holders: vec![
+///         holder(10, "sh", Direction::Write, 1),
+///         holder(11, "sleep", Direction::Write, 1),
+///         holder(12, "wc", Direction::Read, 0),
+///     ],
+///     parents: [(11, 10)].into(),
+///     ..Scan::default()
+/// };
+/// let stage = &scan.pipeline_of(12)?.stages[0];
+/// assert_eq!((&*stage.name, &*stage.members), ("sh", &[11][..]));
+/// # Ok::<(), pipewright_observe::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FoundStage {
     /// The process at its root.
@@ -124,6 +228,22 @@ pub struct FoundStage {
 }
 
 /// A pipe of a pipeline that was found.
+///
+/// ```
+/// use pipewright_observe::topology::{Direction, Holder, PipeEnd, Scan};
+/// # use pipewright_observe::{PipeId, ProcessId};
+/// # let holder = |pid, name: &str, direction, descriptor| Holder {
+/// #     process: ProcessId { pid, start_time: 1 },
+/// #     name: name.into(),
+/// #     ends: vec![PipeEnd { pipe: PipeId(4711), direction, descriptor }],
+/// # };
+///
+/// let holders = vec![holder(12, "wc", Direction::Read, 0), holder(11, "cat", Direction::Write, 1)];
+/// let pipe = &Scan { holders, ..Scan::default() }.pipeline_of(12)?.pipes[0];
+/// assert_eq!((&*pipe.writers, &*pipe.readers), (&[0][..], &[1][..])); // of the stages found
+/// assert_eq!(pipe.pipe.to_string(), "pipe:[4711]");
+/// # Ok::<(), pipewright_observe::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FoundPipe {
     /// The pipe.
@@ -137,6 +257,23 @@ pub struct FoundPipe {
 }
 
 /// Processes connected by pipes.
+///
+/// ```
+/// use pipewright_observe::topology::{Direction, Holder, PipeEnd, Scan};
+/// # use pipewright_observe::{PipeId, ProcessId};
+/// # let holder = |pid, name: &str, direction, descriptor| Holder {
+/// #     process: ProcessId { pid, start_time: 1 },
+/// #     name: name.into(),
+/// #     ends: vec![PipeEnd { pipe: PipeId(4711), direction, descriptor }],
+/// # };
+///
+/// let holders = vec![holder(12, "wc", Direction::Read, 0), holder(11, "cat", Direction::Write, 1)];
+/// let pipeline = Scan { holders, ..Scan::default() }.pipeline_of(12)?;
+/// let names: Vec<&str> = pipeline.stages.iter().map(|stage| &*stage.name).collect();
+/// assert_eq!(names, ["cat", "wc"]); // in the order of the bytes
+/// assert!(!pipeline.with_ancestor);
+/// # Ok::<(), pipewright_observe::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pipeline {
     /// Its stages, upstream first as far as there is an upstream.
@@ -152,6 +289,21 @@ pub struct Pipeline {
 
 impl Pipeline {
     /// Whether the process is a stage, or part of one.
+    ///
+    /// ```
+    /// use pipewright_observe::topology::{Direction, Holder, PipeEnd, Scan};
+    /// # use pipewright_observe::{PipeId, ProcessId};
+    /// # let holder = |pid, name: &str, direction, descriptor| Holder {
+    /// #     process: ProcessId { pid, start_time: 1 },
+    /// #     name: name.into(),
+    /// #     ends: vec![PipeEnd { pipe: PipeId(4711), direction, descriptor }],
+    /// # };
+    ///
+    /// let holders = vec![holder(12, "wc", Direction::Read, 0), holder(11, "cat", Direction::Write, 1)];
+    /// let pipeline = Scan { holders, ..Scan::default() }.pipeline_of(12)?;
+    /// assert!(pipeline.contains(11) && !pipeline.contains(13));
+    /// # Ok::<(), pipewright_observe::Error>(())
+    /// ```
     pub fn contains(&self, pid: u32) -> bool {
         self.stages
             .iter()
@@ -189,6 +341,25 @@ impl Scan {
     /// # Errors
     ///
     /// [`Error::NotInAPipeline`]; [`Error::Denied`] if the process may not be looked at.
+    ///
+    /// ```
+    /// use pipewright_observe::Error;
+    /// use pipewright_observe::topology::{Direction, Holder, PipeEnd, Scan};
+    /// # use pipewright_observe::{PipeId, ProcessId};
+    /// # let holder = |pid, name: &str, direction, descriptor| Holder {
+    /// #     process: ProcessId { pid, start_time: 1 },
+    /// #     name: name.into(),
+    /// #     ends: vec![PipeEnd { pipe: PipeId(4711), direction, descriptor }],
+    /// # };
+    ///
+    /// let holders = vec![holder(12, "wc", Direction::Read, 0), holder(11, "cat", Direction::Write, 1)];
+    /// let parents = [(11, 10), (12, 10)].into(); // 10 is the shell that has started both
+    /// let scan = Scan { holders, parents, ..Scan::default() };
+    /// assert_eq!(scan.pipeline_of(11)?, scan.pipeline_of(12)?);
+    /// assert_eq!(scan.pipeline_of(10)?, scan.pipeline_of(12)?); // what the shell waits for
+    /// assert!(matches!(scan.pipeline_of(13), Err(Error::NotInAPipeline { pid: 13 })));
+    /// # Ok::<(), pipewright_observe::Error>(())
+    /// ```
     pub fn pipeline_of(&self, pid: u32) -> Result<Pipeline> {
         // Its own children, and not all that is somewhere below: init has started nothing of it.
         let below = |stage: &FoundStage| self.parents.get(&stage.process.pid) == Some(&pid);

@@ -5,6 +5,15 @@
 //! CPU, a disk, the clock, or the world outside the pipeline. That share of time is called the
 //! stage's *own* time here. The stage with clearly the most own time is the bottleneck; where two are
 //! close, the pipes between them decide: full before the bottleneck, empty after it.
+//!
+//! ```
+//! use pipewright_observe::verdict::StageShares;
+//!
+//! // In `cat log | gzip`: cat waits for gzip most of the time, gzip for nobody.
+//! let cat = StageShares { blocked_on_output: 0.9, on_cpu: 0.1, ..StageShares::default() };
+//! let gzip = StageShares { on_cpu: 1.0, ..StageShares::default() };
+//! assert!(gzip.own(true, false) > cat.own(false, true));
+//! ```
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -34,6 +43,30 @@ const HARDLY_WAITS: f64 = 0.5;
 const CROWDED: f64 = 0.2;
 
 /// What the samples say.
+///
+/// ```
+/// use std::time::Duration;
+/// use pipewright_observe::verdict::{Finding, Verdict};
+/// use pipewright_observe::{Activity, Sample};
+/// # use pipewright_observe::{Layout, ProcessId, StageLayout};
+///
+/// # let process = ProcessId { pid: 10, start_time: 1 };
+/// # let stages = vec![StageLayout { process, command: "gzip -9".into() }];
+/// # let layout = Layout { stages, pipes: vec![] };
+/// # let sample = |n: u64, activity: Activity| Sample {
+/// #     at: Duration::from_millis(20 * n),
+/// #     stages: vec![activity],
+/// #     pipes: vec![],
+/// #     figures: None,
+/// # };
+/// let finding = |activity: Activity| {
+///     let samples: Vec<Sample> = (0..100).map(|n| sample(n, activity)).collect();
+///     Verdict::of(&layout, &samples).finding
+/// };
+/// assert!(matches!(finding(Activity::Running), Finding::Bottleneck(_))); // the only stage
+/// assert_eq!(finding(Activity::Unknown), Finding::Hidden);
+/// assert_eq!(finding(Activity::Ended), Finding::Ended);
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Finding {
@@ -50,6 +83,29 @@ pub enum Finding {
 }
 
 /// Shares of time, and what follows from them.
+///
+/// ```
+/// use std::time::Duration;
+/// use pipewright_observe::verdict::Verdict;
+/// use pipewright_observe::{Activity, Sample};
+/// # use pipewright_observe::{Layout, ProcessId, StageLayout};
+///
+/// # let process = ProcessId { pid: 10, start_time: 1 };
+/// # let stages = vec![StageLayout { process, command: "gzip -9".into() }];
+/// # let layout = Layout { stages, pipes: vec![] };
+/// # let sample = |n: u64, activity: Activity| Sample {
+/// #     at: Duration::from_millis(20 * n),
+/// #     stages: vec![activity],
+/// #     pipes: vec![],
+/// #     figures: None,
+/// # };
+/// let samples: Vec<Sample> = (0..100)
+///     .map(|n| sample(n, if n % 4 == 0 { Activity::Disk } else { Activity::Running }))
+///     .collect();
+/// let verdict = Verdict::of(&layout, &samples);
+/// assert_eq!((verdict.samples, verdict.seconds), (100, 1.98)); // one each 20 ms
+/// assert_eq!((verdict.stages[0].on_cpu, verdict.stages[0].disk), (0.75, 0.25));
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Verdict {
     /// Time from the first sample to the last, in seconds.
@@ -120,6 +176,14 @@ impl Verdict {
     }
 
     /// The conclusion as a sentence, without a full stop.
+    ///
+    /// ```
+    /// use pipewright_observe::Layout;
+    /// use pipewright_observe::verdict::Verdict;
+    ///
+    /// let of_no_sample = Verdict::of(&Layout::default(), []);
+    /// assert_eq!(of_no_sample.sentence(), "too short to tell: 0.00 s, 0 samples");
+    /// ```
     pub fn sentence(&self) -> String {
         match &self.finding {
             Finding::Bottleneck(bottleneck) => bottleneck.sentence(),
@@ -136,6 +200,27 @@ impl Verdict {
     }
 
     /// What could be done, where there is something.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use pipewright_observe::verdict::Verdict;
+    /// use pipewright_observe::{Activity, Sample};
+    /// # use pipewright_observe::{Layout, ProcessId, StageLayout};
+    ///
+    /// # let process = ProcessId { pid: 10, start_time: 1 };
+    /// # let stages = vec![StageLayout { process, command: "gzip -9".into() }];
+    /// # let layout = Layout { stages, pipes: vec![] };
+    /// # let sample = |n: u64, activity: Activity| Sample {
+    /// #     at: Duration::from_millis(20 * n),
+    /// #     stages: vec![activity],
+    /// #     pipes: vec![],
+    /// #     figures: None,
+    /// # };
+    /// let samples: Vec<Sample> = (0..100).map(|n| sample(n, Activity::Running)).collect();
+    /// let advice = Verdict::of(&layout, &samples).advice(); // the stage is gzip
+    /// assert!(advice.is_some_and(|advice| advice.contains("pigz")));
+    /// assert_eq!(Verdict::of(&layout, []).advice(), None);
+    /// ```
     pub fn advice(&self) -> Option<String> {
         match &self.finding {
             Finding::Bottleneck(bottleneck) => bottleneck.advice(),
@@ -217,6 +302,29 @@ fn find(
 /// The samples of a run, kept as sums, and the latest of them one by one: the verdict on the whole
 /// run and on the recent past, which may differ. `sort` waits for its input, then computes, then
 /// waits for its reader.
+///
+/// ```
+/// use std::time::Duration;
+/// use pipewright_observe::verdict::History;
+/// use pipewright_observe::{Activity, Sample};
+/// # use pipewright_observe::{Layout, ProcessId, StageLayout};
+///
+/// # let process = ProcessId { pid: 10, start_time: 1 };
+/// # let stages = vec![StageLayout { process, command: "gzip -9".into() }];
+/// # let layout = Layout { stages, pipes: vec![] };
+/// # let sample = |n: u64, activity: Activity| Sample {
+/// #     at: Duration::from_millis(20 * n),
+/// #     stages: vec![activity],
+/// #     pipes: vec![],
+/// #     figures: None,
+/// # };
+/// let mut history = History::new(layout, Duration::from_secs(1));
+/// for n in 0..200 {
+///     history.record(&sample(n, if n < 100 { Activity::Disk } else { Activity::Running }));
+/// }
+/// assert_eq!(history.overall().stages[0].disk, 0.5);
+/// assert_eq!(history.recent().stages[0].disk, 0.0); // the last 51 samples
+/// ```
 #[derive(Debug, Clone)]
 pub struct History {
     layout: Layout,
@@ -227,6 +335,15 @@ pub struct History {
 
 impl History {
     /// Starts an empty history. `window` is what counts as the recent past.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use pipewright_observe::Layout;
+    /// use pipewright_observe::verdict::{Finding, History};
+    ///
+    /// let history = History::new(Layout::default(), Duration::from_secs(5));
+    /// assert_eq!(history.overall().finding, Finding::TooShort); // nothing was recorded yet
+    /// ```
     pub fn new(layout: Layout, window: Duration) -> History {
         History {
             whole: Tally::new(&layout),
@@ -237,6 +354,21 @@ impl History {
     }
 
     /// Takes note of one more sample.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use pipewright_observe::verdict::History;
+    /// use pipewright_observe::{Intervals, Process, Sampler};
+    ///
+    /// let me = Process::open(std::process::id())?;
+    /// let mut sampler = Sampler::linear(vec![me], vec![], Intervals::default())?;
+    /// let mut history = History::new(sampler.layout().clone(), Duration::from_secs(5));
+    /// for _ in 0..3 {
+    ///     history.record(&sampler.tick());
+    /// }
+    /// assert_eq!(history.overall().samples, 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn record(&mut self, sample: &Sample) {
         self.whole.add(sample);
         self.recent.push_back(sample.clone());
@@ -250,16 +382,70 @@ impl History {
     }
 
     /// The verdict on the whole run so far.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use pipewright_observe::verdict::{History, Verdict};
+    /// use pipewright_observe::{Activity, Sample};
+    /// # use pipewright_observe::{Layout, ProcessId, StageLayout};
+    ///
+    /// # let process = ProcessId { pid: 10, start_time: 1 };
+    /// # let stages = vec![StageLayout { process, command: "gzip -9".into() }];
+    /// # let layout = Layout { stages, pipes: vec![] };
+    /// # let sample = |n: u64, activity: Activity| Sample {
+    /// #     at: Duration::from_millis(20 * n),
+    /// #     stages: vec![activity],
+    /// #     pipes: vec![],
+    /// #     figures: None,
+    /// # };
+    /// let samples: Vec<Sample> = (0..30).map(|n| sample(n, Activity::Sleeping)).collect();
+    /// let mut history = History::new(layout.clone(), Duration::ZERO);
+    /// samples.iter().for_each(|sample| history.record(sample));
+    /// assert_eq!(history.overall(), Verdict::of(&layout, &samples)); // though it has not kept them
+    /// ```
     pub fn overall(&self) -> Verdict {
         Verdict::from_tally(&self.layout, &self.whole)
     }
 
     /// The verdict on the recent past.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use pipewright_observe::verdict::History;
+    /// use pipewright_observe::{Activity, Sample};
+    /// # use pipewright_observe::{Layout, ProcessId, StageLayout};
+    ///
+    /// # let process = ProcessId { pid: 10, start_time: 1 };
+    /// # let stages = vec![StageLayout { process, command: "gzip -9".into() }];
+    /// # let layout = Layout { stages, pipes: vec![] };
+    /// # let sample = |n: u64, activity: Activity| Sample {
+    /// #     at: Duration::from_millis(20 * n),
+    /// #     stages: vec![activity],
+    /// #     pipes: vec![],
+    /// #     figures: None,
+    /// # };
+    /// let mut history = History::new(layout, Duration::from_millis(500));
+    /// for n in 0..100 {
+    ///     history.record(&sample(n, if n < 60 { Activity::Disk } else { Activity::Network }));
+    /// }
+    /// assert!(history.overall().sentence().ends_with("it waits for a disk"));
+    /// assert!(history.recent().sentence().ends_with("it waits for the network"));
+    /// ```
     pub fn recent(&self) -> Verdict {
         Verdict::of(&self.layout, &self.recent)
     }
 
     /// The shape of the pipeline.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use pipewright_observe::verdict::History;
+    /// use pipewright_observe::{Layout, PipeId, PipeLayout};
+    ///
+    /// let pipes = vec![PipeLayout { pipe: PipeId(4711), writers: vec![0], readers: vec![1] }];
+    /// let layout = Layout { stages: vec![], pipes };
+    /// assert_eq!(History::new(layout.clone(), Duration::ZERO).layout(), &layout);
+    /// ```
     pub fn layout(&self) -> &Layout {
         &self.layout
     }

@@ -91,11 +91,24 @@ impl Child {
 
     /// The process id. Once the process has ended and its status was taken, the kernel may give the
     /// number to another process; the other methods here do not go by it.
+    ///
+    /// ```
+    /// let (reader, writer) = pipewright::pipe()?;
+    /// let child = pipewright::Command::new("sh").args(["-c", "echo $$"]).stdout(writer).spawn()?;
+    /// assert_eq!(std::io::read_to_string(reader)?, format!("{}\n", child.id()));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn id(&self) -> u32 {
         self.pid as u32
     }
 
     /// The program as the command named it.
+    ///
+    /// ```
+    /// let child = pipewright::Command::new("true").arg("ignored").spawn()?;
+    /// assert_eq!(child.program(), "true"); // neither the path nor the arguments
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn program(&self) -> &str {
         &self.origin.program
     }
@@ -106,6 +119,22 @@ impl Child {
     ///
     /// [`Error::System`] with ECHILD when the status was taken by somebody else: SIGCHLD is ignored
     /// in this process, or other code waited for *any* child.
+    ///
+    /// ```
+    /// let child = pipewright::Command::new("sh").args(["-c", "exit 7"]).spawn()?;
+    /// std::thread::scope(|scope| {
+    ///     let threads: Vec<_> = (0..3).map(|_| scope.spawn(|| child.wait())).collect();
+    ///     for thread in threads {
+    ///         let status = thread.join().expect("no panic").expect("a status");
+    ///         assert_eq!(status.code(), Some(7)); // each waiter gets it
+    ///     }
+    /// });
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # References
+    ///
+    /// [waitid(2)](https://man7.org/linux/man-pages/man2/waitid.2.html)
     pub fn wait(&self) -> Result<ExitStatus> {
         loop {
             if let State::Running = *self.state() {
@@ -124,6 +153,20 @@ impl Child {
     /// # Errors
     ///
     /// As [`wait`](Self::wait).
+    ///
+    /// ```
+    /// let (stdin, writer) = pipewright::pipe()?;
+    /// let child = pipewright::Command::new("cat").stdin(stdin).spawn()?;
+    /// assert_eq!(child.try_wait()?, None); // it waits for input
+    /// drop(writer);
+    /// let status = child.wait()?;
+    /// assert_eq!(child.try_wait()?, Some(status));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # References
+    ///
+    /// WNOHANG in [waitid(2)](https://man7.org/linux/man-pages/man2/waitid.2.html)
     pub fn try_wait(&self) -> Result<Option<ExitStatus>> {
         let mut state = self.state();
         let first = matches!(*state, State::Running);
@@ -156,6 +199,21 @@ impl Child {
     /// # Errors
     ///
     /// [`Error::System`] when the pidfd cannot be polled.
+    ///
+    /// ```
+    /// let child = pipewright::Command::new("true").spawn()?;
+    /// while !child.has_ended()? {
+    ///     std::thread::yield_now();
+    /// }
+    /// let zombie = std::fs::read_to_string(format!("/proc/{}/stat", child.id()))?;
+    /// assert!(zombie.contains("(true) Z")); // it is there until its status is taken
+    /// assert!(child.wait()?.success());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # References
+    ///
+    /// A pidfd's readiness in [pidfd_open(2)](https://man7.org/linux/man-pages/man2/pidfd_open.2.html)
     pub fn has_ended(&self) -> Result<bool> {
         if !matches!(*self.state(), State::Running) {
             return Ok(true);
@@ -173,6 +231,17 @@ impl Child {
     /// # Errors
     ///
     /// As [`wait`](Self::wait).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use pipewright::Command;
+    ///
+    /// let sleeps = Command::new("sleep").arg("60").kill_on_drop().spawn()?;
+    /// assert_eq!(sleeps.wait_timeout(Duration::from_millis(5))?, None);
+    /// let ends = Command::new("true").spawn()?;
+    /// assert!(ends.wait_timeout(Duration::from_secs(60))?.is_some());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn wait_timeout(&self, timeout: Duration) -> Result<Option<ExitStatus>> {
         // A time too far to be told is no limit.
         self.wait_until(Instant::now().checked_add(timeout))
@@ -183,6 +252,24 @@ impl Child {
     /// # Errors
     ///
     /// As [`wait`](Self::wait).
+    ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    /// use pipewright::Command;
+    ///
+    /// let children = [Command::new("true").spawn()?, Command::new("false").spawn()?];
+    /// let deadline = Instant::now() + Duration::from_secs(60); // one for both
+    /// for (child, code) in children.iter().zip([0, 1]) {
+    ///     let status = child.wait_until(Some(deadline))?.expect("it ends in time");
+    ///     assert_eq!(status.code(), Some(code));
+    /// }
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # References
+    ///
+    /// [pidfd_open(2)](https://man7.org/linux/man-pages/man2/pidfd_open.2.html),
+    /// [poll(2)](https://man7.org/linux/man-pages/man2/poll.2.html)
     pub fn wait_until(&self, deadline: Option<Instant>) -> Result<Option<ExitStatus>> {
         loop {
             if let Some(status) = self.try_wait()? {
@@ -202,6 +289,21 @@ impl Child {
     /// # Errors
     ///
     /// [`Error::System`] with EPERM when the process runs as another user.
+    ///
+    /// ```
+    /// use std::os::unix::process::ExitStatusExt;
+    /// use pipewright::{Command, Signal};
+    ///
+    /// let child = Command::new("sleep").arg("60").spawn()?;
+    /// child.signal(Signal::INT)?;
+    /// assert_eq!(child.wait()?.signal(), Some(2));
+    /// child.signal(Signal::INT)?; // it has ended: no error, and nobody else gets the signal
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # References
+    ///
+    /// [pidfd_send_signal(2)](https://man7.org/linux/man-pages/man2/pidfd_send_signal.2.html)
     pub fn signal(&self, signal: Signal) -> Result<()> {
         // The pidfd never stands for another process, so there is no race with the end.
         match rustix::process::pidfd_send_signal(self, signal) {
@@ -215,6 +317,20 @@ impl Child {
     /// # Errors
     ///
     /// As [`signal`](Self::signal).
+    ///
+    /// ```
+    /// use std::os::unix::process::ExitStatusExt;
+    ///
+    /// // What ignores SIGTERM does not escape this one.
+    /// let child = pipewright::Command::new("sh").args(["-c", "trap '' TERM; exec sleep 60"]).spawn()?;
+    /// child.kill()?;
+    /// assert_eq!(child.wait()?.signal(), Some(9));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # References
+    ///
+    /// [signal(7)](https://man7.org/linux/man-pages/man7/signal.7.html)
     pub fn kill(&self) -> Result<()> {
         self.signal(Signal::KILL)
     }
@@ -291,6 +407,16 @@ impl Child {
     }
 
     /// The time from the start to the moment at which the end was seen. `None` before that.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let child = pipewright::Command::new("sleep").arg("0.02").spawn()?;
+    /// assert_eq!(child.wall(), None);
+    /// child.wait()?;
+    /// assert!(child.wall() >= Some(Duration::from_millis(20)));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn wall(&self) -> Option<Duration> {
         match *self.state() {
             State::Ended { wall, .. } => Some(wall),
@@ -334,6 +460,16 @@ impl Child {
 
 /// The process's pidfd. It becomes readable when the process has ended, so that it can be polled
 /// together with other descriptors.
+///
+/// ```
+/// use rustix::event::{PollFd, PollFlags, poll};
+///
+/// let child = pipewright::Command::new("true").spawn()?;
+/// let mut descriptors = [PollFd::new(&child, PollFlags::IN)];
+/// assert_eq!(poll(&mut descriptors, None)?, 1);
+/// assert!(child.try_wait()?.is_some_and(|status| status.success())); // no need to block
+/// # Ok::<(), std::io::Error>(())
+/// ```
 impl AsFd for Child {
     #[expect(
         clippy::expect_used,

@@ -96,6 +96,15 @@ impl Command {
     /// error is then "not found", where execvp says "permission denied". A file without `#!` that the kernel does not know how to execute is run by
     /// `/bin/sh`.
     ///
+    /// ```
+    /// use pipewright::Command;
+    ///
+    /// assert!(Command::new("true").spawn()?.wait()?.success()); // found in PATH
+    /// let error = Command::new("no-such-program").spawn().unwrap_err();
+    /// assert!(error.to_string().starts_with(r#"cannot start "no-such-program": exec"#));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # References
     ///
     /// [exec(3)](https://man7.org/linux/man-pages/man3/exec.3.html)
@@ -116,12 +125,24 @@ impl Command {
     }
 
     /// Adds one argument. It reaches the program as it is; no shell sees it.
+    ///
+    /// ```
+    /// let command = pipewright::Command::new("printf").arg("%s").arg("$HOME;  'as it is'");
+    /// assert_eq!(command.capture().read()?, "$HOME;  'as it is'");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
         self.arguments.push(argument.as_ref().to_owned());
         self
     }
 
     /// Adds arguments.
+    ///
+    /// ```
+    /// let between_brackets = pipewright::Command::new("printf").args(["[%s]", "one", "two words"]);
+    /// assert_eq!(between_brackets.capture().read()?, "[one][two words]");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn args<S: AsRef<OsStr>>(mut self, arguments: impl IntoIterator<Item = S>) -> Self {
         self.arguments.extend(
             arguments
@@ -132,6 +153,12 @@ impl Command {
     }
 
     /// Sets the program's zeroth argument, the name under which it sees itself.
+    ///
+    /// ```
+    /// let command = pipewright::Command::new("sh").arg0("renamed").args(["-c", "echo I am $0"]);
+    /// assert_eq!(command.capture().read()?, "I am renamed");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn arg0(mut self, name: impl AsRef<OsStr>) -> Self {
         self.argv0 = Some(name.as_ref().to_owned());
         self
@@ -159,6 +186,12 @@ impl Command {
     }
 
     /// Sets an environment variable.
+    ///
+    /// ```
+    /// let command = pipewright::Command::new("printenv").arg("COLOUR").env("COLOUR", "blue");
+    /// assert_eq!(command.capture().read()?, "blue");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
         self.environment
             .changes
@@ -167,6 +200,13 @@ impl Command {
     }
 
     /// Sets environment variables.
+    ///
+    /// ```
+    /// let figures = [("WIDTH", "6"), ("HEIGHT", "7")];
+    /// let command = pipewright::Command::new("sh").args(["-c", "echo $((WIDTH * HEIGHT))"]).envs(figures);
+    /// assert_eq!(command.capture().read()?, "42");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn envs<K: AsRef<OsStr>, V: AsRef<OsStr>>(
         self,
         variables: impl IntoIterator<Item = (K, V)>,
@@ -177,6 +217,13 @@ impl Command {
     }
 
     /// Keeps a variable of this process from the child.
+    ///
+    /// ```
+    /// assert!(std::env::var_os("PATH").is_some());
+    /// let seen = pipewright::Command::new("env").env_remove("PATH").capture().read()?;
+    /// assert!(seen.lines().all(|variable| !variable.starts_with("PATH=")));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn env_remove(mut self, name: impl AsRef<OsStr>) -> Self {
         self.environment
             .changes
@@ -185,6 +232,12 @@ impl Command {
     }
 
     /// Starts from an empty environment, and forgets the changes made so far.
+    ///
+    /// ```
+    /// let command = pipewright::Command::new("env").env("BEFORE", "1").env_clear().env("AFTER", "2");
+    /// assert_eq!(command.capture().read()?, "AFTER=2");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn env_clear(mut self) -> Self {
         self.environment.cleared = true;
         self.environment.changes.clear();
@@ -193,6 +246,19 @@ impl Command {
 
     /// The directory in which the program starts. A program named by a relative path is found from
     /// there.
+    ///
+    /// ```
+    /// use pipewright::Command;
+    ///
+    /// assert_eq!(Command::new("pwd").current_dir("/").capture().read()?, "/");
+    /// let found_from_there = Command::new("./sh").args(["-c", "exit 5"]).current_dir("/bin");
+    /// assert_eq!(found_from_there.spawn()?.wait()?.code(), Some(5));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # References
+    ///
+    /// [chdir(2)](https://man7.org/linux/man-pages/man2/chdir.2.html)
     pub fn current_dir(mut self, directory: impl Into<PathBuf>) -> Self {
         self.directory = Some(directory.into());
         self
@@ -200,6 +266,17 @@ impl Command {
 
     /// Where descriptor 0 comes from: [`Stdio::Inherit`] (the default), [`Stdio::Null`], or
     /// anything that owns a descriptor.
+    ///
+    /// ```
+    /// use std::io::Write;
+    /// use pipewright::Command;
+    ///
+    /// let (reader, mut writer) = pipewright::pipe()?;
+    /// writer.write_all(b"three words here")?;
+    /// drop(writer); // or wc would wait for more
+    /// assert_eq!(Command::new("wc").arg("-w").stdin(reader).capture().read()?, "3");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn stdin(mut self, source: impl Into<Stdio>) -> Self {
         self.stdin = Some(source.into());
         self
@@ -207,12 +284,33 @@ impl Command {
 
     /// Where descriptor 1 goes: [`Stdio::Inherit`] (the default), [`Stdio::Null`], or anything that
     /// owns a descriptor.
+    ///
+    /// ```
+    /// use std::io::{Read, Seek};
+    ///
+    /// let mut file = tempfile::tempfile()?;
+    /// pipewright::Command::new("echo").arg("to a file").stdout(file.try_clone()?).spawn()?.wait()?;
+    /// let mut written = String::new();
+    /// file.rewind()?;
+    /// file.read_to_string(&mut written)?;
+    /// assert_eq!(written, "to a file\n");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn stdout(mut self, target: impl Into<Stdio>) -> Self {
         self.stdout = Some(target.into());
         self
     }
 
     /// Where descriptor 2 goes: as [`stdout`](Command::stdout), or [`Stdio::SameAsStdout`].
+    ///
+    /// ```
+    /// use pipewright::{Command, Stdio};
+    ///
+    /// let script = "echo out; echo err >&2";
+    /// let both = Command::new("sh").args(["-c", script]).stderr(Stdio::SameAsStdout).capture();
+    /// assert_eq!(both.read()?, "out\nerr");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn stderr(mut self, target: impl Into<Stdio>) -> Self {
         self.stderr = Some(target.into());
         self
@@ -235,12 +333,25 @@ impl Command {
     /// assert!(matches!(error, Error::Invalid { reason: InvalidCommand::DescriptorTwice(3), .. }));
     /// # Ok::<(), std::io::Error>(())
     /// ```
+    ///
+    /// # References
+    ///
+    /// dup3 in [dup(2)](https://man7.org/linux/man-pages/man2/dup.2.html)
     pub fn fd(mut self, number: i32, descriptor: impl Into<OwnedFd>) -> Self {
         self.descriptors.push((number, descriptor.into()));
         self
     }
 
     /// Starts the program as the leader of a new session without a controlling terminal.
+    ///
+    /// ```
+    /// // Its own id and that of its session: fields 1 and 6.
+    /// let command = pipewright::Command::new("cut").args(["-d ", "-f1,6", "/proc/self/stat"]);
+    /// let ids = command.new_session().capture().read()?;
+    /// let (pid, session) = ids.split_once(' ').expect("two fields");
+    /// assert_eq!(pid, session);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # References
     ///
@@ -252,6 +363,16 @@ impl Command {
 
     /// Puts the program into a process group: 0 for a new one that it leads, else the group of that
     /// id.
+    ///
+    /// ```
+    /// use pipewright::Command;
+    ///
+    /// let leader = Command::new("sleep").arg("60").process_group(0).kill_on_drop().spawn()?;
+    /// let group = leader.id() as i32;
+    /// let member = Command::new("cut").args(["-d ", "-f5", "/proc/self/stat"]).process_group(group);
+    /// assert_eq!(member.capture().read()?, group.to_string());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # References
     ///
@@ -270,6 +391,19 @@ impl Command {
     ///
     /// The kernel drops the setting when the program is set-user-id or has file capabilities.
     ///
+    /// ```
+    /// use pipewright::{Command, Signal};
+    ///
+    /// // Asks the kernel by PR_GET_PDEATHSIG, which is 2.
+    /// let program = "import ctypes
+    /// signal = ctypes.c_int()
+    /// ctypes.CDLL(None).prctl(2, ctypes.byref(signal))
+    /// print(signal.value)";
+    /// let command = Command::new("python3").args(["-c", program]).parent_death_signal(Signal::TERM);
+    /// assert_eq!(command.capture().read()?, "15");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # References
     ///
     /// PR_SET_PDEATHSIG in
@@ -284,6 +418,18 @@ impl Command {
     /// When this process runs as root and no [`groups`](Command::groups) are set, the supplementary
     /// groups are emptied, so that root's groups do not reach the program.
     ///
+    /// ```
+    /// use pipewright::{Command, Error, Step};
+    ///
+    /// match Command::new("id").arg("-u").uid(65534).capture().read() {
+    ///     Ok(user) => assert_eq!(user, "65534"),
+    ///     // Only root may become somebody else.
+    ///     Err(Error::Start(failure)) => assert_eq!(failure.step, Step::UserId),
+    ///     Err(error) => return Err(error.into()),
+    /// }
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # References
     ///
     /// [setresuid(2)](https://man7.org/linux/man-pages/man2/setresuid.2.html)
@@ -293,6 +439,18 @@ impl Command {
     }
 
     /// Runs the program with this group id: real, effective and saved.
+    ///
+    /// ```
+    /// use pipewright::{Command, Error, Step};
+    ///
+    /// match Command::new("id").arg("-g").gid(65534).capture().read() {
+    ///     Ok(group) => assert_eq!(group, "65534"),
+    ///     // Only root may join any group.
+    ///     Err(Error::Start(failure)) => assert_eq!(failure.step, Step::GroupId),
+    ///     Err(error) => return Err(error.into()),
+    /// }
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # References
     ///
@@ -304,6 +462,18 @@ impl Command {
 
     /// Sets the supplementary groups.
     ///
+    /// ```
+    /// use pipewright::{Command, Error, Step};
+    ///
+    /// match Command::new("id").arg("-G").groups([61001, 61002]).capture().read() {
+    ///     Ok(groups) => assert!(groups.ends_with("61001 61002")), // after the group of `gid`
+    ///     // Only root may choose its groups.
+    ///     Err(Error::Start(failure)) => assert_eq!(failure.step, Step::Groups),
+    ///     Err(error) => return Err(error.into()),
+    /// }
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # References
     ///
     /// [setgroups(2)](https://man7.org/linux/man-pages/man2/setgroups.2.html)
@@ -313,6 +483,12 @@ impl Command {
     }
 
     /// Sets the file mode creation mask, for example `0o077`.
+    ///
+    /// ```
+    /// let command = pipewright::Command::new("sh").args(["-c", "umask"]).umask(0o077);
+    /// assert_eq!(command.capture().read()?, "0077");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # References
     ///
@@ -324,6 +500,14 @@ impl Command {
 
     /// Adds to the niceness, as nice(1) does: 10 makes the program give way to others, a negative
     /// number needs a privilege.
+    ///
+    /// ```
+    /// let niceness = || pipewright::Command::new("nice"); // without arguments it tells its own
+    /// let here: i32 = niceness().capture().read()?.parse().expect("a number");
+    /// let child: i32 = niceness().nice(5).capture().read()?.parse().expect("a number");
+    /// assert_eq!(child, (here + 5).min(19)); // 19 is the kernel's highest
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # References
     ///
@@ -355,6 +539,19 @@ impl Command {
     }
 
     /// The signals that are blocked in the program. Without this call: none.
+    ///
+    /// ```
+    /// use pipewright::{Command, Signal};
+    ///
+    /// let command = Command::new("grep").args(["SigBlk", "/proc/self/status"]);
+    /// let blocked = command.signal_mask([Signal::HUP, Signal::USR1]).capture().read()?;
+    /// assert_eq!(blocked, "SigBlk:\t0000000000000201"); // bits 0 and 9: signals 1 and 10
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # References
+    ///
+    /// [sigprocmask(2)](https://man7.org/linux/man-pages/man2/sigprocmask.2.html)
     pub fn signal_mask(mut self, blocked: impl IntoIterator<Item = Signal>) -> Self {
         self.attributes.signal_mask = blocked.into_iter().collect();
         self

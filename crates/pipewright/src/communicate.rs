@@ -127,6 +127,15 @@ impl<'a> Capture<'a> {
     }
 
     /// What the (first) command reads on its stdin: bytes, text, a file, a [reader](Input::reader).
+    ///
+    /// ```
+    /// use pipewright::Command;
+    ///
+    /// let far_more_than_a_pipe_holds = vec![b'x'; 1 << 20];
+    /// let output = Command::new("cat").capture().input(&far_more_than_a_pipe_holds).output()?;
+    /// assert_eq!(output.stdout, far_more_than_a_pipe_holds);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn input(mut self, input: impl Into<Input<'a>>) -> Self {
         self.input = Some(input.into());
         self
@@ -134,6 +143,16 @@ impl<'a> Capture<'a> {
 
     /// The time from the start in which everything must have ended. It is kept even if somebody
     /// else still holds a pipe then.
+    ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    /// use pipewright::{Command, Error};
+    ///
+    /// let start = Instant::now();
+    /// let sleeps = Command::new("sleep").arg("60").capture().timeout(Duration::from_millis(20));
+    /// assert!(matches!(sleeps.read(), Err(Error::TimedOut { .. })));
+    /// assert!(start.elapsed() < Duration::from_secs(30));
+    /// ```
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.bounds.timeout = Some(timeout);
         self
@@ -177,6 +196,18 @@ impl<'a> Capture<'a> {
     /// Has the stages killed when the capture is dropped before it is over, as with
     /// [`Command::kill_on_drop`]: a future that is not polled any more, [lines](Self::lines) of
     /// which no more are wanted. Otherwise they run on, without a reader.
+    ///
+    /// ```
+    /// use pipewright::Command;
+    ///
+    /// let (seen_here, kept_by_it) = pipewright::pipe()?;
+    /// let waits = Command::new("sh").args(["-c", "echo ready; exec sleep 60"]).fd(3, kept_by_it);
+    /// let mut lines = waits.capture().kill_on_drop().lines()?;
+    /// assert_eq!(lines.next().transpose()?.as_deref(), Some("ready"));
+    /// drop(lines);
+    /// assert_eq!(std::io::read_to_string(seen_here)?, ""); // it has ended
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn kill_on_drop(mut self) -> Self {
         self.running = match self.running {
             Running::One(command) => Running::One(Box::new(command.kill_on_drop())),
@@ -186,6 +217,18 @@ impl<'a> Capture<'a> {
     }
 
     /// Lets another thread end the capture.
+    ///
+    /// ```
+    /// use pipewright::{Canceller, Command, Error};
+    ///
+    /// let canceller = Canceller::new()?;
+    /// let mut lines = Command::new("yes").capture().canceller(&canceller).lines()?;
+    /// assert_eq!(lines.next().transpose()?.as_deref(), Some("y"));
+    /// canceller.cancel();
+    /// let last = lines.find_map(Result::err); // after what was read before
+    /// assert!(matches!(last, Some(Error::Cancelled { .. })));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn canceller(mut self, canceller: &Canceller) -> Self {
         self.bounds.canceller = Some(canceller.clone());
         self
@@ -194,6 +237,18 @@ impl<'a> Capture<'a> {
     /// Has everything that was started killed when a bound is reached, and not only the stages:
     /// as [`Child::kill_tree`](crate::Child::kill_tree) does. With
     /// [`Command::own_tree`] that reaches daemons, too.
+    ///
+    /// ```
+    /// use pipewright::{Command, Error};
+    ///
+    /// let (seen_here, kept_by_them) = pipewright::pipe()?;
+    /// let script = "sleep 60 & yes"; // the sleep is no stage
+    /// let shell = Command::new("sh").args(["-c", script]).fd(3, kept_by_them);
+    /// let result = shell.capture().limit(100).kill_tree().output();
+    /// assert!(matches!(result, Err(Error::OutputTooLarge { .. })));
+    /// assert_eq!(std::io::read_to_string(seen_here)?, ""); // both have ended
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn kill_tree(mut self) -> Self {
         self.bounds.kill_tree = true;
         self
@@ -209,6 +264,15 @@ impl<'a> Capture<'a> {
     ///   [`Error::Cancelled`] when a bound was reached.
     /// - [`Error::System`] when the kernel refuses, the input's reader fails, or the output does
     ///   not fit into memory. What ran is killed then.
+    ///
+    /// ```
+    /// use pipewright::Command;
+    ///
+    /// let output = Command::new("grep").arg("needle").capture().input("hay\n").output()?;
+    /// assert_eq!(output.exit_status().code(), Some(1)); // no match: data, and no error
+    /// assert!(output.stdout.is_empty() && output.stderr[0].is_empty());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn output(self) -> Result<Output> {
         let mut exchange = self.start()?;
         while exchange.turn(Wait::Event)? != Turn::Finished {}
@@ -237,6 +301,14 @@ impl<'a> Capture<'a> {
     /// # Errors
     ///
     /// As the start in [`output`](Self::output).
+    ///
+    /// ```
+    /// let seq = pipewright::Command::new("seq").arg("1000000");
+    /// for line in seq.capture().lines()?.take(2) {
+    ///     assert!(["1", "2"].contains(&&*line?)); // and the rest is never written
+    /// }
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn lines(self) -> Result<Lines<'a>> {
         Ok(Lines::new(self.start()?))
     }
@@ -247,6 +319,19 @@ impl<'a> Capture<'a> {
     /// # Errors
     ///
     /// As the start in [`output`](Self::output).
+    ///
+    /// ```
+    /// use pipewright::{Command, OutputStream};
+    ///
+    /// let first = Command::new("sh").args(["-c", "echo from the first >&2"]);
+    /// let second = Command::new("sh").args(["-c", "echo from the second >&2"]);
+    /// for line in (first | second).capture().tagged_lines()? {
+    ///     let line = line?;
+    ///     let stage = if line.text == "from the first" { 0 } else { 1 };
+    ///     assert_eq!(line.from, OutputStream::Stderr(stage));
+    /// }
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn tagged_lines(self) -> Result<TaggedLines<'a>> {
         Ok(TaggedLines::new(self.start()?))
     }

@@ -10,6 +10,16 @@ use std::time::Duration;
 use crate::collected::Collected;
 
 /// The result of everything in this crate that can fail.
+///
+/// ```
+/// use pipewright::{Command, Result};
+///
+/// fn kernel() -> Result<String> {
+///     Command::new("uname").arg("-s").capture().read()
+/// }
+/// assert_eq!(kernel()?, "Linux");
+/// # Ok::<(), pipewright::Error>(())
+/// ```
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Anything this crate can fail with.
@@ -240,6 +250,15 @@ impl From<Error> for io::Error {
 }
 
 /// Which step of a start the kernel refused, and why.
+///
+/// ```
+/// use pipewright::{Command, Error};
+///
+/// let Err(Error::Start(failure)) = Command::new("/").spawn() else { panic!("a directory ran") };
+/// assert_eq!(failure.program, "/");
+/// assert_eq!(failure.source.kind(), std::io::ErrorKind::PermissionDenied);
+/// assert_eq!(failure.advice, Some("it is a directory"));
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[error("cannot start {program:?}: {step}: {source}{}", after_semicolon(.advice))]
 #[non_exhaustive]
@@ -307,6 +326,16 @@ impl StartError {
 }
 
 /// One step of starting a process, in the order in which they happen.
+///
+/// ```
+/// use pipewright::{Command, Error, Step};
+///
+/// let beyond_the_limit = Command::new("true").fd(i32::MAX, std::fs::File::open("/")?).spawn();
+/// let Err(Error::Start(failure)) = beyond_the_limit else { panic!("it started") };
+/// assert_eq!(failure.step, Step::PlaceDescriptor(i32::MAX));
+/// assert_eq!(Step::NewSession.to_string(), "start a session");
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Step {
@@ -374,6 +403,16 @@ impl fmt::Display for Step {
 }
 
 /// What is wrong with a command that was never started.
+///
+/// ```
+/// use pipewright::{Command, Error, InvalidCommand};
+///
+/// let error = Command::new("true").env("A=B", "c").spawn().unwrap_err();
+/// assert!(matches!(
+///     error,
+///     Error::Invalid { reason: InvalidCommand::VariableName(name), .. } if name == "A=B"
+/// ));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidCommand {

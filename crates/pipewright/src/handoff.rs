@@ -15,7 +15,7 @@
 //!
 //! # Doing something for the child, and the exec at the end
 //!
-//! ```standalone_crate
+//! ```
 //! use std::time::Duration;
 //! use pipewright::Command;
 //! use pipewright::handoff::{EntryPoints, ParentLink, ReExec, Result};

@@ -82,6 +82,15 @@ pub trait PipeExt: AsFd {
     ///
     /// [`Error::System`] with EBADF when the descriptor is not a pipe.
     ///
+    /// ```
+    /// use pipewright::PipeExt;
+    ///
+    /// let (reader, writer) = pipewright::pipe()?;
+    /// let granted = reader.set_capacity(16384)?;
+    /// assert_eq!(writer.capacity()?, granted); // both ends are of one pipe
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
     /// # References
     ///
     /// F_GETPIPE_SZ in [fcntl(2)](https://man7.org/linux/man-pages/man2/fcntl.2.html)
@@ -102,6 +111,18 @@ pub trait PipeExt: AsFd {
     ///   `/proc/sys/fs/pipe-user-pages-soft`.
     /// - [`Error::CapacityBelowUnread`]: what is unread would not fit.
     /// - [`Error::System`]: the descriptor is not a pipe, or no memory.
+    ///
+    /// ```
+    /// use std::io::Write;
+    /// use pipewright::{Error, PipeExt};
+    ///
+    /// let (reader, mut writer) = pipewright::pipe()?;
+    /// assert_eq!(reader.set_capacity(100_000)?, 131_072);
+    /// writer.write_all(&[0; 70_000])?;
+    /// let error = reader.set_capacity(50_000).unwrap_err(); // bytes would be lost
+    /// assert!(matches!(error, Error::CapacityBelowUnread { unread: 70_000, .. }));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # References
     ///
@@ -130,6 +151,17 @@ pub trait PipeExt: AsFd {
     /// # Errors
     ///
     /// [`Error::System`] when the descriptor cannot tell.
+    ///
+    /// ```
+    /// use std::io::{Read, Write};
+    /// use pipewright::PipeExt;
+    ///
+    /// let (mut reader, mut writer) = pipewright::pipe()?;
+    /// writer.write_all(b"seven.bytes")?;
+    /// reader.read_exact(&mut [0; 6])?;
+    /// assert_eq!(writer.unread()?, 5); // either end tells
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     ///
     /// # References
     ///

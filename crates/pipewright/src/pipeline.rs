@@ -58,6 +58,16 @@ pub struct Pipeline {
 /// (`/proc/sys/fs/pipe-user-pages-soft`), so that nobody else's new pipes shrink to two pages: the
 /// pipes of a very long pipeline are smaller. What the kernel refuses is no error; it gets what
 /// there is.
+///
+/// ```
+/// use pipewright::{Capacity, Command};
+///
+/// let pipeline = Command::new("echo") | Command::new("cat") | Command::new("true");
+/// let running = pipeline.capacity(Capacity::Bytes(100_000)).spawn()?;
+/// assert_eq!(running.capacities(), [131_072; 2]); // rounded up
+/// # running.wait()?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Capacity {
     /// The largest that the kernel grants, up to 1 MiB: fewer switches between the stages.
@@ -90,23 +100,60 @@ impl Pipeline {
     }
 
     /// Chooses how large the pipes between the stages are made.
+    ///
+    /// ```
+    /// use pipewright::{Capacity, Command, PipeExt};
+    ///
+    /// let pipeline = Command::new("true") | Command::new("cat");
+    /// let running = pipeline.capacity(Capacity::Default).spawn()?;
+    /// assert_eq!(running.capacities(), [pipewright::pipe()?.0.capacity()?]); // as any new pipe has
+    /// # running.wait()?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn capacity(mut self, capacity: Capacity) -> Self {
         self.capacity = capacity;
         self
     }
 
     /// Chooses which stages' ends decide whether the pipeline succeeded.
+    ///
+    /// ```
+    /// use pipewright::{Command, Policy};
+    ///
+    /// let fails_then_copies = || Command::new("false") | Command::new("cat");
+    /// assert!(!fails_then_copies().run()?.success());
+    /// assert!(fails_then_copies().policy(Policy::Last).run()?.success());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn policy(mut self, policy: Policy) -> Self {
         self.policy = policy;
         self
     }
 
     /// Starts every stage with [`Command::own_tree`].
+    ///
+    /// ```
+    /// use pipewright::Command;
+    ///
+    /// let tells = || Command::new("sh").args(["-c", "cat; echo ${PIPEWRIGHT_TREE:+marked}"]);
+    /// assert_eq!((tells() | tells()).own_tree().capture().read()?, "marked\nmarked");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn own_tree(self) -> Self {
         self.map(Command::own_tree)
     }
 
     /// Starts every stage with [`Command::kill_on_drop`].
+    ///
+    /// ```
+    /// use pipewright::Command;
+    ///
+    /// let (reader, writer) = pipewright::pipe()?;
+    /// let sleeps = Command::new("sleep").arg("60").stderr(writer);
+    /// drop((sleeps | Command::new("cat")).kill_on_drop().spawn()?);
+    /// assert_eq!(std::io::read_to_string(reader)?, ""); // the first stage has ended
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn kill_on_drop(self) -> Self {
         self.map(Command::kill_on_drop)
     }
@@ -125,6 +172,21 @@ impl Pipeline {
     ///
     /// [`Error::Invalid`] when a command was put together wrongly, or names a source for a
     /// descriptor that the pipeline connects. Nothing was started then.
+    ///
+    /// ```
+    /// use pipewright::{Command, Error, Stdio};
+    ///
+    /// let running = (Command::new("no-such-program") | Command::new("cat")).spawn()?;
+    /// assert!(running.stages()[0].error().is_some());
+    /// assert!(running.stages()[1].child().is_some_and(|cat| cat.wait().is_ok())); // the end of file
+    /// let connected = Command::new("echo").stdout(Stdio::Null) | Command::new("cat");
+    /// assert!(matches!(connected.spawn(), Err(Error::Invalid { .. })));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # References
+    ///
+    /// [pipe(7)](https://man7.org/linux/man-pages/man7/pipe.7.html)
     pub fn spawn(self) -> Result<RunningPipeline> {
         self.check()?;
         let started = Instant::now();
@@ -184,6 +246,15 @@ impl Pipeline {
     ///
     /// As [`spawn`](Self::spawn) and [`RunningPipeline::wait`]. A stage that could not start or
     /// that failed is no error here; the status tells of it.
+    ///
+    /// ```
+    /// use pipewright::Command;
+    ///
+    /// let search = Command::new("printf").arg("hay\n") | Command::new("grep").args(["-q", "needle"]);
+    /// let ended = search.run()?;
+    /// assert_eq!(ended.stages()[1].to_string(), "grep -q needle: exit status 1");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn run(self) -> Result<PipelineStatus> {
         self.spawn()?.wait()
     }
@@ -252,6 +323,14 @@ impl From<Command> for Pipeline {
 }
 
 /// `a | b`: b reads what a writes.
+///
+/// ```
+/// use pipewright::Command;
+///
+/// let reversed = Command::new("echo").arg("HOLA!") | Command::new("rev");
+/// assert_eq!(reversed.capture().read()?, "!ALOH");
+/// # Ok::<(), std::io::Error>(())
+/// ```
 impl<P: Into<Pipeline>> BitOr<P> for Command {
     type Output = Pipeline;
 
@@ -261,6 +340,17 @@ impl<P: Into<Pipeline>> BitOr<P> for Command {
 }
 
 /// Appends what is on the right. Capacity and policy stay those of the left side.
+///
+/// ```
+/// use pipewright::{Command, Pipeline, Policy};
+///
+/// let left = Pipeline::from(Command::new("false")).policy(Policy::Last);
+/// let right = Command::new("cat") | Command::new("cat");
+/// let ended = (left | right).run()?;
+/// assert_eq!(ended.stages().len(), 3);
+/// assert!(ended.success()); // by the left side's policy
+/// # Ok::<(), std::io::Error>(())
+/// ```
 impl<P: Into<Pipeline>> BitOr<P> for Pipeline {
     type Output = Pipeline;
 
@@ -271,6 +361,18 @@ impl<P: Into<Pipeline>> BitOr<P> for Pipeline {
 }
 
 /// One stage of a running pipeline.
+///
+/// ```
+/// use pipewright::Command;
+///
+/// let running = (Command::new("true") | Command::new("no-such-program")).spawn()?;
+/// for stage in running.stages() {
+///     // It runs, or there is a reason why not.
+///     assert_ne!(stage.child().is_some(), stage.error().is_some(), "{}", stage.name());
+/// }
+/// # running.wait()?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Stage {
     name: String,
@@ -279,16 +381,46 @@ pub struct Stage {
 
 impl Stage {
     /// The command as one would type it.
+    ///
+    /// ```
+    /// use pipewright::Command;
+    ///
+    /// let running = (Command::new("printf").arg("a b") | Command::new("cat")).spawn()?;
+    /// assert_eq!(running.stages()[0].name(), "printf 'a b'");
+    /// # running.wait()?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn name(&self) -> &str {
         &self.name
     }
 
     /// The process; `None` if it could not be started.
+    ///
+    /// ```
+    /// use pipewright::{Command, Stdio};
+    ///
+    /// let running = (Command::new("yes") | Command::new("cat").stdout(Stdio::Null)).spawn()?;
+    /// let yes = running.stages()[0].child().expect("it was started");
+    /// yes.kill()?; // this stage alone; the other one sees the end of file
+    /// let ended = running.wait()?;
+    /// assert_eq!(ended.stages()[0].end.exit_code(), 128 + 9);
+    /// assert!(ended.stages()[1].end.success());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn child(&self) -> Option<&Child> {
         self.child.as_ref().ok()
     }
 
     /// Why the stage could not be started; `None` if it was.
+    ///
+    /// ```
+    /// use pipewright::{Command, Pipeline};
+    ///
+    /// let running = Pipeline::new([Command::new("no-such-program")]).spawn()?;
+    /// let error = running.stages()[0].error().expect("there is no such program");
+    /// assert_eq!(error.exit_code(), 127);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn error(&self) -> Option<&Error> {
         self.child.as_ref().err().map(|error| &**error)
     }
@@ -318,6 +450,16 @@ impl Stage {
 ///
 /// All methods take `&self` and may be called from several threads. Dropping it neither blocks nor
 /// kills, as with [`Child`].
+///
+/// ```
+/// use pipewright::{Command, Signal};
+///
+/// let running = (Command::new("sleep").arg("60") | Command::new("cat")).spawn()?;
+/// assert!(running.try_wait()?.is_none());
+/// running.stages()[0].child().expect("it runs").signal(Signal::TERM)?;
+/// assert_eq!(running.wait()?.exit_code(), 128 + 15); // cat had its end of file
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct RunningPipeline {
     stages: Vec<Stage>,
@@ -349,22 +491,63 @@ impl RunningPipeline {
     }
 
     /// The stages, from the first to the last.
+    ///
+    /// ```
+    /// use pipewright::Command;
+    ///
+    /// let running = (Command::new("echo").arg("one") | Command::new("cat").arg("-")).spawn()?;
+    /// let names: Vec<&str> = running.stages().iter().map(|stage| stage.name()).collect();
+    /// assert_eq!(names, ["echo one", "cat -"]);
+    /// # running.wait()?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn stages(&self) -> &[Stage] {
         &self.stages
     }
 
     /// The capacity in bytes of each pipe between two stages; 0 where none could be made.
+    ///
+    /// ```
+    /// use pipewright::Command;
+    ///
+    /// let running = (Command::new("true") | Command::new("cat") | Command::new("cat")).spawn()?;
+    /// assert_eq!(running.capacities().len(), 2); // of three stages
+    /// assert!(running.capacities().iter().all(|bytes| bytes.is_power_of_two()));
+    /// # running.wait()?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn capacities(&self) -> &[usize] {
         &self.capacities
     }
 
     /// The inode number of each pipe between two stages, by which `/proc/PID/fd` names it:
     /// `pipe:[4711]`; 0 where none could be made. This process holds no end of any of them.
+    ///
+    /// ```
+    /// use pipewright::Command;
+    ///
+    /// let running = (Command::new("sleep").arg("60") | Command::new("cat")).kill_on_drop().spawn()?;
+    /// let cat = running.stages()[1].child().expect("it runs").id();
+    /// let stdin = std::fs::read_link(format!("/proc/{cat}/fd/0"))?;
+    /// assert_eq!(stdin.to_str(), Some(&*format!("pipe:[{}]", running.pipe_inodes()[0])));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn pipe_inodes(&self) -> &[u64] {
         &self.inodes
     }
 
     /// When the pipeline was started.
+    ///
+    /// ```
+    /// use std::time::Instant;
+    /// use pipewright::Command;
+    ///
+    /// let before = Instant::now();
+    /// let running = (Command::new("true") | Command::new("cat")).spawn()?;
+    /// assert!(before <= running.started() && running.started() <= Instant::now());
+    /// # running.wait()?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn started(&self) -> Instant {
         self.started
     }
@@ -377,6 +560,17 @@ impl RunningPipeline {
     /// # Errors
     ///
     /// As [`Child::wait`].
+    ///
+    /// ```
+    /// use pipewright::Command;
+    ///
+    /// let first = Command::new("sh").args(["-c", "exit 4"]);
+    /// let running = (first | Command::new("sleep").arg("0.02")).spawn()?;
+    /// let ended = running.wait()?; // of both, although the first is over sooner
+    /// assert_eq!(ended.stages()[0].end.exit_code(), 4);
+    /// assert!(ended.stages()[1].wall.as_millis() >= 20);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn wait(&self) -> Result<PipelineStatus> {
         loop {
             if let Some(status) = self.wait_until(None)? {
@@ -390,6 +584,18 @@ impl RunningPipeline {
     /// # Errors
     ///
     /// As [`Child::wait`].
+    ///
+    /// ```
+    /// use pipewright::Command;
+    ///
+    /// let (stdin, writer) = pipewright::pipe()?;
+    /// let running = (Command::new("cat").stdin(stdin) | Command::new("cat")).spawn()?;
+    /// assert!(running.try_wait()?.is_none()); // both wait for input
+    /// drop(writer);
+    /// running.wait()?;
+    /// assert!(running.try_wait()?.is_some_and(|status| status.success()));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn try_wait(&self) -> Result<Option<PipelineStatus>> {
         self.wait_until(Some(Instant::now()))
     }
@@ -399,6 +605,17 @@ impl RunningPipeline {
     /// # Errors
     ///
     /// As [`Child::wait`].
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use pipewright::Command;
+    ///
+    /// let running = (Command::new("sleep").arg("60") | Command::new("cat")).kill_on_drop().spawn()?;
+    /// assert!(running.wait_timeout(Duration::from_millis(5))?.is_none());
+    /// running.kill()?;
+    /// assert!(running.wait_timeout(Duration::from_secs(60))?.is_some());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn wait_timeout(&self, timeout: Duration) -> Result<Option<PipelineStatus>> {
         self.wait_until(Instant::now().checked_add(timeout))
     }
@@ -408,6 +625,18 @@ impl RunningPipeline {
     /// # Errors
     ///
     /// As [`Child::wait`].
+    ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    /// use pipewright::Command;
+    ///
+    /// let start = Instant::now();
+    /// let running = (Command::new("sleep").arg("60") | Command::new("cat")).kill_on_drop().spawn()?;
+    /// let deadline = start + Duration::from_millis(20);
+    /// assert!(running.wait_until(Some(deadline))?.is_none());
+    /// assert!(Instant::now() >= deadline);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn wait_until(&self, deadline: Option<Instant>) -> Result<Option<PipelineStatus>> {
         let mut running: Vec<&Child> = Vec::with_capacity(self.stages.len());
         for child in self.stages.iter().filter_map(Stage::child) {
@@ -451,6 +680,17 @@ impl RunningPipeline {
     /// # Errors
     ///
     /// As [`Child::signal`], after every stage was tried.
+    ///
+    /// ```
+    /// use pipewright::{Command, Signal};
+    ///
+    /// let sleeps = || Command::new("sleep").arg("60");
+    /// let running = (sleeps() | sleeps() | sleeps()).spawn()?;
+    /// running.signal(Signal::HUP)?;
+    /// let codes: Vec<u8> = running.wait()?.stages().iter().map(|it| it.end.exit_code()).collect();
+    /// assert_eq!(codes, [129, 129, 129]);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn signal(&self, signal: Signal) -> Result<()> {
         let mut result = Ok(());
         for child in self.stages.iter().filter_map(Stage::child) {
@@ -465,6 +705,15 @@ impl RunningPipeline {
     /// # Errors
     ///
     /// As [`signal`](Self::signal).
+    ///
+    /// ```
+    /// use pipewright::{Command, Stdio};
+    ///
+    /// let running = (Command::new("yes") | Command::new("cat").stdout(Stdio::Null)).spawn()?;
+    /// running.kill()?;
+    /// assert_eq!(running.wait()?.stages()[1].to_string(), "cat: killed by SIGKILL");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn kill(&self) -> Result<()> {
         self.signal(Signal::KILL)
     }
@@ -475,6 +724,21 @@ impl RunningPipeline {
     /// # Errors
     ///
     /// As [`Child::kill_after`].
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use pipewright::Command;
+    ///
+    /// let (stderr, writer) = pipewright::pipe()?;
+    /// let script = "trap '' TERM; echo ready >&2; exec sleep 60";
+    /// let stubborn = Command::new("sh").args(["-c", script]).stderr(writer);
+    /// let running = (Command::new("sleep").arg("60") | stubborn).spawn()?;
+    /// std::io::Read::read_exact(&mut &stderr, &mut [0; 6])?;
+    /// let ended = running.kill_after(Duration::from_millis(20))?;
+    /// let codes: Vec<u8> = ended.stages().iter().map(|stage| stage.end.exit_code()).collect();
+    /// assert_eq!(codes, [128 + 15, 128 + 9]);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn kill_after(&self, grace: Duration) -> Result<PipelineStatus> {
         self.signal(Signal::TERM)?;
         if let Some(status) = self.wait_timeout(grace)? {

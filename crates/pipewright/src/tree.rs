@@ -57,6 +57,20 @@ pub struct TreeReport {
 }
 
 /// A process of a tree that a signal did not reach or did not end: see [`TreeReport`].
+///
+/// ```
+/// use std::time::Duration;
+///
+/// let child = pipewright::Command::new("sleep").arg("60").kill_on_drop().spawn()?;
+/// let report = child.kill_tree(Duration::ZERO)?; // no time at all
+/// assert_eq!(report.signalled, 1);
+/// for unreached in &report.unreached {
+///     assert_eq!((unreached.pid, &*unreached.name), (child.id(), "sleep"));
+///     assert_eq!(unreached.source.kind(), std::io::ErrorKind::TimedOut); // signalled, not ended yet
+/// }
+/// # child.wait()?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Unreached {
@@ -173,6 +187,18 @@ impl RunningPipeline {
     /// # Errors
     ///
     /// As [`Child::signal_tree`].
+    ///
+    /// ```
+    /// use pipewright::{Command, Signal};
+    ///
+    /// let (reader, writer) = pipewright::pipe()?;
+    /// let shell = Command::new("sh").args(["-c", "sleep 60 & echo started; wait"]).stdout(writer);
+    /// let running = (Command::new("sleep").arg("60") | shell).spawn()?;
+    /// std::io::Read::read_exact(&mut &reader, &mut [0; 8])?;
+    /// assert_eq!(running.signal_tree(Signal::TERM)?.signalled, 3); // two stages, and the second's sleep
+    /// assert_eq!(running.wait()?.exit_code(), 128 + 15);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn signal_tree(&self, signal: Signal) -> Result<TreeReport> {
         signal_tree(&self.children(), signal)
     }
@@ -182,6 +208,20 @@ impl RunningPipeline {
     /// # Errors
     ///
     /// As [`Child::kill_tree`].
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use pipewright::Command;
+    ///
+    /// let (reader, writer) = pipewright::pipe()?;
+    /// let shell = Command::new("sh").args(["-c", "sleep 60 & cat"]).stdout(writer);
+    /// let running = (Command::new("yes") | shell).spawn()?;
+    /// std::io::Read::read_exact(&mut &reader, &mut [0; 2])?;
+    /// let report = running.kill_tree(Duration::from_secs(10))?;
+    /// assert!(report.unreached.is_empty());
+    /// assert_eq!(running.wait()?.exit_code(), 128 + 9);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn kill_tree(&self, within: Duration) -> Result<TreeReport> {
         kill_tree(&self.children(), within)
     }

@@ -5,6 +5,21 @@ use linux_raw_sys::general as call;
 use super::stat::words;
 
 /// What a thread that is not running waits for.
+///
+/// ```
+/// use pipewright_observe::{BlockedOn, Process};
+///
+/// let (reader, writer) = std::io::pipe()?;
+/// let mut shell = std::process::Command::new("sh");
+/// let mut shell = shell.args(["-c", "cat; exit 3"]).stdin(reader).spawn()?;
+/// let process = Process::open(shell.id())?;
+/// while process.blocked_on() != BlockedOn::Child {
+///     std::thread::yield_now(); // it starts cat, and waits for it
+/// }
+/// drop(writer); // the end of the input of cat
+/// assert_eq!(shell.wait()?.code(), Some(3));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BlockedOn {
@@ -40,6 +55,17 @@ pub enum BlockedOn {
 impl BlockedOn {
     /// Reads the contents of `/proc/PID/syscall`. A process of another word size (32-bit on a
     /// 64-bit kernel) has other call numbers and is read wrongly.
+    ///
+    /// ```
+    /// use pipewright_observe::BlockedOn;
+    ///
+    /// let read_of_3 = match cfg!(target_arch = "x86_64") {
+    ///     true => "0 0x3 0x7f00 0x1000 0x0 0x0 0x0 0x7ffc 0x7f01\n",
+    ///     false => "63 0x3 0x7f00 0x1000 0x0 0x0 0x0 0x7ffc 0x7f01\n",
+    /// };
+    /// assert_eq!(BlockedOn::from_syscall(read_of_3.as_bytes()), BlockedOn::Read(Some(3)));
+    /// assert_eq!(BlockedOn::from_syscall(b"running\n"), BlockedOn::Nothing);
+    /// ```
     ///
     /// # References
     ///
@@ -98,6 +124,13 @@ impl BlockedOn {
 
     /// Reads the contents of `/proc/PID/wchan`: the kernel function that a thread sleeps in. It
     /// names no descriptor. `0` stands for "running" and for "not for you to know" alike.
+    ///
+    /// ```
+    /// use pipewright_observe::BlockedOn;
+    ///
+    /// assert_eq!(BlockedOn::from_wchan(b"pipe_write"), BlockedOn::Write(None));
+    /// assert_eq!(BlockedOn::from_wchan(b"0"), BlockedOn::Unknown);
+    /// ```
     ///
     /// # References
     ///

@@ -22,16 +22,39 @@ pub struct CommandLine {
 
 impl CommandLine {
     /// Takes the contents of `/proc/PID/cmdline`: each argument is followed by a zero byte.
+    ///
+    /// ```
+    /// use pipewright_observe::CommandLine;
+    ///
+    /// let line = CommandLine::from_bytes(std::fs::read("/proc/self/cmdline")?);
+    /// assert_eq!(line.arguments().count(), std::env::args().count());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn from_bytes(bytes: Vec<u8>) -> CommandLine {
         CommandLine { bytes }
     }
 
     /// The bytes, exactly as `/proc/PID/cmdline` gives them.
+    ///
+    /// ```
+    /// use pipewright_observe::CommandLine;
+    ///
+    /// let line = CommandLine::from_bytes(b"less\0\x1b[2J\0".to_vec());
+    /// assert_eq!(line.as_bytes(), b"less\0\x1b[2J\0"); // as it is, unlike what is shown
+    /// assert_eq!(line.to_string(), "less [2J");
+    /// ```
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
     }
 
     /// The arguments, raw; the first names the program.
+    ///
+    /// ```
+    /// use pipewright_observe::CommandLine;
+    ///
+    /// let line = CommandLine::from_bytes(b"grep\0\0file\0".to_vec());
+    /// assert!(line.arguments().eq([&b"grep"[..], b"", b"file"])); // an empty pattern
+    /// ```
     pub fn arguments(&self) -> impl Iterator<Item = &[u8]> {
         let all = self.bytes.strip_suffix(b"\0").unwrap_or(&self.bytes);
         all.split(|&byte| byte == 0)
@@ -39,6 +62,14 @@ impl CommandLine {
     }
 
     /// The program's name without directories, safe to show.
+    ///
+    /// ```
+    /// use pipewright_observe::CommandLine;
+    ///
+    /// let program = |bytes: &[u8]| CommandLine::from_bytes(bytes.to_vec()).program();
+    /// assert_eq!(program(b"/usr/bin/sort\0-n\0"), "sort");
+    /// assert_eq!(program(b"-bash\0"), "bash"); // a login shell
+    /// ```
     pub fn program(&self) -> String {
         let first = self.arguments().next().unwrap_or_default();
         // A login shell calls itself "-bash".

@@ -8,6 +8,19 @@ use serde::{Deserialize, Serialize};
 const KERNEL_THREAD: u64 = 0x0020_0000;
 
 /// What the scheduler says of a process's main thread.
+///
+/// ```
+/// use pipewright_observe::{Process, State};
+///
+/// assert_eq!(Process::open(std::process::id())?.stat()?.state, State::Running);
+/// let mut sleep = std::process::Command::new("sleep").arg("60").spawn()?;
+/// let process = Process::open(sleep.id())?;
+/// while process.stat()?.state != State::Sleeping {
+///     std::thread::yield_now();
+/// }
+/// # sleep.kill()?; sleep.wait()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
@@ -43,6 +56,15 @@ impl State {
 
 /// The parts of `/proc/PID/stat` that this crate uses. Anybody may read them.
 ///
+/// ```
+/// use pipewright_observe::{Process, Stat};
+///
+/// let Stat { pid, parent, kernel_thread, threads, .. } = Process::open(std::process::id())?.stat()?;
+/// assert_eq!((pid, parent), (std::process::id(), std::os::unix::process::parent_id()));
+/// assert!(threads >= 1 && !kernel_thread);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # References
 ///
 /// [proc_pid_stat(5)](https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html)
@@ -72,6 +94,15 @@ impl Stat {
     /// Parses the contents of `/proc/PID/stat`; `None` if they are not of that form.
     ///
     /// The name may hold spaces and parentheses: the fields are counted from the last `)`.
+    ///
+    /// ```
+    /// use pipewright_observe::{Stat, State};
+    ///
+    /// let text = b"42 (a) name) T 7 42 42 0 -1 64 1 2 3 4 150 50 0 0 20 0 3 0 8999 1 2";
+    /// let stat = Stat::parse(text).expect("it is of that form");
+    /// assert_eq!((stat.pid, stat.name.as_slice(), stat.state), (42, &b"a) name"[..], State::Stopped));
+    /// assert_eq!(Stat::parse(b"42 (name"), None);
+    /// ```
     pub fn parse(text: &[u8]) -> Option<Stat> {
         let open = text.iter().position(|&byte| byte == b'(')?;
         let close = text.iter().rposition(|&byte| byte == b')')?;
@@ -107,6 +138,16 @@ impl Stat {
 ///
 /// `splice`, `tee` and `vmsplice` add nothing to them. Children are added when they are waited for.
 ///
+/// ```
+/// use pipewright_observe::{IoCounters, Process};
+///
+/// let me = Process::open(std::process::id())?;
+/// let IoCounters { read, .. } = me.io()?;
+/// let program = std::fs::read(std::env::current_exe()?)?;
+/// assert!(me.io()?.read >= read + program.len() as u64);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # References
 ///
 /// [proc_pid_io(5)](https://man7.org/linux/man-pages/man5/proc_pid_io.5.html)
@@ -133,6 +174,17 @@ impl IoCounters {
 }
 
 /// How long one thread has been on a CPU, and how long it was ready but had to wait for one.
+///
+/// ```
+/// use pipewright_observe::{Process, Schedule};
+///
+/// let me = Process::open(std::process::id())?;
+/// let Schedule { on_cpu, waiting_for_cpu } = me.schedules()?[0].1;
+/// while me.schedules()?[0].1.on_cpu == on_cpu {} // asking takes time on a CPU
+/// let later = me.schedules()?[0].1;
+/// assert!(later.on_cpu > on_cpu && later.waiting_for_cpu >= waiting_for_cpu);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # References
 ///

@@ -6,6 +6,26 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 /// What a pipeline looks like.
+///
+/// ```
+/// use pipewright_observe::topology::{Direction, Holder, PipeEnd, Scan, Shape};
+/// # use pipewright_observe::{PipeId, ProcessId};
+/// # let holder = |pid, name: &str, direction, descriptor| Holder {
+/// #     process: ProcessId { pid, start_time: 1 },
+/// #     name: name.into(),
+/// #     ends: vec![PipeEnd { pipe: PipeId(4711), direction, descriptor }],
+/// # };
+///
+/// // (a & b) | c
+/// let holders = vec![
+///     holder(10, "a", Direction::Write, 1),
+///     holder(11, "b", Direction::Write, 1),
+///     holder(12, "c", Direction::Read, 0),
+/// ];
+/// let pipeline = Scan { holders, ..Scan::default() }.pipeline_of(12)?;
+/// assert_eq!(pipeline.shape, Shape::FanIn);
+/// # Ok::<(), pipewright_observe::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Shape {

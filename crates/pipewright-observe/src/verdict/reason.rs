@@ -6,6 +6,32 @@ use super::CROWDED;
 use crate::verdict::shares::StageShares;
 
 /// What a stage that holds the others up is occupied with.
+///
+/// ```
+/// use std::time::Duration;
+/// use pipewright_observe::verdict::{Finding, Reason, Verdict};
+/// use pipewright_observe::{Activity, Sample};
+/// # use pipewright_observe::{Layout, ProcessId, StageLayout};
+///
+/// # let process = ProcessId { pid: 10, start_time: 1 };
+/// # let stages = vec![StageLayout { process, command: "gzip -9".into() }];
+/// # let layout = Layout { stages, pipes: vec![] };
+/// # let sample = |n: u64, activity: Activity| Sample {
+/// #     at: Duration::from_millis(20 * n),
+/// #     stages: vec![activity],
+/// #     pipes: vec![],
+/// #     figures: None,
+/// # };
+/// let reason = |activity| {
+///     let samples: Vec<Sample> = (0..100).map(|n| sample(n, activity)).collect();
+///     match Verdict::of(&layout, &samples).finding {
+///         Finding::Bottleneck(found) => Some(found.reason),
+///         _ => None,
+///     }
+/// };
+/// assert_eq!(reason(Activity::Sleeping), Some(Reason::Asleep));
+/// assert_eq!(reason(Activity::WaitingForInput), Some(Reason::InputSlow)); // from outside
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reason {
@@ -63,6 +89,21 @@ impl Reason {
 }
 
 /// The stage that the others wait for.
+///
+/// ```
+/// use pipewright_observe::verdict::{Bottleneck, Reason};
+///
+/// let found = Bottleneck {
+///     stage: 1,
+///     command: "rev names".into(),
+///     program: Some("rev".into()),
+///     reason: Reason::Cpu,
+///     own: 0.97,
+///     cpus: Some(0.96),
+/// };
+/// let sentence = "stage 2 (rev names) is the bottleneck: it keeps one core busy, 97 % of the time";
+/// assert_eq!(found.sentence(), sentence);
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Bottleneck {
     /// Its index.
@@ -134,6 +175,22 @@ const FASTER: &[(&str, &str)] = &[
 
 impl Bottleneck {
     /// The finding as a sentence, without a full stop. Stages are counted from 1.
+    ///
+    /// ```
+    /// use pipewright_observe::verdict::{Bottleneck, Reason};
+    ///
+    /// let mut found = Bottleneck {
+    ///     stage: 0,
+    ///     command: "curl https://example.org".into(),
+    ///     program: None,
+    ///     reason: Reason::Network,
+    ///     own: 0.9,
+    ///     cpus: None,
+    /// };
+    /// assert!(found.sentence().ends_with("is the bottleneck: it waits for the network"));
+    /// found.reason = Reason::InputSlow;
+    /// assert!(found.sentence().starts_with("the input is slow: stage 1 (curl https://example.org)"));
+    /// ```
     pub fn sentence(&self) -> String {
         let command = match (&*self.command, &self.program) {
             ("", Some(program)) => program,
@@ -182,6 +239,21 @@ impl Bottleneck {
     }
 
     /// What could be done, where there is something.
+    ///
+    /// ```
+    /// use pipewright_observe::verdict::{Bottleneck, Reason};
+    ///
+    /// let found = Bottleneck {
+    ///     stage: 0,
+    ///     command: "/usr/bin/xz -9 backup".into(),
+    ///     program: None, // told from the command, then
+    ///     reason: Reason::Cpu,
+    ///     own: 1.0,
+    ///     cpus: None,
+    /// };
+    /// assert!(found.advice().is_some_and(|advice| advice.starts_with("xz -T0 uses all cores")));
+    /// assert_eq!(Bottleneck { reason: Reason::Polling, ..found }.advice(), None);
+    /// ```
     pub fn advice(&self) -> Option<String> {
         let advice = match self.reason {
             Reason::Cpu => return self.faster(),

@@ -72,6 +72,17 @@ impl<'a> Capture<'a> {
     /// # Panics
     ///
     /// As [`output_async`](Self::output_async).
+    ///
+    /// ```
+    /// use pipewright::{Command, Error};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pipewright::Result<()> {
+    /// let sorted = Command::new("sort").capture().input("b\na\n").read_async().await?;
+    /// assert_eq!(sorted, "a\nb");
+    /// let failed = Command::new("false").capture().read_async().await;
+    /// assert!(matches!(failed, Err(Error::Failed { exit_code: 1, .. })));
+    /// # Ok(()) }
+    /// ```
     pub async fn read_async(self) -> Result<String> {
         read(self.output_async().await?)
     }
@@ -86,6 +97,19 @@ impl<'a> Capture<'a> {
     /// # Panics
     ///
     /// As [`output_async`](Self::output_async).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use pipewright::Command;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pipewright::Result<()> {
+    /// let waits = Command::new("sh").args(["-c", "echo one; exec sleep 60"]);
+    /// let mut lines = waits.capture().kill_on_drop().lines_async()?;
+    /// assert_eq!(lines.next_line().await.expect("the first line")?.text, "one");
+    /// let no_more = tokio::time::timeout(Duration::from_millis(5), lines.next_line()).await;
+    /// assert!(no_more.is_err()); // the task was free meanwhile
+    /// # Ok(()) }
+    /// ```
     pub fn lines_async(self) -> Result<AsyncLines<'a>> {
         AsyncLines::new(Splitter::of_stdout(self.start()?))
     }
@@ -100,6 +124,17 @@ impl<'a> Capture<'a> {
     /// # Panics
     ///
     /// As [`output_async`](Self::output_async).
+    ///
+    /// ```
+    /// use pipewright::{Command, OutputStream};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pipewright::Result<()> {
+    /// let warns = Command::new("sh").args(["-c", "echo careful >&2"]);
+    /// let mut lines = warns.capture().tagged_lines_async()?;
+    /// let line = lines.next_line().await.expect("one line")?;
+    /// assert_eq!((line.from, &*line.text), (OutputStream::Stderr(0), "careful"));
+    /// # Ok(()) }
+    /// ```
     pub fn tagged_lines_async(self) -> Result<AsyncLines<'a>> {
         AsyncLines::new(Splitter::new(self.start()?))
     }
@@ -138,6 +173,20 @@ impl<'a> AsyncLines<'a> {
     ///
     /// Dropping the future loses nothing: the next call goes on where it was, so that it can stand
     /// in a `select!`.
+    ///
+    /// ```
+    /// use pipewright::Command;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pipewright::Result<()> {
+    /// let mut one = Command::new("echo").arg("one").capture().lines_async()?;
+    /// let mut two = Command::new("echo").arg("two").capture().lines_async()?;
+    /// let first = tokio::select! {
+    ///     line = one.next_line() => line,
+    ///     line = two.next_line() => line,
+    /// };
+    /// assert!(["one", "two"].contains(&&*first.expect("a line")?.text));
+    /// # Ok(()) }
+    /// ```
     pub async fn next_line(&mut self) -> Option<Result<Line>> {
         loop {
             if let Some(line) = self.splitter.buffered() {
@@ -155,11 +204,33 @@ impl<'a> AsyncLines<'a> {
 
     /// How every stage ended. `None` until the lines have come to their end, and after a bound was
     /// reached.
+    ///
+    /// ```
+    /// use pipewright::Command;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pipewright::Result<()> {
+    /// let mut lines = Command::new("sh").args(["-c", "exit 4"]).capture().lines_async()?;
+    /// assert!(lines.status().is_none());
+    /// assert!(lines.next_line().await.is_some_and(|line| line.is_err())); // the failure is told
+    /// assert_eq!(lines.status().map(|status| status.exit_code()), Some(4));
+    /// # Ok(()) }
+    /// ```
     pub fn status(&self) -> Option<&PipelineStatus> {
         self.splitter.status.as_ref()
     }
 
     /// The stages that run, for their ids and for signals.
+    ///
+    /// ```
+    /// use pipewright::Command;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pipewright::Result<()> {
+    /// let mut lines = Command::new("sh").args(["-c", "echo $$"]).capture().lines_async()?;
+    /// let told = lines.next_line().await.expect("one line")?.text;
+    /// let child = lines.running().stages()[0].child().expect("it was started");
+    /// assert_eq!(told, child.id().to_string());
+    /// # Ok(()) }
+    /// ```
     pub fn running(&self) -> &RunningPipeline {
         self.splitter.exchange.running()
     }

@@ -56,6 +56,16 @@ impl<'a> Input<'a> {
     /// between looks at the child's output, so one that blocks holds up everything, the deadline
     /// too. What has a descriptor (a file, a pipe, a socket) is better handed over itself: the
     /// child then reads it directly, nothing is copied, and nothing here can block.
+    ///
+    /// ```
+    /// use std::io::Read;
+    /// use pipewright::{Command, Input};
+    ///
+    /// let zeros = std::io::repeat(0).take(1_000_000); // never in memory as a whole
+    /// let sum = Command::new("wc").arg("-c").capture().input(Input::reader(zeros)).read()?;
+    /// assert_eq!(sum, "1000000");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn reader(reader: impl Read + Send + 'a) -> Self {
         Self(Kind::Fed(Source::Reader(Box::new(reader))))
     }

@@ -9,6 +9,16 @@ use crate::error::Result;
 use crate::pipeline::{PipelineStatus, RunningPipeline};
 
 /// One line of a command's output, and where it came from: see [`TaggedLines`].
+///
+/// ```
+/// use pipewright::{Command, OutputStream};
+///
+/// let mut lines = Command::new("printf").arg("text\r\n").capture().tagged_lines()?;
+/// let line = lines.next().expect("one line")?;
+/// assert_eq!(line.from, OutputStream::Stdout);
+/// assert_eq!(line.text, "text");
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Line {
@@ -76,11 +86,32 @@ macro_rules! shared_methods {
         impl $iterator<'_> {
             /// How every stage ended. `None` until the iterator has come to its end, and after a
             /// bound was reached.
+            ///
+            /// ```
+            /// use pipewright::Command;
+            ///
+            /// let mut lines = Command::new("echo").arg("only").capture().lines()?;
+            /// assert!(lines.status().is_none());
+            /// assert_eq!(lines.by_ref().count(), 1);
+            /// assert!(lines.status().is_some_and(|status| status.success()));
+            /// # Ok::<(), std::io::Error>(())
+            /// ```
             pub fn status(&self) -> Option<&PipelineStatus> {
                 self.0.status.as_ref()
             }
 
             /// The stages that run, for their ids and for signals.
+            ///
+            /// ```
+            /// use pipewright::{Command, Signal};
+            ///
+            /// let sleeps = Command::new("sleep").arg("60");
+            /// let mut lines = sleeps.capture().lines()?;
+            /// lines.running().signal(Signal::TERM)?;
+            /// let error = lines.next().expect("it tells how that ended").unwrap_err();
+            /// assert_eq!(error.to_string(), "sleep 60 failed: killed by SIGTERM");
+            /// # Ok::<(), std::io::Error>(())
+            /// ```
             pub fn running(&self) -> &RunningPipeline {
                 self.0.exchange.running()
             }

@@ -5,6 +5,19 @@ use std::io::PipeReader;
 use crate::error::{Error, Result};
 
 /// Where bytes come from: see [`TaggedLines`](crate::TaggedLines).
+///
+/// ```
+/// use std::collections::HashMap;
+/// use pipewright::{Command, OutputStream};
+///
+/// let script = "echo a; echo b; echo c >&2";
+/// let mut counts = HashMap::new();
+/// for line in Command::new("sh").args(["-c", script]).capture().tagged_lines()? {
+///     *counts.entry(line?.from).or_insert(0) += 1;
+/// }
+/// assert_eq!((counts[&OutputStream::Stdout], counts[&OutputStream::Stderr(0)]), (2, 1));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum OutputStream {
     /// The last stage's stdout.

@@ -13,6 +13,18 @@ impl Channel {
     /// # Errors
     ///
     /// As [`send`](Self::send).
+    ///
+    /// ```
+    /// use pipewright::handoff::{EntryPoints, ReExec};
+    ///
+    /// EntryPoints::new()
+    ///     .entry("worker", |parent| parent.channel().enter("waiting for work"))
+    ///     .dispatch();
+    /// let mut worker = ReExec::new("worker").spawn()?;
+    /// let error = worker.channel().receive::<()>().unwrap_err(); // it ended without a message
+    /// assert!(error.to_string().contains(r#"died at the stage "waiting for work""#));
+    /// # Ok::<(), pipewright::handoff::Error>(())
+    /// ```
     pub fn enter(&mut self, stage: &str) -> Result<()> {
         self.set_stage(stage);
         self.send_control(&Control::Stage(stage.to_owned()))
@@ -27,6 +39,20 @@ impl Channel {
     ///
     /// [`Error::Remote`] when the other side could not do it; [`Error::TimedOut`] when it withholds
     /// the answer; otherwise as [`receive`](Self::receive).
+    ///
+    /// ```
+    /// use pipewright::handoff::{EntryPoints, ReExec};
+    ///
+    /// EntryPoints::new()
+    ///     .entry("init", |parent| parent.channel().barrier("map my ids"))
+    ///     .dispatch();
+    /// let mut child = ReExec::new("init").spawn()?;
+    /// child.channel().await_barrier("map my ids")?;
+    /// assert_eq!(child.child().try_wait()?, None); // it waits
+    /// child.channel().release_barrier("map my ids")?;
+    /// assert!(child.into_child().wait()?.success());
+    /// # Ok::<(), pipewright::handoff::Error>(())
+    /// ```
     pub fn barrier(&mut self, name: &str) -> Result<()> {
         self.set_stage(name);
         self.send_control(&Control::Barrier(name.to_owned()))?;
@@ -46,6 +72,17 @@ impl Channel {
     ///
     /// [`Error::Remote`] with the failure of `action`; [`Error::Protocol`] when the other side came
     /// to another barrier; otherwise as [`receive`](Self::receive).
+    ///
+    /// ```
+    /// use pipewright::handoff::{EntryPoints, ReExec};
+    ///
+    /// EntryPoints::new().entry("init", |parent| parent.channel().barrier("mount")).dispatch();
+    /// let mut child = ReExec::new("init").spawn()?;
+    /// let error = child.channel().serve_barrier("mount", || Err("no such device")).unwrap_err();
+    /// assert_eq!(error.to_string(), "mount: no such device");
+    /// assert_eq!(child.child().wait()?.code(), Some(1)); // the same error ended it
+    /// # Ok::<(), pipewright::handoff::Error>(())
+    /// ```
     pub fn serve_barrier<E: Display>(
         &mut self,
         name: &str,
@@ -71,6 +108,18 @@ impl Channel {
     /// # Errors
     ///
     /// As [`serve_barrier`](Self::serve_barrier).
+    ///
+    /// ```
+    /// use pipewright::handoff::{EntryPoints, Error, ReExec};
+    ///
+    /// EntryPoints::new().entry("init", |parent| parent.channel().barrier("second")).dispatch();
+    /// let mut child = ReExec::new("init").spawn()?;
+    /// let error = child.channel().await_barrier("first").unwrap_err(); // the two are out of step
+    /// let Error::Protocol { expected, got } = error else { panic!("{error}") };
+    /// assert_eq!((&*expected, &*got), (r#"the barrier "first""#, r#"the barrier "second""#));
+    /// # child.child().kill()?; child.into_child().wait()?;
+    /// # Ok::<(), pipewright::handoff::Error>(())
+    /// ```
     pub fn await_barrier(&mut self, name: &str) -> Result<()> {
         let expected = format!("the barrier \"{name}\"");
         match self.receive_control(self.timeout(), &expected)? {
@@ -87,6 +136,23 @@ impl Channel {
     /// # Errors
     ///
     /// As [`send`](Self::send).
+    ///
+    /// ```
+    /// use pipewright::handoff::{EntryPoints, ReExec};
+    ///
+    /// EntryPoints::new()
+    ///     .entry("half", |parent| parent.channel().barrier("start together"))
+    ///     .dispatch();
+    /// let mut halves = [ReExec::new("half").spawn()?, ReExec::new("half").spawn()?];
+    /// for half in &mut halves {
+    ///     half.channel().await_barrier("start together")?;
+    /// }
+    /// for mut half in halves {
+    ///     half.channel().release_barrier("start together")?; // when all have come
+    ///     assert!(half.into_child().wait()?.success());
+    /// }
+    /// # Ok::<(), pipewright::handoff::Error>(())
+    /// ```
     pub fn release_barrier(&mut self, name: &str) -> Result<()> {
         self.send_control(&Control::GoOn(name.to_owned()))
     }
@@ -97,6 +163,19 @@ impl Channel {
     /// # Errors
     ///
     /// As [`send`](Self::send).
+    ///
+    /// ```
+    /// use pipewright::handoff::{EntryPoints, Error, ReExec};
+    ///
+    /// EntryPoints::new()
+    ///     .entry("init", |parent| parent.channel().fail("mount", "no such device", Some(19)))
+    ///     .dispatch();
+    /// let mut child = ReExec::new("init").spawn()?;
+    /// let error = child.channel().receive::<u32>().unwrap_err();
+    /// assert!(matches!(error, Error::Remote { errno: Some(19), .. }));
+    /// assert_eq!(error.to_string(), "mount: no such device");
+    /// # Ok::<(), pipewright::handoff::Error>(())
+    /// ```
     pub fn fail(&mut self, stage: &str, message: &str, errno: Option<i32>) -> Result<()> {
         self.send_control(&Control::Failure {
             stage: stage.to_owned(),

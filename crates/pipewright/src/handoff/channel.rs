@@ -43,6 +43,25 @@ const END_FOLLOWS: Duration = Duration::from_secs(1);
 ///
 /// A message may be up to 64 KiB, encoded; attach a file or memfd for more. It is received as the
 /// very type that it was sent as.
+///
+/// ```
+/// use pipewright::handoff::{EntryPoints, ParentLink, ReExec, Result};
+///
+/// fn adder(parent: &mut ParentLink) -> Result<()> {
+///     let (a, b): (u32, u32) = parent.channel().receive()?;
+///     parent.channel().send(&(a + b))
+/// }
+/// EntryPoints::new().entry("adder", adder).dispatch();
+/// let mut child = ReExec::new("adder").spawn()?;
+/// child.channel().send(&(20_u32, 22_u32))?;
+/// assert_eq!(child.channel().receive::<u32>()?, 42);
+/// # child.into_child().wait()?;
+/// # Ok::<(), pipewright::handoff::Error>(())
+/// ```
+///
+/// # References
+///
+/// SOCK_SEQPACKET in [unix(7)](https://man7.org/linux/man-pages/man7/unix.7.html)
 #[derive(Debug)]
 pub struct Channel {
     socket: PacketSocket,
@@ -65,6 +84,20 @@ impl Channel {
     /// # Errors
     ///
     /// [`Error::Protocol`] when the socket is of another type.
+    ///
+    /// ```
+    /// use pipewright::handoff::Channel;
+    /// use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+    /// use rustix::process::{PidfdFlags, getpid, pidfd_open};
+    ///
+    /// let kind = SocketType::SEQPACKET;
+    /// let (one, other) = socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?;
+    /// let this = || pidfd_open(getpid(), PidfdFlags::empty()); // the peer is a thread here
+    /// let (mut one, mut other) = (Channel::new(one, this()?)?, Channel::new(other, this()?)?);
+    /// one.send(&"hello".to_owned())?;
+    /// assert_eq!(other.receive::<String>()?, "hello");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn new(socket: impl Into<OwnedFd>, peer: impl Into<OwnedFd>) -> Result<Self> {
         let socket = PacketSocket::new(socket.into())?;
         let peer = Peer::Process(peer.into());
@@ -77,6 +110,19 @@ impl Channel {
     /// # Errors
     ///
     /// As [`new`](Self::new).
+    ///
+    /// ```
+    /// use pipewright::handoff::Channel;
+    /// use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+    /// use rustix::process::{PidfdFlags, getpid, pidfd_open};
+    ///
+    /// let kind = SocketType::SEQPACKET;
+    /// let (ours, theirs) = socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?;
+    /// let mut channel = Channel::new_json(ours, pidfd_open(getpid(), PidfdFlags::empty())?)?;
+    /// rustix::io::write(&theirs, br#"{"sequence": 0, "message": [1, 2]}"#)?;
+    /// assert_eq!(channel.receive::<Vec<u32>>()?, [1, 2]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn new_json(socket: impl Into<OwnedFd>, peer: impl Into<OwnedFd>) -> Result<Self> {
         Ok(Self {
             format: Format::Json,
@@ -101,22 +147,77 @@ impl Channel {
     }
 
     /// How long each wait of this channel may last: 10 seconds unless it was set.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use pipewright::Command;
+    /// use pipewright::handoff::Foreign;
+    ///
+    /// let mut child = Foreign::new(Command::new("true")).spawn()?;
+    /// assert_eq!(child.channel().timeout(), Duration::from_secs(10));
+    /// # child.into_child().wait()?;
+    /// # Ok::<(), pipewright::handoff::Error>(())
+    /// ```
     pub fn timeout(&self) -> Duration {
         self.timeout
     }
 
     /// Sets how long each wait may last. `Duration::MAX` is no limit; the death of the other process
     /// still ends a wait.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use pipewright::Command;
+    /// use pipewright::handoff::{Error, Foreign};
+    ///
+    /// let silent = Command::new("sleep").arg("60").kill_on_drop();
+    /// let mut child = Foreign::new(silent).spawn()?;
+    /// child.channel().set_timeout(Duration::from_millis(5));
+    /// assert!(matches!(child.channel().receive::<u32>(), Err(Error::TimedOut { .. })));
+    /// # Ok::<(), pipewright::handoff::Error>(())
+    /// ```
     pub fn set_timeout(&mut self, timeout: Duration) {
         self.timeout = timeout;
     }
 
     /// The last stage that either side announced; `start` before the first.
+    ///
+    /// ```
+    /// use pipewright::handoff::{EntryPoints, ParentLink, ReExec, Result};
+    ///
+    /// fn init(parent: &mut ParentLink) -> Result<()> {
+    ///     parent.channel().enter("set up the network")?;
+    ///     parent.channel().send(&"done".to_owned())
+    /// }
+    /// EntryPoints::new().entry("init", init).dispatch();
+    /// let mut child = ReExec::new("init").spawn()?;
+    /// assert_eq!(child.channel().stage(), "start");
+    /// assert_eq!(child.channel().receive::<String>()?, "done");
+    /// assert_eq!(child.channel().stage(), "set up the network"); // it came before
+    /// # child.into_child().wait()?;
+    /// # Ok::<(), pipewright::handoff::Error>(())
+    /// ```
     pub fn stage(&self) -> &str {
         &self.stage
     }
 
     /// Calls `observer` for everything that is sent or received from here on.
+    ///
+    /// ```
+    /// use pipewright::handoff::{EntryPoints, ReExec};
+    ///
+    /// EntryPoints::new()
+    ///     .entry("init", |parent| parent.channel().barrier("map my ids"))
+    ///     .dispatch();
+    /// let mut child = ReExec::new("init").spawn()?;
+    /// let (tell, told) = std::sync::mpsc::channel();
+    /// child.channel().on_event(move |event| tell.send(event.what.to_owned()).unwrap_or(()));
+    /// child.channel().serve_barrier("map my ids", || Ok::<(), std::io::Error>(()))?;
+    /// assert!(child.into_child().wait()?.success());
+    /// let told: Vec<String> = told.iter().collect();
+    /// assert_eq!(told, [r#"the barrier "map my ids""#, r#""go on" at the barrier "map my ids""#]);
+    /// # Ok::<(), pipewright::handoff::Error>(())
+    /// ```
     pub fn on_event(&mut self, observer: impl FnMut(&Event<'_>) + Send + 'static) {
         self.trace.set(observer);
     }
@@ -128,6 +229,18 @@ impl Channel {
     /// # Errors
     ///
     /// [`Error::TooLarge`], [`Error::PeerDied`], [`Error::TimedOut`].
+    ///
+    /// ```
+    /// use pipewright::Command;
+    /// use pipewright::handoff::{Error, Foreign};
+    ///
+    /// let mut child = Foreign::new(Command::new("cat").stdin(pipewright::Stdio::Null)).spawn()?;
+    /// let too_large = child.channel().send(&"x".repeat(100_000));
+    /// assert!(matches!(too_large, Err(Error::TooLarge { .. }))); // nothing of it was sent
+    /// child.child().wait()?;
+    /// assert!(matches!(child.channel().send(&"x".to_owned()), Err(Error::PeerDied { .. })));
+    /// # Ok::<(), pipewright::handoff::Error>(())
+    /// ```
     pub fn send<T: Serialize>(&mut self, message: &T) -> Result<()> {
         self.send_with(message, &[])
     }
@@ -138,6 +251,26 @@ impl Channel {
     ///
     /// As [`send`](Self::send); [`Error::TooLarge`] also for more than 253 descriptors, the kernel's
     /// limit.
+    ///
+    /// ```
+    /// use std::os::fd::AsFd;
+    /// use pipewright::handoff::{EntryPoints, ParentLink, ReExec, Result};
+    ///
+    /// fn write_there(parent: &mut ParentLink) -> Result<()> {
+    ///     let (text, mut descriptors) = parent.channel().receive_with::<String>()?;
+    ///     let to = descriptors.pop().expect("one was attached");
+    ///     rustix::io::write(to, text.as_bytes()).expect("the parent reads");
+    ///     Ok(())
+    /// }
+    /// EntryPoints::new().entry("write there", write_there).dispatch();
+    /// let mut child = ReExec::new("write there").spawn()?;
+    /// let (reader, writer) = pipewright::pipe()?;
+    /// child.channel().send_with(&"by a copy".to_owned(), &[writer.as_fd()])?;
+    /// drop(writer); // this process keeps its own
+    /// assert_eq!(std::io::read_to_string(reader)?, "by a copy");
+    /// # child.into_child().wait()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # References
     ///
@@ -176,6 +309,17 @@ impl Channel {
     ///
     /// [`Error::PeerDied`], [`Error::TimedOut`], [`Error::TooLarge`], [`Error::Protocol`] when
     /// something else came, [`Error::Remote`] when the other side tells of its failure.
+    ///
+    /// ```
+    /// use pipewright::handoff::{EntryPoints, Error, ReExec};
+    ///
+    /// EntryPoints::new().entry("sender", |parent| parent.channel().send(&7_u32)).dispatch();
+    /// let mut child = ReExec::new("sender").spawn()?;
+    /// assert_eq!(child.channel().receive::<u32>()?, 7);
+    /// let error = child.channel().receive::<u32>().unwrap_err(); // it has sent no other
+    /// assert!(matches!(error, Error::PeerDied { status: Some(status), .. } if status.success()));
+    /// # Ok::<(), pipewright::handoff::Error>(())
+    /// ```
     pub fn receive<T: DeserializeOwned>(&mut self) -> Result<T> {
         self.receive_timeout(self.timeout)
     }
@@ -185,6 +329,22 @@ impl Channel {
     /// # Errors
     ///
     /// As [`receive`](Self::receive).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use pipewright::handoff::{EntryPoints, Error, ReExec};
+    ///
+    /// EntryPoints::new().entry("echo", |parent| {
+    ///     let word: String = parent.channel().receive_timeout(Duration::from_secs(60))?;
+    ///     parent.channel().send(&word)
+    /// }).dispatch();
+    /// let mut child = ReExec::new("echo").spawn()?;
+    /// let nothing_yet = child.channel().receive_timeout::<String>(Duration::from_millis(5));
+    /// assert!(matches!(nothing_yet, Err(Error::TimedOut { .. })));
+    /// assert_eq!(child.channel().request::<_, String>(&"HOLA!".to_owned())?, "HOLA!");
+    /// # child.into_child().wait()?;
+    /// # Ok::<(), pipewright::handoff::Error>(())
+    /// ```
     pub fn receive_timeout<T: DeserializeOwned>(&mut self, timeout: Duration) -> Result<T> {
         self.receive_any(timeout, None)
     }
@@ -195,6 +355,23 @@ impl Channel {
     ///
     /// As [`receive`](Self::receive); [`Error::Protocol`] also where the descriptors could not all
     /// be received, because this process has reached its limit.
+    ///
+    /// ```
+    /// use std::os::fd::AsFd;
+    /// use pipewright::handoff::{EntryPoints, ParentLink, ReExec, Result};
+    ///
+    /// fn open(parent: &mut ParentLink) -> Result<()> {
+    ///     let root = std::fs::File::open("/").expect("there is a root");
+    ///     parent.channel().send_with(&"the root".to_owned(), &[root.as_fd()])
+    /// }
+    /// EntryPoints::new().entry("open", open).dispatch();
+    /// let mut child = ReExec::new("open").spawn()?;
+    /// let (name, descriptors) = child.channel().receive_with::<String>()?;
+    /// let root = std::fs::File::from(descriptors.into_iter().next().expect("one came"));
+    /// assert!(name == "the root" && root.metadata().is_ok_and(|root| root.is_dir()));
+    /// # child.into_child().wait()?;
+    /// # Ok::<(), pipewright::handoff::Error>(())
+    /// ```
     pub fn receive_with<T: DeserializeOwned>(&mut self) -> Result<(T, Vec<OwnedFd>)> {
         let mut descriptors = Vec::new();
         let message = self.receive_any(self.timeout, Some(&mut descriptors))?;
@@ -206,6 +383,21 @@ impl Channel {
     /// # Errors
     ///
     /// As [`send`](Self::send) and [`receive`](Self::receive).
+    ///
+    /// ```
+    /// use pipewright::handoff::{EntryPoints, ParentLink, ReExec, Result};
+    ///
+    /// fn measure(parent: &mut ParentLink) -> Result<()> {
+    ///     let text: String = parent.channel().receive()?;
+    ///     parent.channel().send(&text.len())
+    /// }
+    /// EntryPoints::new().entry("measure", measure).dispatch();
+    /// let mut child = ReExec::new("measure").spawn()?;
+    /// let length: usize = child.channel().request(&"four".to_owned())?;
+    /// assert_eq!(length, 4);
+    /// # child.into_child().wait()?;
+    /// # Ok::<(), pipewright::handoff::Error>(())
+    /// ```
     pub fn request<Q: Serialize, A: DeserializeOwned>(&mut self, question: &Q) -> Result<A> {
         self.send(question)?;
         self.receive()
@@ -445,6 +637,19 @@ impl Channel {
 
 /// The channel can be polled together with other descriptors: it is readable when something can be
 /// received, and at its end.
+///
+/// ```
+/// use pipewright::handoff::{EntryPoints, ReExec};
+/// use rustix::event::{PollFd, PollFlags, poll};
+///
+/// EntryPoints::new().entry("sender", |parent| parent.channel().send(&7_u32)).dispatch();
+/// let mut child = ReExec::new("sender").spawn()?;
+/// let ready = poll(&mut [PollFd::new(child.channel(), PollFlags::IN)], None)?;
+/// assert_eq!(ready, 1);
+/// assert_eq!(child.channel().receive::<u32>()?, 7); // without waiting
+/// # child.into_child().wait()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 impl AsFd for Channel {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()

@@ -12,6 +12,16 @@ use serde::{Deserialize, Serialize};
 use super::error::{Error, Result};
 
 /// What a descriptor refers to.
+///
+/// ```
+/// use pipewright::handoff::DescriptorKind;
+///
+/// assert_eq!(DescriptorKind::of(std::fs::File::open("/")?)?, DescriptorKind::Directory);
+/// assert_eq!(DescriptorKind::of(tempfile::tempfile()?)?, DescriptorKind::File);
+/// let (one, _other) = std::os::unix::net::UnixStream::pair()?;
+/// assert_eq!(DescriptorKind::of(one)?, DescriptorKind::Socket);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum DescriptorKind {
@@ -74,6 +84,17 @@ impl DescriptorKind {
 }
 
 /// A terminal, or its other side.
+///
+/// ```
+/// use std::os::fd::AsFd;
+/// use pipewright::handoff::{DescriptorKind, Terminal};
+/// use rustix::pty::{OpenptFlags, openpt};
+///
+/// let terminal = Terminal::from(openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?);
+/// assert_eq!(DescriptorKind::of(&terminal)?, DescriptorKind::Terminal);
+/// assert!(rustix::termios::tcgetwinsize(terminal.as_fd()).is_ok());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Terminal(OwnedFd);
 
@@ -96,8 +117,37 @@ impl AsFd for Terminal {
 }
 
 /// A type as which a named descriptor can be taken.
+///
+/// A type of one's own, which accepts directories only:
+///
+/// ```
+///
+/// use std::fs::File;
+/// use std::os::fd::OwnedFd;
+/// use pipewright::handoff::{DescriptorKind, FromDescriptor};
+///
+/// struct Directory(File);
+/// impl From<OwnedFd> for Directory {
+///     fn from(descriptor: OwnedFd) -> Self {
+///         Self(descriptor.into())
+///     }
+/// }
+/// impl FromDescriptor for Directory {
+///     const KINDS: &'static [DescriptorKind] = &[DescriptorKind::Directory];
+/// }
+/// assert!(Directory::KINDS.contains(&DescriptorKind::of(File::open("/")?)?));
+/// assert!(!Directory::KINDS.contains(&DescriptorKind::of(tempfile::tempfile()?)?));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait FromDescriptor: From<OwnedFd> {
     /// The kinds that this type can be; empty for any.
+    ///
+    /// ```
+    /// use pipewright::handoff::{DescriptorKind, FromDescriptor};
+    ///
+    /// assert_eq!(std::fs::File::KINDS, [DescriptorKind::File, DescriptorKind::Directory]);
+    /// assert!(std::os::fd::OwnedFd::KINDS.is_empty());
+    /// ```
     const KINDS: &'static [DescriptorKind];
 }
 
@@ -124,6 +174,16 @@ from_descriptor!(
 );
 
 /// What is wrong with a named descriptor.
+///
+/// ```
+/// use pipewright::handoff::{DescriptorFault, Error, ReExec};
+///
+/// let (reader, writer) = pipewright::pipe()?;
+/// let twice = ReExec::new("worker").descriptor("input", reader).descriptor("input", writer);
+/// let Err(Error::Descriptor { name, fault }) = twice.spawn() else { panic!("it started") };
+/// assert_eq!((&*name, fault), ("input", DescriptorFault::GivenTwice));
+/// # Ok::<(), pipewright::handoff::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DescriptorFault {

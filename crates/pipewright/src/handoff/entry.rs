@@ -24,6 +24,16 @@ type Entry = Box<dyn FnOnce(&mut ParentLink) -> Result<(), Failure>>;
 ///
 /// [`dispatch`](Self::dispatch) belongs first into `main`; see [`ReExec`](super::ReExec) for an
 /// example.
+///
+/// ```
+/// use pipewright::handoff::{EntryPoints, ReExec};
+///
+/// EntryPoints::new().entry("worker", |parent| parent.channel().send(&1_u32)).dispatch();
+/// let mut child = ReExec::new("wroker").spawn()?;
+/// let error = child.channel().receive::<u32>().unwrap_err().to_string();
+/// assert!(error.contains(r#"no entry point is named "wroker"; there is ["worker"]"#));
+/// # Ok::<(), pipewright::handoff::Error>(())
+/// ```
 #[derive(Default)]
 pub struct EntryPoints(BTreeMap<String, Entry>);
 
@@ -35,6 +45,12 @@ impl fmt::Debug for EntryPoints {
 
 impl EntryPoints {
     /// None yet.
+    ///
+    /// ```
+    /// use pipewright::handoff::EntryPoints;
+    ///
+    /// assert_eq!(format!("{:?}", EntryPoints::new()), "{}");
+    /// ```
     pub fn new() -> Self {
         Self::default()
     }
@@ -43,6 +59,19 @@ impl EntryPoints {
     ///
     /// When it returns `Ok`, the child ends with status 0. When it fails, the error travels to the
     /// parent, with the stage and the kernel's error number, and the child ends with status 1.
+    ///
+    /// ```
+    /// use pipewright::handoff::{EntryPoints, ReExec};
+    ///
+    /// EntryPoints::new()
+    ///     .entry("reads", |_| std::fs::read("/nope").map(|_| ()))
+    ///     .dispatch();
+    /// let mut child = ReExec::new("reads").spawn()?;
+    /// let error = child.channel().receive::<()>().unwrap_err();
+    /// assert_eq!(error.raw_os_error(), Some(2)); // ENOENT, from the child
+    /// assert_eq!(child.into_child().wait()?.code(), Some(1));
+    /// # Ok::<(), pipewright::handoff::Error>(())
+    /// ```
     #[must_use = "without dispatch no entry point is ever run"]
     pub fn entry<F, E>(mut self, name: impl Into<String>, run: F) -> Self
     where
@@ -63,6 +92,16 @@ impl EntryPoints {
     /// # Panics
     ///
     /// When it is called a second time in a process that was re-executed.
+    ///
+    /// ```
+    /// use pipewright::handoff::{EntryPoints, Error, ReExec};
+    ///
+    /// EntryPoints::new().entry("nothing", |_| Ok::<(), Error>(())).dispatch();
+    /// // Only the parent comes here, so that there is one child, and not one for each child.
+    /// let child = ReExec::new("nothing").spawn()?.into_child();
+    /// assert!(child.wait()?.success());
+    /// # Ok::<(), pipewright::handoff::Error>(())
+    /// ```
     pub fn dispatch(self) {
         let Some(number) = handover_number() else {
             return;

@@ -9,12 +9,38 @@ use rustix::io::Errno;
 use super::descriptors::DescriptorFault;
 
 /// The result of everything in this module that can fail.
+///
+/// ```
+/// use pipewright::Command;
+/// use pipewright::handoff::{Foreign, Result};
+///
+/// fn ask() -> Result<u32> {
+///     Foreign::new(Command::new("false")).spawn()?.channel().receive()
+/// }
+/// assert!(ask().is_err()); // it ended without an answer
+/// # Ok::<(), pipewright::handoff::Error>(())
+/// ```
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// How a hand-over, or an exchange with the other process, failed.
 ///
 /// Every wait ends in what was waited for or in one of these. The *stage* is the last one that
 /// either side announced, by [`Channel::enter`](super::Channel::enter) or a barrier.
+///
+/// ```
+/// use pipewright::handoff::{EntryPoints, Error, ReExec};
+///
+/// EntryPoints::new().entry("dies", |_| -> Result<(), Error> { std::process::abort() }).dispatch();
+/// let mut child = ReExec::new("dies").spawn()?;
+/// match child.channel().receive::<u32>() {
+///     Err(Error::PeerDied { stage, status }) => {
+///         assert_eq!(stage, "start");
+///         assert!(status.is_some_and(|status| !status.success()));
+///     }
+///     other => panic!("{other:?}"),
+/// }
+/// # Ok::<(), pipewright::handoff::Error>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -122,6 +148,17 @@ impl Error {
     }
 
     /// The kernel's error number behind this error, here or in the other process.
+    ///
+    /// ```
+    /// use pipewright::Command;
+    /// use pipewright::handoff::{EntryPoints, ReExec};
+    ///
+    /// EntryPoints::new().entry("init", |parent| parent.exec::<()>(Command::new("/"))).dispatch();
+    /// let child = ReExec::new("init").spawn()?;
+    /// let error = child.wait_exec(std::time::Duration::from_secs(10)).unwrap_err();
+    /// assert_eq!(error.raw_os_error(), Some(13)); // EACCES, in the child
+    /// # Ok::<(), pipewright::handoff::Error>(())
+    /// ```
     pub fn raw_os_error(&self) -> Option<i32> {
         match self {
             Self::Start(error) => error.raw_os_error(),
@@ -132,6 +169,20 @@ impl Error {
     }
 
     /// The stage at which it happened, where there is one.
+    ///
+    /// ```
+    /// use pipewright::handoff::{EntryPoints, ReExec};
+    ///
+    /// EntryPoints::new()
+    ///     .entry("init", |parent| parent.channel().barrier("map my ids"))
+    ///     .dispatch();
+    /// let mut child = ReExec::new("init").spawn()?;
+    /// let refuse = || Err("too many ids");
+    /// let error = child.channel().serve_barrier("map my ids", refuse).unwrap_err();
+    /// assert_eq!(error.stage(), Some("map my ids"));
+    /// # child.child().wait()?;
+    /// # Ok::<(), pipewright::handoff::Error>(())
+    /// ```
     pub fn stage(&self) -> Option<&str> {
         match self {
             Self::PeerDied { stage, .. }

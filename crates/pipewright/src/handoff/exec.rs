@@ -21,6 +21,23 @@ impl ParentLink {
     /// # Errors
     ///
     /// Always one: [`Error::Start`], or what kept the first words from being sent.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use pipewright::Command;
+    /// use pipewright::handoff::{EntryPoints, ReExec};
+    ///
+    /// EntryPoints::new()
+    ///     .entry("init", |parent| parent.exec::<()>(Command::new("sh").args(["-c", "exit 5"])))
+    ///     .dispatch();
+    /// let program = ReExec::new("init").spawn()?.wait_exec(Duration::from_secs(10))?;
+    /// assert_eq!(program.wait()?.code(), Some(5)); // of the program, in the same process
+    /// # Ok::<(), pipewright::handoff::Error>(())
+    /// ```
+    ///
+    /// # References
+    ///
+    /// [execve(2)](https://man7.org/linux/man-pages/man2/execve.2.html)
     pub fn exec<T>(&mut self, command: Command) -> Result<T> {
         let program = command.program_name();
         self.channel().set_stage(&format!("exec {program}"));
@@ -55,6 +72,19 @@ impl ChildLink {
     /// executed, or with the stage at which the child failed before; [`Error::PeerDied`],
     /// [`Error::TimedOut`] and [`Error::Protocol`] as for every wait. The child is left as it is; it
     /// ends by itself after a failure.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use pipewright::Command;
+    /// use pipewright::handoff::{EntryPoints, ReExec};
+    ///
+    /// EntryPoints::new()
+    ///     .entry("init", |parent| parent.exec::<()>(Command::new("no-such-program")))
+    ///     .dispatch();
+    /// let error = ReExec::new("init").spawn()?.wait_exec(Duration::from_secs(10)).unwrap_err();
+    /// assert_eq!(error.stage(), Some("exec no-such-program"));
+    /// # Ok::<(), pipewright::handoff::Error>(())
+    /// ```
     pub fn wait_exec(mut self, timeout: Duration) -> Result<Child> {
         wait_exec(self.channel(), timeout)?;
         Ok(self.into_child())

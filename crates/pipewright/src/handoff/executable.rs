@@ -13,6 +13,27 @@ use super::error::{Error, Result};
 ///
 /// It is always executed through an open descriptor, never by a path: a path that is read from
 /// `/proc/self/exe` names a file that may be gone or another one by now.
+///
+/// ```
+/// use pipewright::handoff::{EntryPoints, ParentLink, ReExec, Result, SelfExe};
+///
+/// fn tell(parent: &mut ParentLink) -> Result<()> {
+///     let executed = std::fs::read_link("/proc/self/exe").expect("/proc is mounted");
+///     parent.channel().send(&executed)
+/// }
+/// EntryPoints::new().entry("tell", tell).dispatch();
+/// let mut child = ReExec::new("tell").executable(SelfExe::Sealed).spawn()?;
+/// let executed: std::path::PathBuf = child.channel().receive()?;
+/// assert!(executed.starts_with("/memfd:pipewright-handoff (deleted)"));
+/// # child.into_child().wait()?;
+/// # Ok::<(), pipewright::handoff::Error>(())
+/// ```
+///
+/// # References
+///
+/// [execveat(2)](https://man7.org/linux/man-pages/man2/execveat.2.html),
+/// [memfd_create(2)](https://man7.org/linux/man-pages/man2/memfd_create.2.html),
+/// F_ADD_SEALS in [fcntl(2)](https://man7.org/linux/man-pages/man2/fcntl.2.html)
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub enum SelfExe {

@@ -11,6 +11,16 @@ use super::socket::PacketSocket;
 use crate::command::Command;
 
 /// The variable that tells a foreign program the number of its channel's descriptor.
+///
+/// ```
+/// use pipewright::Command;
+/// use pipewright::handoff::{CHANNEL_VARIABLE, Foreign};
+///
+/// let script = format!("test -S /proc/self/fd/${CHANNEL_VARIABLE}"); // is it a socket?
+/// let child = Foreign::new(Command::new("sh").args(["-c", &script])).spawn()?;
+/// assert!(child.into_child().wait()?.success());
+/// # Ok::<(), pipewright::handoff::Error>(())
+/// ```
 pub const CHANNEL_VARIABLE: &str = "PIPEWRIGHT_CHANNEL";
 
 /// A program of any language as the child, with a channel in JSON.
@@ -48,6 +58,18 @@ pub struct Foreign {
 
 impl Foreign {
     /// A child that runs this command.
+    ///
+    /// ```
+    /// use pipewright::Command;
+    /// use pipewright::handoff::Foreign;
+    ///
+    /// let script = r#"echo "{\"sequence\": 0, \"message\": \"$1\"}" >&$PIPEWRIGHT_CHANNEL"#;
+    /// let shell = Command::new("sh").args(["-c", script, "sh", "from a shell"]);
+    /// let mut child = Foreign::new(shell).spawn()?;
+    /// assert_eq!(child.channel().receive::<String>()?, "from a shell");
+    /// # child.into_child().wait()?;
+    /// # Ok::<(), pipewright::handoff::Error>(())
+    /// ```
     pub fn new(command: Command) -> Self {
         Self { command }
     }
@@ -57,6 +79,14 @@ impl Foreign {
     /// # Errors
     ///
     /// [`Error::Start`](super::Error::Start) or [`Error::System`](super::Error::System).
+    ///
+    /// ```
+    /// use pipewright::Command;
+    /// use pipewright::handoff::{Error, Foreign};
+    ///
+    /// let error = Foreign::new(Command::new("no-such-program")).spawn().unwrap_err();
+    /// assert!(matches!(error, Error::Start(start) if start.exit_code() == 127));
+    /// ```
     pub fn spawn(self) -> Result<ChildLink> {
         let (ours, theirs) = PacketSocket::pair()?;
         let taken: BTreeSet<i32> = self.command.numbers().collect();

@@ -41,6 +41,28 @@ const KNOCK: Duration = Duration::from_secs(2);
 /// It exists from [`new`](Self::new) on, so that it can be made before the root directory changes.
 /// The path stays when the process ends; a directory that only the owner can enter keeps others from
 /// opening the gate.
+///
+/// ```
+/// use std::path::PathBuf;
+/// use std::time::Duration;
+/// use pipewright::Command;
+/// use pipewright::handoff::{EntryPoints, Gate, ParentLink, ReExec, Result};
+///
+/// fn init(parent: &mut ParentLink) -> Result<()> {
+///     let gate = Gate::new(parent.config::<PathBuf>()?)?;
+///     parent.wait_at(gate, Duration::from_secs(60))?;
+///     parent.exec(Command::new("sh").args(["-c", "exit 6"]))
+/// }
+/// EntryPoints::new().entry("init", init).dispatch();
+/// let directory = tempfile::tempdir().expect("a temporary directory");
+/// let path = directory.path().join("gate");
+/// let mut child = ReExec::new("init").config(&path)?.spawn()?;
+/// child.wait_created()?;
+/// assert_eq!(child.child().try_wait()?, None); // it waits, for whoever comes
+/// Gate::open(&path, Duration::from_secs(10))?;
+/// assert_eq!(child.into_child().wait()?.code(), Some(6));
+/// # Ok::<(), pipewright::handoff::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Gate {
     listener: OwnedFd,
@@ -53,6 +75,21 @@ impl Gate {
     ///
     /// [`Error::TooLarge`] for a path of more than 107 bytes; [`Error::System`] with EADDRINUSE where
     /// something is there already.
+    ///
+    /// ```
+    /// use pipewright::handoff::Gate;
+    ///
+    /// let directory = tempfile::tempdir()?;
+    /// let _gate = Gate::new(directory.path().join("gate"))?;
+    /// let error = Gate::new(directory.path().join("gate")).unwrap_err();
+    /// assert_eq!(error.raw_os_error(), Some(98)); // EADDRINUSE
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # References
+    ///
+    /// [bind(2)](https://man7.org/linux/man-pages/man2/bind.2.html),
+    /// [unix(7)](https://man7.org/linux/man-pages/man7/unix.7.html)
     pub fn new(path: impl AsRef<Path>) -> Result<Self> {
         let address = address(path.as_ref())?;
         let listener = socket()?;
@@ -95,6 +132,23 @@ impl Gate {
     /// [`Error::System`] with ECONNREFUSED when nobody waits there: it was opened before, or the
     /// process has died; with ENOENT where no gate is. [`Error::PeerDied`] when the process died just
     /// now. [`Error::Remote`] when its program could not be executed. [`Error::TimedOut`].
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use pipewright::handoff::Gate;
+    ///
+    /// let directory = tempfile::tempdir()?;
+    /// let path = directory.path().join("gate");
+    /// let open = || Gate::open(&path, Duration::from_secs(10)).unwrap_err().raw_os_error();
+    /// assert_eq!(open(), Some(2)); // ENOENT: no gate is there
+    /// drop(Gate::new(&path)?);
+    /// assert_eq!(open(), Some(111)); // ECONNREFUSED: nobody waits there any more
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # References
+    ///
+    /// [connect(2)](https://man7.org/linux/man-pages/man2/connect.2.html)
     pub fn open(path: impl AsRef<Path>, timeout: Duration) -> Result<()> {
         let mut channel = knock(path.as_ref(), &Deadline::after(timeout))?;
         channel.set_timeout(timeout);
@@ -115,6 +169,25 @@ impl ParentLink {
     ///
     /// As [`Channel::send`] while the parent is told; [`Error::TimedOut`] when nobody came in time,
     /// where `Duration::MAX` is no limit.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use pipewright::handoff::{EntryPoints, Gate, ParentLink, ReExec, Result};
+    ///
+    /// fn init(parent: &mut ParentLink) -> Result<()> {
+    ///     let gate = Gate::new(parent.config::<String>()?)?;
+    ///     parent.wait_at(gate, Duration::from_millis(5)) // nobody comes
+    /// }
+    /// EntryPoints::new().entry("init", init).dispatch();
+    /// let directory = tempfile::tempdir().expect("a temporary directory");
+    /// let path = directory.path().join("gate").display().to_string();
+    /// let mut child = ReExec::new("init").config(&path)?.spawn()?;
+    /// child.wait_created()?;
+    /// let error = child.channel().receive::<()>().unwrap_err();
+    /// assert_eq!(error.stage(), Some("gate"));
+    /// # child.into_child().wait()?;
+    /// # Ok::<(), pipewright::handoff::Error>(())
+    /// ```
     pub fn wait_at(&mut self, gate: Gate, timeout: Duration) -> Result<()> {
         self.channel().send_control(&Control::Created)?;
         let mut channel = gate.wait(timeout)?;
@@ -130,6 +203,17 @@ impl ChildLink {
     /// # Errors
     ///
     /// As [`Channel::receive`].
+    ///
+    /// ```
+    /// use pipewright::handoff::{EntryPoints, ReExec};
+    ///
+    /// EntryPoints::new().entry("init", |_| Err::<(), _>("no disk left")).dispatch();
+    /// let mut child = ReExec::new("init").spawn()?;
+    /// let error = child.wait_created().unwrap_err(); // it never came to its gate
+    /// assert_eq!(error.to_string(), "start: no disk left");
+    /// # child.into_child().wait()?;
+    /// # Ok::<(), pipewright::handoff::Error>(())
+    /// ```
     pub fn wait_created(&mut self) -> Result<()> {
         const EXPECTED: &str = "\"created\"";
         let timeout = self.channel().timeout();

@@ -17,6 +17,24 @@ use crate::child::Child;
 /// parent holds it.
 ///
 /// Dropping it closes the channel; the child is neither waited for nor killed.
+///
+/// ```
+/// use pipewright::handoff::{EntryPoints, ParentLink, ReExec, Result};
+///
+/// fn worker(parent: &mut ParentLink) -> Result<()> {
+///     while let Ok(number) = parent.channel().receive::<u32>() {
+///         parent.channel().send(&(number + 1))?;
+///     }
+///     Ok(())
+/// }
+/// EntryPoints::new().entry("worker", worker).dispatch();
+/// let mut child = ReExec::new("worker").spawn()?;
+/// assert_eq!(child.child().program(), std::env::args().next().expect("a name"));
+/// assert_eq!(child.channel().request::<u32, u32>(&1)?, 2);
+/// child.child().kill()?;
+/// assert!(!child.into_child().wait()?.success());
+/// # Ok::<(), pipewright::handoff::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct ChildLink {
     channel: Channel,
@@ -28,11 +46,34 @@ impl ChildLink {
     }
 
     /// The channel to the child.
+    ///
+    /// ```
+    /// use pipewright::handoff::{EntryPoints, ReExec};
+    ///
+    /// EntryPoints::new().entry("worker", |parent| parent.channel().barrier("begin")).dispatch();
+    /// let mut child = ReExec::new("worker").spawn()?;
+    /// child.channel().serve_barrier("begin", || Ok::<(), String>(()))?;
+    /// assert!(child.into_child().wait()?.success());
+    /// # Ok::<(), pipewright::handoff::Error>(())
+    /// ```
     pub fn channel(&mut self) -> &mut Channel {
         &mut self.channel
     }
 
     /// The running process.
+    ///
+    /// ```
+    /// use pipewright::handoff::{EntryPoints, ReExec};
+    ///
+    /// EntryPoints::new()
+    ///     .entry("tell", |parent| parent.channel().send(&std::process::id()))
+    ///     .dispatch();
+    /// let mut child = ReExec::new("tell").spawn()?;
+    /// let told: u32 = child.channel().receive()?;
+    /// assert_eq!(told, child.child().id());
+    /// # child.into_child().wait()?;
+    /// # Ok::<(), pipewright::handoff::Error>(())
+    /// ```
     #[expect(clippy::unreachable, reason = "every constructor gives a child")]
     pub fn child(&self) -> &Child {
         match self.channel.peer() {
@@ -42,6 +83,18 @@ impl ChildLink {
     }
 
     /// Closes the channel and goes on with the process alone.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use pipewright::handoff::{EntryPoints, ReExec};
+    ///
+    /// EntryPoints::new()
+    ///     .entry("worker", |parent| parent.wait_for_parent(Duration::from_secs(60)))
+    ///     .dispatch();
+    /// let child = ReExec::new("worker").spawn()?.into_child(); // the channel is closed
+    /// assert!(child.wait()?.success());
+    /// # Ok::<(), pipewright::handoff::Error>(())
+    /// ```
     #[expect(clippy::unreachable, reason = "every constructor gives a child")]
     pub fn into_child(self) -> Child {
         match self.channel.into_peer() {
@@ -53,6 +106,25 @@ impl ChildLink {
 
 /// The parent of a re-executed child, as the child holds it: all that was handed over, and the
 /// channel.
+///
+/// ```
+/// use std::io::{PipeReader, read_to_string};
+/// use pipewright::handoff::{EntryPoints, ParentLink, ReExec, Result};
+///
+/// fn count(parent: &mut ParentLink) -> Result<()> {
+///     let word: String = parent.config()?;
+///     let text = read_to_string(parent.take::<PipeReader>("text")?).expect("text");
+///     parent.channel().send(&text.matches(&word).count())
+/// }
+/// EntryPoints::new().entry("count", count).dispatch();
+/// let (reader, writer) = pipewright::pipe()?;
+/// let child = ReExec::new("count").config(&"tick".to_owned())?.descriptor("text", reader);
+/// let mut child = child.spawn()?;
+/// std::io::Write::write_all(&mut { writer }, b"tick tock tick").expect("it reads");
+/// assert_eq!(child.channel().receive::<usize>()?, 2);
+/// # child.into_child().wait()?;
+/// # Ok::<(), pipewright::handoff::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct ParentLink {
     channel: Channel,
@@ -81,6 +153,20 @@ impl ParentLink {
     }
 
     /// The name of the entry point that runs.
+    ///
+    /// ```
+    /// use pipewright::handoff::{EntryPoints, ParentLink, ReExec, Result};
+    ///
+    /// fn either(parent: &mut ParentLink) -> Result<()> {
+    ///     let name = parent.entry().to_owned();
+    ///     parent.channel().send(&name)
+    /// }
+    /// EntryPoints::new().entry("one", either).entry("two", either).dispatch();
+    /// let mut child = ReExec::new("two").spawn()?;
+    /// assert_eq!(child.channel().receive::<String>()?, "two");
+    /// # child.into_child().wait()?;
+    /// # Ok::<(), pipewright::handoff::Error>(())
+    /// ```
     pub fn entry(&self) -> &str {
         &self.contents.entry
     }
@@ -90,6 +176,21 @@ impl ParentLink {
     /// # Errors
     ///
     /// [`Error::Protocol`] when none was given, it was read before, or is of another type.
+    ///
+    /// ```
+    /// use pipewright::handoff::{EntryPoints, ParentLink, ReExec, Result};
+    ///
+    /// fn worker(parent: &mut ParentLink) -> Result<()> {
+    ///     let sizes: Vec<u64> = parent.config()?;
+    ///     let twice = parent.config::<Vec<u64>>().is_ok();
+    ///     parent.channel().send(&(sizes, twice))
+    /// }
+    /// EntryPoints::new().entry("worker", worker).dispatch();
+    /// let mut child = ReExec::new("worker").config(&vec![1_u64, 1 << 40])?.spawn()?;
+    /// assert_eq!(child.channel().receive::<(Vec<u64>, bool)>()?, (vec![1, 1 << 40], false));
+    /// # child.into_child().wait()?;
+    /// # Ok::<(), pipewright::handoff::Error>(())
+    /// ```
     pub fn config<T: DeserializeOwned>(&mut self) -> Result<T> {
         let wanted = || format!("a config of type {}", std::any::type_name::<T>());
         let Some(place) = &self.contents.config else {
@@ -107,6 +208,24 @@ impl ParentLink {
     /// # Errors
     ///
     /// [`Error::Descriptor`] when there is none of that name, it was taken, or is of another kind.
+    ///
+    /// ```
+    /// use std::io::{PipeReader, PipeWriter, Write};
+    /// use pipewright::handoff::{EntryPoints, ParentLink, ReExec, Result};
+    ///
+    /// fn worker(parent: &mut ParentLink) -> Result<()> {
+    ///     assert!(parent.take::<PipeReader>("output").is_err()); // it is the other end
+    ///     let mut output: PipeWriter = parent.take("output")?;
+    ///     writeln!(output, "from the child").expect("the parent reads");
+    ///     Ok(())
+    /// }
+    /// EntryPoints::new().entry("worker", worker).dispatch();
+    /// let (reader, writer) = pipewright::pipe()?;
+    /// let child = ReExec::new("worker").descriptor("output", writer).spawn()?;
+    /// assert_eq!(std::io::read_to_string(reader)?, "from the child\n");
+    /// # child.into_child().wait()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn take<T: FromDescriptor>(&mut self, name: &str) -> Result<T> {
         self.descriptors.take(name)
     }
@@ -116,11 +235,41 @@ impl ParentLink {
     /// # Errors
     ///
     /// As [`take`](Self::take).
+    ///
+    /// ```
+    /// use std::io::Write;
+    /// use pipewright::handoff::{EntryPoints, ParentLink, ReExec, Result};
+    ///
+    /// fn worker(parent: &mut ParentLink) -> Result<()> {
+    ///     let mut log = parent.log()?; // there is one only if the parent gave it
+    ///     writeln!(log, "ready").expect("the parent reads");
+    ///     Ok(())
+    /// }
+    /// EntryPoints::new().entry("worker", worker).dispatch();
+    /// let mut without = ReExec::new("worker").spawn()?;
+    /// let error = without.channel().receive::<()>().unwrap_err().to_string();
+    /// assert!(error.contains("was not handed over; there is none"));
+    /// # without.into_child().wait()?;
+    /// # Ok::<(), pipewright::handoff::Error>(())
+    /// ```
     pub fn log(&mut self) -> Result<Log> {
         self.take(LOG).map(Log::new)
     }
 
     /// The channel to the parent.
+    ///
+    /// ```
+    /// use pipewright::handoff::{EntryPoints, ReExec};
+    ///
+    /// EntryPoints::new().entry("negate", |parent| {
+    ///     let number: i64 = parent.channel().receive()?;
+    ///     parent.channel().send(&-number)
+    /// }).dispatch();
+    /// let mut child = ReExec::new("negate").spawn()?;
+    /// assert_eq!(child.channel().request::<i64, i64>(&5)?, -5);
+    /// # child.into_child().wait()?;
+    /// # Ok::<(), pipewright::handoff::Error>(())
+    /// ```
     pub fn channel(&mut self) -> &mut Channel {
         &mut self.channel
     }
@@ -130,6 +279,22 @@ impl ParentLink {
     /// # Errors
     ///
     /// [`Error::TimedOut`]; [`Error::Protocol`] when the parent sends something instead.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use pipewright::handoff::{EntryPoints, ParentLink, ReExec, Result};
+    ///
+    /// fn resident(parent: &mut ParentLink) -> Result<()> {
+    ///     parent.channel().send(&"ready".to_owned())?;
+    ///     parent.wait_for_parent(Duration::MAX)
+    /// }
+    /// EntryPoints::new().entry("resident", resident).dispatch();
+    /// let mut child = ReExec::new("resident").spawn()?;
+    /// child.channel().receive::<String>()?;
+    /// assert_eq!(child.child().try_wait()?, None); // it stays while the channel is open
+    /// assert!(child.into_child().wait()?.success());
+    /// # Ok::<(), pipewright::handoff::Error>(())
+    /// ```
     pub fn wait_for_parent(&mut self, timeout: Duration) -> Result<()> {
         self.channel.wait_for_end(timeout)
     }

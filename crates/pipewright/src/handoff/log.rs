@@ -28,6 +28,27 @@ const STACK: usize = 128 * 1024;
 /// `name: text`.
 ///
 /// Clones stand for the same sink. [`finish`](Self::finish) waits for all lines.
+///
+/// ```
+/// use std::io::Write;
+/// use std::time::Duration;
+/// use pipewright::handoff::{EntryPoints, LogSink, ParentLink, ReExec, Result};
+///
+/// fn worker(parent: &mut ParentLink) -> Result<()> {
+///     let mut log = parent.log()?;
+///     writeln!(log, "half done").expect("the parent reads");
+///     Ok(())
+/// }
+/// EntryPoints::new().entry("worker", worker).dispatch();
+/// let (reader, writer) = pipewright::pipe()?;
+/// let sink = LogSink::new(writer)?;
+/// let child = ReExec::new("worker").log(&sink).spawn()?;
+/// assert!(sink.finish(Duration::from_secs(10)));
+/// drop(sink); // and so the writer
+/// assert_eq!(std::io::read_to_string(reader)?, "worker: half done\n");
+/// # child.into_child().wait()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct LogSink(Arc<Shared>);
 
@@ -115,6 +136,28 @@ impl LogSink {
     /// # Errors
     ///
     /// [`Error::System`] when no thread can be started.
+    ///
+    /// ```
+    /// use std::os::fd::AsFd;
+    /// use std::time::Duration;
+    /// use pipewright::Command;
+    /// use pipewright::handoff::LogSink;
+    ///
+    /// let directory = tempfile::tempdir()?;
+    /// let path = directory.path().join("log");
+    /// let sink = LogSink::new(std::fs::File::create(&path)?)?;
+    /// for name in ["a", "b"] {
+    ///     let (reader, writer) = pipewright::pipe()?;
+    ///     let child = Command::new("echo").arg("done").stdout(writer).spawn()?;
+    ///     sink.forward(name, reader, child.as_fd())?;
+    /// }
+    /// assert!(sink.finish(Duration::from_secs(10)));
+    /// let log = std::fs::read_to_string(path)?;
+    /// let mut lines: Vec<&str> = log.lines().collect();
+    /// lines.sort();
+    /// assert_eq!(lines, ["a: done", "b: done"]); // two children, one file
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn new(to: impl Write + Send + 'static) -> Result<Self> {
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
@@ -137,6 +180,22 @@ impl LogSink {
     /// # Errors
     ///
     /// [`Error::System`] when no thread can be started.
+    ///
+    /// ```
+    /// use std::os::fd::AsFd;
+    /// use pipewright::Command;
+    /// use pipewright::handoff::LogSink;
+    ///
+    /// let (read_here, writer) = pipewright::pipe()?;
+    /// let sink = LogSink::new(writer)?;
+    /// let (reader, stderr) = pipewright::pipe()?;
+    /// let child = Command::new("sh").args(["-c", "echo careful >&2"]).stderr(stderr).spawn()?;
+    /// sink.forward("my shell", reader, child.as_fd())?;
+    /// drop(sink);
+    /// assert_eq!(std::io::read_to_string(read_here)?, "my shell: careful\n");
+    /// # child.wait()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn forward(&self, name: &str, reader: PipeReader, process: BorrowedFd<'_>) -> Result<()> {
         let process = process
             .try_clone_to_owned()
@@ -159,6 +218,22 @@ impl LogSink {
 
     /// Waits until every child's log has ended and every line was written out; `false` when that has
     /// not happened in time.
+    ///
+    /// ```
+    /// use std::os::fd::AsFd;
+    /// use std::time::Duration;
+    /// use pipewright::Command;
+    /// use pipewright::handoff::LogSink;
+    ///
+    /// let sink = LogSink::new(std::io::sink())?;
+    /// let (reader, stderr) = pipewright::pipe()?;
+    /// let child = Command::new("sleep").arg("60").stderr(stderr).kill_on_drop().spawn()?;
+    /// sink.forward("sleep", reader, child.as_fd())?;
+    /// assert!(!sink.finish(Duration::from_millis(5))); // it could still log something
+    /// child.kill()?;
+    /// assert!(sink.finish(Duration::from_secs(10)));
+    /// # Ok::<(), pipewright::handoff::Error>(())
+    /// ```
     pub fn finish(&self, timeout: Duration) -> bool {
         let deadline = Instant::now().checked_add(timeout);
         let mut state = self.0.state();
@@ -238,6 +313,24 @@ fn forward(shared: &Shared, name: &str, reader: &PipeReader, process: &OwnedFd) 
 /// What is written is kept until a line is whole and then goes out in one write, which the kernel
 /// keeps whole up to 4096 bytes even if several processes share the log. Dropping it writes out what
 /// is left of a last line. It is closed when the process executes another program.
+///
+/// ```
+/// use std::io::Write;
+/// use pipewright::handoff::{EntryPoints, LogSink, ParentLink, ReExec, Result};
+///
+/// fn worker(parent: &mut ParentLink) -> Result<()> {
+///     let mut log = parent.log()?;
+///     write!(log, "in two ").expect("the parent reads");
+///     write!(log, "pieces").expect("the parent reads"); // and no newline
+///     Ok(())
+/// }
+/// EntryPoints::new().entry("worker", worker).dispatch();
+/// let (reader, writer) = pipewright::pipe()?;
+/// let child = ReExec::new("worker").log(&LogSink::new(writer)?).spawn()?;
+/// assert_eq!(std::io::read_to_string(reader)?, "worker: in two pieces\n"); // one line
+/// # child.into_child().wait()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Log {
     pipe: PipeWriter,

@@ -24,7 +24,7 @@ use crate::command::Command;
 /// The child runs the entry point of that name, which [`EntryPoints`](super::EntryPoints) registered,
 /// and nothing of `main` after the dispatch. It has 0, 1, 2 and what was handed over.
 ///
-/// ```standalone_crate
+/// ```
 /// use pipewright::handoff::{EntryPoints, ParentLink, ReExec, Result};
 ///
 /// fn double(parent: &mut ParentLink) -> Result<()> {
@@ -59,6 +59,19 @@ pub(super) const LOG: &str = "pipewright log";
 
 impl ReExec {
     /// A child that runs the entry point `entry`.
+    ///
+    /// ```
+    /// use pipewright::handoff::{EntryPoints, ReExec};
+    ///
+    /// EntryPoints::new()
+    ///     .entry("add", |parent| parent.channel().send(&(6 + 7)))
+    ///     .entry("multiply", |parent| parent.channel().send(&(6 * 7)))
+    ///     .dispatch();
+    /// let mut child = ReExec::new("multiply").spawn()?;
+    /// assert_eq!(child.channel().receive::<i32>()?, 42);
+    /// # child.into_child().wait()?;
+    /// # Ok::<(), pipewright::handoff::Error>(())
+    /// ```
     pub fn new(entry: impl Into<String>) -> Self {
         let entry = entry.into();
         let program = std::env::args_os().next().unwrap_or_else(|| "self".into());
@@ -73,6 +86,18 @@ impl ReExec {
     }
 
     /// Which file is executed; [`SelfExe::Running`] unless it is said here.
+    ///
+    /// ```
+    /// use std::fs::File;
+    /// use pipewright::handoff::{EntryPoints, ReExec, SelfExe};
+    ///
+    /// EntryPoints::new().entry("sum", |parent| parent.channel().send(&(20 + 22))).dispatch();
+    /// let opened_early = File::open("/proc/self/exe").expect("/proc is mounted still");
+    /// let mut child = ReExec::new("sum").executable(SelfExe::File(opened_early.into())).spawn()?;
+    /// assert_eq!(child.channel().receive::<i32>()?, 42);
+    /// # child.into_child().wait()?;
+    /// # Ok::<(), pipewright::handoff::Error>(())
+    /// ```
     pub fn executable(mut self, executable: SelfExe) -> Self {
         self.executable = executable;
         self
@@ -87,6 +112,25 @@ impl ReExec {
     /// # Errors
     ///
     /// [`Error::TooLarge`], or [`Error::System`] when there is no memory for it.
+    ///
+    /// ```
+    /// use pipewright::handoff::{EntryPoints, ParentLink, ReExec, Result};
+    ///
+    /// fn measure(parent: &mut ParentLink) -> Result<()> {
+    ///     let text: String = parent.config()?;
+    ///     parent.channel().send(&text.len())
+    /// }
+    /// EntryPoints::new().entry("measure", measure).dispatch();
+    /// let many_pipes_full = "x".repeat(10 << 20);
+    /// let mut child = ReExec::new("measure").config(&many_pipes_full)?.spawn()?; // does not block
+    /// assert_eq!(child.channel().receive::<usize>()?, 10 << 20);
+    /// # child.into_child().wait()?;
+    /// # Ok::<(), pipewright::handoff::Error>(())
+    /// ```
+    ///
+    /// # References
+    ///
+    /// [memfd_create(2)](https://man7.org/linux/man-pages/man2/memfd_create.2.html)
     pub fn config<T: Serialize>(mut self, config: &T) -> Result<Self> {
         let mut draft = Draft::new()?;
         draft.write_config(config)?;
@@ -96,6 +140,26 @@ impl ReExec {
 
     /// Gives the child a descriptor under a name. The numbers are chosen so that they are free in
     /// the child; this process's copy is closed once the child has it.
+    ///
+    /// ```
+    /// use std::io::{Read, Write};
+    /// use std::os::unix::net::UnixStream;
+    /// use pipewright::handoff::{EntryPoints, ParentLink, ReExec, Result};
+    ///
+    /// fn greet(parent: &mut ParentLink) -> Result<()> {
+    ///     let mut socket: UnixStream = parent.take("socket")?;
+    ///     socket.write_all(b"hello").expect("the parent reads");
+    ///     Ok(())
+    /// }
+    /// EntryPoints::new().entry("greet", greet).dispatch();
+    /// let (mut ours, theirs) = UnixStream::pair()?;
+    /// let child = ReExec::new("greet").descriptor("socket", theirs).spawn()?;
+    /// let mut said = String::new();
+    /// ours.read_to_string(&mut said)?; // ends, since the other end is open only in the child
+    /// assert_eq!(said, "hello");
+    /// # child.into_child().wait()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn descriptor(mut self, name: impl Into<String>, descriptor: impl Into<OwnedFd>) -> Self {
         self.descriptors.push((name.into(), descriptor.into()));
         self
@@ -103,6 +167,22 @@ impl ReExec {
 
     /// Gives the child a log, whose lines are forwarded to `sink` under the child's name; see
     /// [`ParentLink::log`](super::ParentLink::log).
+    ///
+    /// ```
+    /// use std::io::Write;
+    /// use pipewright::handoff::{EntryPoints, LogSink, ReExec};
+    ///
+    /// EntryPoints::new().entry("worker", |parent| {
+    ///     let mut log = parent.log()?;
+    ///     writeln!(log, "one\ntwo").expect("the parent reads");
+    ///     Ok::<(), pipewright::handoff::Error>(())
+    /// }).dispatch();
+    /// let (reader, writer) = pipewright::pipe()?;
+    /// let child = ReExec::new("worker").log(&LogSink::new(writer)?).spawn()?;
+    /// assert_eq!(std::io::read_to_string(reader)?, "worker: one\nworker: two\n");
+    /// # child.into_child().wait()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn log(mut self, sink: &LogSink) -> Self {
         self.log = Some(sink.clone());
         self
@@ -113,6 +193,18 @@ impl ReExec {
     ///
     /// Program and arguments are not to be changed. Descriptors at chosen numbers may be added; those
     /// handed over by name keep out of their way.
+    ///
+    /// ```
+    /// use pipewright::handoff::{EntryPoints, ReExec};
+    ///
+    /// EntryPoints::new()
+    ///     .entry("tell", |parent| parent.channel().send(&std::env::var("COLOUR").ok()))
+    ///     .dispatch();
+    /// let blue = ReExec::new("tell").command(|command| command.env("COLOUR", "blue"));
+    /// let told: Option<String> = blue.spawn()?.channel().receive()?;
+    /// assert_eq!(told.as_deref(), Some("blue"));
+    /// # Ok::<(), pipewright::handoff::Error>(())
+    /// ```
     pub fn command(mut self, change: impl FnOnce(Command) -> Command) -> Self {
         self.command = change(self.command);
         self
@@ -125,6 +217,19 @@ impl ReExec {
     /// [`Error::Start`] when the process could not be started; [`Error::System`] when something could
     /// not be handed over, with a sentence that says so where `/proc` is missing;
     /// [`Error::Descriptor`] for a name that was given twice. Nothing is left of the attempt.
+    ///
+    /// ```
+    /// use pipewright::handoff::{Error, ReExec};
+    ///
+    /// let nowhere = ReExec::new("worker").command(|command| command.current_dir("/nope"));
+    /// let error = nowhere.spawn().unwrap_err();
+    /// assert!(matches!(error, Error::Start(_)));
+    /// assert_eq!(error.raw_os_error(), Some(2)); // ENOENT
+    /// ```
+    ///
+    /// # References
+    ///
+    /// AT_EMPTY_PATH in [execveat(2)](https://man7.org/linux/man-pages/man2/execveat.2.html)
     pub fn spawn(self) -> Result<ChildLink> {
         let Self {
             entry,

@@ -19,6 +19,15 @@ use super::wait::{Deadline, wait};
 use crate::spawn::write_without_sigpipe;
 
 /// The largest message in bytes unless another limit is set: 16 MiB.
+///
+/// ```
+/// use pipewright::handoff::{DEFAULT_MESSAGE_LIMIT, Error, Sender};
+///
+/// let mut sender = Sender::<String>::new(std::fs::File::create("/dev/null")?);
+/// let text = "x".repeat(DEFAULT_MESSAGE_LIMIT as usize); // and its length, which comes before it
+/// assert!(matches!(sender.send(&text), Err(Error::TooLarge { limit: 0x100_0000, .. })));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub const DEFAULT_MESSAGE_LIMIT: u32 = 16 << 20;
 
 /// Bytes that are collected before they are written, and asked for at once when reading.
@@ -70,6 +79,18 @@ pub struct Sender<T> {
 
 impl<T: Serialize> Sender<T> {
     /// A sender over the writing end of a pipe, or a stream socket.
+    ///
+    /// ```
+    /// use std::os::unix::net::UnixStream;
+    /// use pipewright::handoff::{Receiver, Sender};
+    ///
+    /// let (one, other) = UnixStream::pair()?;
+    /// let mut sender = Sender::<u64>::new(one);
+    /// sender.send(&u64::MAX)?;
+    /// sender.flush()?;
+    /// assert_eq!(Receiver::<u64>::new(other).receive()?, Some(u64::MAX));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn new(to: impl Into<OwnedFd>) -> Self {
         Self {
             to: to.into(),
@@ -81,6 +102,19 @@ impl<T: Serialize> Sender<T> {
     }
 
     /// Sets the size in bytes that a message may have at most.
+    ///
+    /// ```
+    /// use pipewright::handoff::{Error, Receiver, Sender};
+    ///
+    /// let (reader, writer) = pipewright::pipe()?;
+    /// let mut sender = Sender::<String>::new(writer);
+    /// sender.set_limit(100);
+    /// assert!(matches!(sender.send(&"x".repeat(101)), Err(Error::TooLarge { limit: 100, .. })));
+    /// sender.send(&"short".to_owned())?; // the stream goes on
+    /// sender.flush()?;
+    /// assert_eq!(Receiver::<String>::new(reader).receive()?.as_deref(), Some("short"));
+    /// # Ok::<(), pipewright::handoff::Error>(())
+    /// ```
     pub fn set_limit(&mut self, bytes: u32) {
         self.limit = limit(bytes);
     }
@@ -91,6 +125,19 @@ impl<T: Serialize> Sender<T> {
     ///
     /// [`Error::TooLarge`], after which the stream goes on without that message; [`Error::System`]
     /// with EPIPE when nobody reads any more.
+    ///
+    /// ```
+    /// use pipewright::handoff::Sender;
+    ///
+    /// let (reader, writer) = pipewright::pipe()?;
+    /// let mut sender = Sender::<String>::new(writer);
+    /// sender.send(&"kept for now".to_owned())?;
+    /// drop(reader);
+    /// sender.send(&"kept as well".to_owned())?;
+    /// let error = sender.send(&"x".repeat(100_000)).unwrap_err(); // now all is written
+    /// assert_eq!(error.raw_os_error(), Some(32)); // EPIPE: nobody reads
+    /// # Ok::<(), pipewright::handoff::Error>(())
+    /// ```
     pub fn send(&mut self, message: &T) -> Result<()> {
         self.queue(message)?;
         if self.buffer.len() - self.written >= BUFFER {
@@ -105,6 +152,18 @@ impl<T: Serialize> Sender<T> {
     ///
     /// As [`send`](Self::send); [`Error::TimedOut`], after which the message waits in the buffer and
     /// nothing is lost.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use pipewright::handoff::{Error, Sender};
+    ///
+    /// let (_nobody_reads, writer) = pipewright::pipe()?;
+    /// let mut sender = Sender::<String>::new(writer);
+    /// let more_than_a_pipe_holds = "x".repeat(2 << 20);
+    /// let sent = sender.send_timeout(&more_than_a_pipe_holds, Duration::from_millis(5));
+    /// assert!(matches!(sent, Err(Error::TimedOut { .. })));
+    /// # Ok::<(), pipewright::handoff::Error>(())
+    /// ```
     pub fn send_timeout(&mut self, message: &T, timeout: Duration) -> Result<()> {
         self.queue(message)?;
         if self.buffer.len() - self.written >= BUFFER {
@@ -118,6 +177,20 @@ impl<T: Serialize> Sender<T> {
     /// # Errors
     ///
     /// [`Error::System`].
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use pipewright::handoff::{Error, Receiver, Sender};
+    ///
+    /// let (reader, writer) = pipewright::pipe()?;
+    /// let (mut sender, mut receiver) = (Sender::<u8>::new(writer), Receiver::<u8>::new(reader));
+    /// sender.send(&7)?;
+    /// let early = receiver.receive_timeout(Duration::from_millis(5));
+    /// assert!(matches!(early, Err(Error::TimedOut { .. }))); // it is still in the buffer
+    /// sender.flush()?;
+    /// assert_eq!(receiver.receive()?, Some(7));
+    /// # Ok::<(), pipewright::handoff::Error>(())
+    /// ```
     pub fn flush(&mut self) -> Result<()> {
         while let Some(rest) = self
             .buffer
@@ -144,6 +217,20 @@ impl<T: Serialize> Sender<T> {
     ///
     /// [`Error::TimedOut`] when the reader did not make room in time: what is left stays in the
     /// buffer, and the next call goes on with it. Otherwise as [`flush`](Self::flush).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use pipewright::handoff::{Receiver, Sender};
+    ///
+    /// let (reader, writer) = pipewright::pipe()?;
+    /// let mut sender = Sender::<String>::new(writer);
+    /// let text = "x".repeat(2 << 20); // more than a pipe holds
+    /// assert!(sender.send_timeout(&text, Duration::from_millis(5)).is_err());
+    /// let thread = std::thread::spawn(move || Receiver::<String>::new(reader).receive());
+    /// sender.flush_timeout(Duration::from_secs(10))?; // goes on where it was
+    /// assert_eq!(thread.join().expect("no panic")?, Some(text));
+    /// # Ok::<(), pipewright::handoff::Error>(())
+    /// ```
     pub fn flush_timeout(&mut self, timeout: Duration) -> Result<()> {
         let deadline = Deadline::after(timeout);
         while let Some(rest) = self
@@ -204,6 +291,17 @@ impl<T> AsFd for Sender<T> {
 /// It allocates what has come and no more: a length prefix that claims more than the limit is an
 /// error before anything is allocated, and one that claims much and is followed by little costs
 /// little.
+///
+/// ```
+/// use std::io::Write;
+/// use pipewright::handoff::{Error, Receiver};
+///
+/// let (reader, mut writer) = pipewright::pipe()?;
+/// writer.write_all(&[0xff; 4]).expect("room"); // claims 4 GiB
+/// let claimed = Receiver::<String>::new(reader).receive();
+/// assert!(matches!(claimed, Err(Error::TooLarge { size: 0xffff_ffff, .. })));
+/// # Ok::<(), pipewright::handoff::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Receiver<T> {
     from: OwnedFd,
@@ -217,6 +315,18 @@ pub struct Receiver<T> {
 
 impl<T: DeserializeOwned> Receiver<T> {
     /// A receiver over the reading end of a pipe, or a stream socket.
+    ///
+    /// ```
+    /// use pipewright::Command;
+    /// use pipewright::handoff::Receiver;
+    ///
+    /// // A program of another kind: two bytes, which are a string of one byte.
+    /// let (reader, writer) = pipewright::pipe()?;
+    /// let child = Command::new("printf").arg(r"\2\0\0\0\1x").stdout(writer).spawn()?;
+    /// assert_eq!(Receiver::<String>::new(reader).receive()?.as_deref(), Some("x"));
+    /// # child.wait()?;
+    /// # Ok::<(), pipewright::handoff::Error>(())
+    /// ```
     pub fn new(from: impl Into<OwnedFd>) -> Self {
         Self {
             from: from.into(),
@@ -229,6 +339,19 @@ impl<T: DeserializeOwned> Receiver<T> {
     }
 
     /// Sets the size in bytes that a message may have at most.
+    ///
+    /// ```
+    /// use pipewright::handoff::{Error, Receiver, Sender};
+    ///
+    /// let (reader, writer) = pipewright::pipe()?;
+    /// let mut sender = Sender::<String>::new(writer);
+    /// sender.send(&"x".repeat(500))?;
+    /// sender.flush()?;
+    /// let mut receiver = Receiver::<String>::new(reader);
+    /// receiver.set_limit(100);
+    /// assert!(matches!(receiver.receive(), Err(Error::TooLarge { limit: 100, .. })));
+    /// # Ok::<(), pipewright::handoff::Error>(())
+    /// ```
     pub fn set_limit(&mut self, bytes: u32) {
         self.limit = limit(bytes);
     }
@@ -240,6 +363,18 @@ impl<T: DeserializeOwned> Receiver<T> {
     /// [`Error::Torn`] when the stream ended inside a message; [`Error::TooLarge`] and
     /// [`Error::Protocol`] when it holds something else than such messages. After any of these the
     /// stream is of no more use.
+    ///
+    /// ```
+    /// use std::io::Write;
+    /// use pipewright::handoff::{Error, Receiver};
+    ///
+    /// let (reader, mut writer) = pipewright::pipe()?;
+    /// writer.write_all(&[8, 0, 0, 0, b'8', b' ', b'b']).expect("room"); // 3 of 8 bytes
+    /// drop(writer);
+    /// let error = Receiver::<String>::new(reader).receive().unwrap_err();
+    /// assert!(matches!(error, Error::Torn { received: 7, expected: 12 }));
+    /// # Ok::<(), pipewright::handoff::Error>(())
+    /// ```
     pub fn receive(&mut self) -> Result<Option<T>> {
         self.receive_timeout(Duration::MAX)
     }
@@ -250,6 +385,20 @@ impl<T: DeserializeOwned> Receiver<T> {
     ///
     /// [`Error::TimedOut`] when no whole message came in time: what has come of it is kept, and the
     /// next call goes on with it. Otherwise as [`receive`](Self::receive).
+    ///
+    /// ```
+    /// use std::io::Write;
+    /// use std::time::Duration;
+    /// use pipewright::handoff::Receiver;
+    ///
+    /// let (reader, mut writer) = pipewright::pipe()?;
+    /// let mut receiver = Receiver::<String>::new(reader);
+    /// writer.write_all(&[3, 0, 0, 0, 2, b'o']).expect("room");
+    /// assert!(receiver.receive_timeout(Duration::from_millis(5)).is_err()); // one byte is missing
+    /// writer.write_all(b"k").expect("room");
+    /// assert_eq!(receiver.receive_timeout(Duration::from_secs(10))?.as_deref(), Some("ok"));
+    /// # Ok::<(), pipewright::handoff::Error>(())
+    /// ```
     pub fn receive_timeout(&mut self, timeout: Duration) -> Result<Option<T>> {
         let mut deadline = None;
         loop {

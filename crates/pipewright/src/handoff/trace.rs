@@ -4,6 +4,22 @@ use std::fmt;
 use std::time::Duration;
 
 /// Which way a packet went.
+///
+/// ```
+/// use pipewright::handoff::{Direction, EntryPoints, ReExec};
+///
+/// EntryPoints::new().entry("echo", |parent| {
+///     let word: String = parent.channel().receive()?;
+///     parent.channel().send(&word)
+/// }).dispatch();
+/// let mut child = ReExec::new("echo").spawn()?;
+/// let (tell, told) = std::sync::mpsc::channel();
+/// child.channel().on_event(move |event| tell.send(event.direction).unwrap_or(()));
+/// child.channel().request::<_, String>(&"word".to_owned())?;
+/// child.into_child().wait()?;
+/// assert_eq!(told.iter().collect::<Vec<_>>(), [Direction::Sent, Direction::Received]);
+/// # Ok::<(), pipewright::handoff::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
     /// From this process.
@@ -13,6 +29,22 @@ pub enum Direction {
 }
 
 /// Something that went over a channel.
+///
+/// ```
+/// use std::time::Duration;
+/// use pipewright::handoff::{EntryPoints, ReExec};
+///
+/// EntryPoints::new().entry("init", |parent| parent.channel().enter("set up")).dispatch();
+/// let mut child = ReExec::new("init").spawn()?;
+/// let (tell, told) = std::sync::mpsc::channel();
+/// child.channel().on_event(move |event| {
+///     let _ = tell.send((event.what.to_owned(), event.at));
+/// });
+/// child.wait_exec(Duration::from_secs(10)).expect_err("it executes nothing");
+/// let (what, at) = told.recv().expect("one event");
+/// assert!(what.contains("set up") && at > Duration::ZERO);
+/// # Ok::<(), pipewright::handoff::Error>(())
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Event<'a> {

@@ -12,6 +12,19 @@ use crate::error::Error;
 use crate::spawn::ResourceUsage;
 
 /// Which stages' ends decide whether a pipeline succeeded.
+///
+/// ```
+/// use pipewright::{Command, Policy, Stdio};
+///
+/// let succeeds = |policy| {
+///     let head = Command::new("head").arg("-1").stdout(Stdio::Null);
+///     (Command::new("yes") | head).policy(policy).run().map(|status| status.success())
+/// };
+/// assert!(succeeds(Policy::Pipefail)?); // yes was told that no more was wanted
+/// assert!(succeeds(Policy::Last)?);
+/// assert!(!succeeds(Policy::Any)?);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Policy {
     /// Every stage counts, but one that was [closed early](StageEnd::ClosedEarly) did not fail. The
@@ -25,6 +38,17 @@ pub enum Policy {
 }
 
 /// How one stage ended.
+///
+/// ```
+/// use pipewright::{Command, Pipeline, StageEnd};
+///
+/// let stages = ["exit 3", "kill -HUP $$"].map(|script| Command::new("sh").args(["-c", script]));
+/// let ended = Pipeline::new(stages).run()?;
+/// assert!(matches!(ended.stages()[0].end, StageEnd::Exited(3)));
+/// assert!(matches!(ended.stages()[1].end, StageEnd::Signaled { signal: 1, .. }));
+/// assert_eq!(ended.stages()[1].end.to_string(), "killed by SIGHUP");
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum StageEnd {
@@ -49,12 +73,28 @@ pub enum StageEnd {
 
 impl StageEnd {
     /// Whether it exited with status 0.
+    ///
+    /// ```
+    /// use pipewright::StageEnd;
+    ///
+    /// assert!(StageEnd::Exited(0).success());
+    /// assert!(!StageEnd::Exited(1).success());
+    /// assert!(!StageEnd::ClosedEarly.success()); // whether it counts is the policy's to say
+    /// ```
     pub fn success(&self) -> bool {
         matches!(self, Self::Exited(0))
     }
 
     /// The status that a shell would give: the exit status, 128 + n for signal n, 126 or 127 for a
     /// program that could not be executed or found.
+    ///
+    /// ```
+    /// use pipewright::StageEnd;
+    ///
+    /// assert_eq!(StageEnd::Exited(3).exit_code(), 3);
+    /// assert_eq!(StageEnd::Signaled { signal: 15, core_dumped: false }.exit_code(), 143);
+    /// assert_eq!(StageEnd::ClosedEarly.exit_code(), 141); // SIGPIPE is 13
+    /// ```
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Exited(status) => *status as u8,
@@ -90,6 +130,15 @@ impl From<ExitStatus> for StageEnd {
 
 /// In std's form. A stage that was closed early was ended by SIGPIPE; one that could not start has
 /// the status that a shell would give.
+///
+/// ```
+/// use std::os::unix::process::ExitStatusExt;
+/// use std::process::ExitStatus;
+/// use pipewright::StageEnd;
+///
+/// assert_eq!(ExitStatus::from(&StageEnd::Exited(3)).code(), Some(3));
+/// assert_eq!(ExitStatus::from(&StageEnd::ClosedEarly).signal(), Some(13));
+/// ```
 impl From<&StageEnd> for ExitStatus {
     fn from(end: &StageEnd) -> Self {
         let exited = |status: i32| (status & 0xff) << 8;
@@ -143,6 +192,16 @@ const SIGNALS: [&str; 31] = [
 ];
 
 /// One stage of a pipeline that has ended.
+///
+/// ```
+/// use pipewright::Command;
+///
+/// let ended = (Command::new("sleep").arg("0.02") | Command::new("cat")).run()?;
+/// let [sleep, _] = ended.stages() else { panic!("two stages") };
+/// assert_eq!((&*sleep.name, sleep.end.exit_code()), ("sleep 0.02", 0));
+/// assert!(sleep.wall.as_millis() >= 20 && sleep.usage.cpu() < sleep.wall);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct StageStatus {
@@ -197,17 +256,45 @@ impl PipelineStatus {
     }
 
     /// The stages, from the first to the last.
+    ///
+    /// ```
+    /// use pipewright::Command;
+    ///
+    /// let ended = (Command::new("echo").arg("a") | Command::new("grep").args(["-q", "b"])).run()?;
+    /// let told: Vec<String> = ended.stages().iter().map(|stage| stage.to_string()).collect();
+    /// assert_eq!(told, ["echo a: exit status 0", "grep -q b: exit status 1"]);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn stages(&self) -> &[StageStatus] {
         &self.stages
     }
 
     /// From the start of the first stage to the end of the one that ended last.
+    ///
+    /// ```
+    /// use pipewright::Command;
+    ///
+    /// let ended = (Command::new("true") | Command::new("sleep").arg("0.02")).run()?;
+    /// assert!(ended.wall().as_millis() >= 20); // the longest stage, not the sum or the first
+    /// assert!(ended.wall() >= ended.stages()[1].wall);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn wall(&self) -> Duration {
         self.wall
     }
 
     /// The index of the stage whose failure is the pipeline's: the rightmost that counts under the
     /// policy. `None` on success.
+    ///
+    /// ```
+    /// use pipewright::{Command, Pipeline};
+    ///
+    /// let exits = ["exit 1", "exit 2", "cat"].map(|script| Command::new("sh").args(["-c", script]));
+    /// let ended = Pipeline::new(exits).run()?;
+    /// assert_eq!(ended.failed_stage(), Some(1)); // the rightmost
+    /// assert_eq!((Command::new("true") | Command::new("cat")).run()?.failed_stage(), None);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn failed_stage(&self) -> Option<usize> {
         let counts = |index: usize, end: &StageEnd| match (self.policy, end) {
             (Policy::Last, _) => index + 1 == self.stages.len(),
@@ -221,12 +308,30 @@ impl PipelineStatus {
     }
 
     /// Whether the pipeline succeeded under its policy.
+    ///
+    /// ```
+    /// use pipewright::Command;
+    ///
+    /// assert!((Command::new("true") | Command::new("cat")).run()?.success());
+    /// assert!(!(Command::new("false") | Command::new("cat")).run()?.success()); // not only the last
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn success(&self) -> bool {
         self.failed_stage().is_none()
     }
 
     /// The status a shell would give: 0 on success, else the failed stage's
     /// [`exit_code`](StageEnd::exit_code).
+    ///
+    /// ```
+    /// use pipewright::Command;
+    ///
+    /// let not_found = Command::new("no-such-program") | Command::new("cat");
+    /// assert_eq!(not_found.run()?.exit_code(), 127);
+    /// let killed = Command::new("sh").args(["-c", "kill -KILL $$"]) | Command::new("cat");
+    /// assert_eq!(killed.run()?.exit_code(), 128 + 9);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn exit_code(&self) -> u8 {
         self.failed_stage()
             .map_or(0, |index| self.stages[index].end.exit_code())
@@ -234,6 +339,15 @@ impl PipelineStatus {
 }
 
 /// The failed stage's end in std's form, or success.
+///
+/// ```
+/// use std::process::ExitStatus;
+/// use pipewright::Command;
+///
+/// let ended = (Command::new("sh").args(["-c", "exit 6"]) | Command::new("cat")).run()?;
+/// assert_eq!(ExitStatus::from(&ended).code(), Some(6));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 impl From<&PipelineStatus> for ExitStatus {
     fn from(status: &PipelineStatus) -> Self {
         status

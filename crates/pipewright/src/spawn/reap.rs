@@ -15,6 +15,18 @@ use rustix::process::{WaitId, WaitIdOptions, waitid};
 
 /// What a process used, with all its descendants that it waited for.
 ///
+/// ```
+/// let counts = "i=0; while [ $i -lt 9999 ]; do i=$((i+1)); done";
+/// let child = pipewright::Command::new("sh").args(["-c", counts]).spawn()?;
+/// child.wait()?;
+/// let usage = child.usage().expect("it has ended");
+/// assert!(usage.user + usage.system > std::time::Duration::ZERO);
+/// if let Some(bytes) = usage.peak_memory {
+///     assert!(bytes > 4096);
+/// }
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
 /// # References
 ///
 /// [getrusage(2)](https://man7.org/linux/man-pages/man2/getrusage.2.html)
@@ -35,6 +47,15 @@ pub struct ResourceUsage {
 
 impl ResourceUsage {
     /// CPU time in both modes.
+    ///
+    /// ```
+    /// let child = pipewright::Command::new("sleep").arg("0.05").spawn()?;
+    /// child.wait()?;
+    /// let usage = child.usage().expect("it has ended");
+    /// assert_eq!(usage.cpu(), usage.user + usage.system);
+    /// assert!(Some(usage.cpu()) < child.wall()); // a sleep takes time, and no CPU
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn cpu(&self) -> Duration {
         self.user + self.system
     }
