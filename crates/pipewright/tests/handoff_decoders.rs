@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use decoders::{Message, STREAM_LIMIT, through_channel, through_stream};
 use pipewright::handoff::{Channel, Error, Receiver, Sender};
-use pipewright::pipe;
+use pipewright::{PipeExt, pipe};
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType};
 use support::watchdog;
 
@@ -58,6 +58,7 @@ fn main() {
         a_message_of_another_type_is_refused_by_both_names,
         attached_descriptors_that_nobody_announced_are_refused,
         the_end_of_a_stream_and_a_torn_message_are_told_apart,
+        a_stream_is_written_in_whole_pieces_and_the_rest_at_a_flush,
         a_stream_keeps_what_came_of_a_message_over_a_timeout,
         a_slow_reader_costs_a_sender_time_and_no_message,
         a_stream_that_nobody_reads_is_an_error_and_no_signal,
@@ -250,6 +251,25 @@ fn streamed(messages: &[Message]) -> Vec<u8> {
     let mut bytes = Vec::new();
     std::io::Read::read_to_end(&mut reader, &mut bytes).unwrap();
     bytes
+}
+
+fn a_stream_is_written_in_whole_pieces_and_the_rest_at_a_flush() {
+    let (reader, writer) = pipe().unwrap();
+    reader.set_capacity(256 << 10).unwrap();
+    let mut sender = Sender::new(writer);
+    let message = "x".repeat(100_000);
+    sender.send(&message).unwrap();
+    assert_eq!(reader.unread().unwrap(), 64 << 10);
+    sender.send(&message).unwrap();
+    assert_eq!(reader.unread().unwrap(), 3 * (64 << 10));
+    sender.flush().unwrap();
+    // Four bytes before the message, and three that say how long the text is.
+    assert_eq!(reader.unread().unwrap(), 2 * 100_007);
+    drop(sender);
+    let mut receiver = Receiver::<String>::new(reader);
+    assert_eq!(receiver.receive().unwrap().as_ref(), Some(&message));
+    assert_eq!(receiver.receive().unwrap().as_ref(), Some(&message));
+    assert_eq!(receiver.receive().unwrap(), None);
 }
 
 fn the_end_of_a_stream_and_a_torn_message_are_told_apart() {

@@ -1,6 +1,7 @@
 //! Stages and barriers: where the two processes are, and waiting for each other.
 
 use std::fmt::Display;
+use std::time::Duration;
 
 use super::channel::Channel;
 use super::error::{Error, Result};
@@ -177,10 +178,12 @@ impl Channel {
     /// # Ok::<(), pipewright::handoff::Error>(())
     /// ```
     pub fn fail(&mut self, stage: &str, message: &str, errno: Option<i32>) -> Result<()> {
-        self.send_control(&Control::Failure {
+        let failure = Control::Failure {
             stage: stage.to_owned(),
             message: message.to_owned(),
             errno,
-        })
+        };
+        // Who failed is about to end, and does not stay to see why nobody listens.
+        self.send_control_or_leave(&failure, Duration::ZERO)
     }
 }

@@ -42,7 +42,7 @@ const END_FOLLOWS: Duration = Duration::from_secs(1);
 /// checker does not let them.
 ///
 /// A message may be up to 64 KiB, encoded; attach a file or memfd for more. It is received as the
-/// very type that it was sent as.
+/// very type that it was sent as: a `&str` is received by nobody, a `String` as a `String`.
 ///
 /// ```
 /// use pipewright::handoff::{EntryPoints, ParentLink, ReExec, Result};
@@ -292,7 +292,7 @@ impl Channel {
         let mut packet = std::mem::take(&mut self.outgoing);
         let attached = descriptors.len();
         let sent = frame::encode_message(&mut packet, self.format, self.sent, attached, message)
-            .and_then(|()| self.send_packet(&packet, descriptors));
+            .and_then(|()| self.send_packet(&packet, descriptors, END_FOLLOWS));
         self.outgoing = packet;
         sent?;
         self.trace.tell(began, Direction::Sent, || {
@@ -441,10 +441,20 @@ impl Channel {
     }
 
     pub(super) fn send_control(&mut self, control: &Control) -> Result<()> {
+        self.send_control_or_leave(control, END_FOLLOWS)
+    }
+
+    /// The same. `end_follows`: how long the end of the process is waited for where the other side
+    /// has closed the channel; for zero, its end is not told from its closing.
+    pub(super) fn send_control_or_leave(
+        &mut self,
+        control: &Control,
+        end_follows: Duration,
+    ) -> Result<()> {
         let began = self.trace.now();
         let mut packet = std::mem::take(&mut self.outgoing);
         let sent = frame::encode_control(&mut packet, self.format, self.sent, control)
-            .and_then(|()| self.send_packet(&packet, &[]));
+            .and_then(|()| self.send_packet(&packet, &[], end_follows));
         self.outgoing = packet;
         sent?;
         let what = || control.describe();
@@ -478,7 +488,12 @@ impl Channel {
         }
     }
 
-    fn send_packet(&mut self, packet: &[u8], descriptors: &[BorrowedFd<'_>]) -> Result<()> {
+    fn send_packet(
+        &mut self,
+        packet: &[u8],
+        descriptors: &[BorrowedFd<'_>],
+        end_follows: Duration,
+    ) -> Result<()> {
         let deadline = Deadline::after(self.timeout);
         loop {
             match self.socket.try_send(packet, descriptors) {
@@ -488,7 +503,9 @@ impl Channel {
                 }
                 Err(Errno::AGAIN) => {}
                 // What it sent before can still be received, and tells more than this error.
-                Err(Errno::PIPE | Errno::CONNRESET) => return Err(self.gone(&deadline)),
+                Err(Errno::PIPE | Errno::CONNRESET) => {
+                    return Err(self.gone(&deadline, end_follows));
+                }
                 Err(errno) => return Err(Error::system("send a packet")(errno)),
             }
             let socket = (self.socket.as_fd(), PollFlags::OUT);
@@ -504,8 +521,8 @@ impl Channel {
 
     /// Why the other end of the channel is closed: mostly because its process has ended, or is about
     /// to.
-    fn gone(&self, deadline: &Deadline) -> Error {
-        match self.end_of_process(deadline, END_FOLLOWS) {
+    fn gone(&self, deadline: &Deadline, end_follows: Duration) -> Error {
+        match self.end_of_process(deadline, end_follows) {
             Ok(dead) => self.ended(dead, "an open channel"),
             Err(error) => error,
         }

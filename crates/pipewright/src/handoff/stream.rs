@@ -48,8 +48,9 @@ fn limit(bytes: u32) -> Limit {
 
 /// The sending end of a stream of messages of one type.
 ///
-/// Messages are collected and written when 64 KiB have come together; [`flush`](Self::flush) sends
-/// what there is. Dropping the sender does not send what was not flushed, because that could block.
+/// Messages are collected and written in pieces of 64 KiB, whole pages of the pipe; what is left over
+/// waits for more, and [`flush`](Self::flush) sends it. For messages of many KiB a larger pipe
+/// ([`PipeExt::set_capacity`](crate::PipeExt::set_capacity)) saves most of the waiting. Dropping the sender does not send what was not flushed, because that could block.
 ///
 /// ```
 /// use pipewright::handoff::{Receiver, Sender};
@@ -140,8 +141,9 @@ impl<T: Serialize> Sender<T> {
     /// ```
     pub fn send(&mut self, message: &T) -> Result<()> {
         self.queue(message)?;
-        if self.buffer.len() - self.written >= BUFFER {
-            self.flush()?;
+        let whole = self.buffer.len() / BUFFER * BUFFER;
+        if whole > 0 {
+            self.write_until(whole)?;
         }
         Ok(())
     }
@@ -192,9 +194,13 @@ impl<T: Serialize> Sender<T> {
     /// # Ok::<(), pipewright::handoff::Error>(())
     /// ```
     pub fn flush(&mut self) -> Result<()> {
+        self.write_until(self.buffer.len())
+    }
+
+    fn write_until(&mut self, end: usize) -> Result<()> {
         while let Some(rest) = self
             .buffer
-            .get(self.written..)
+            .get(self.written..end)
             .filter(|rest| !rest.is_empty())
         {
             match write_without_sigpipe(self.to.as_fd(), rest) {
@@ -207,7 +213,9 @@ impl<T: Serialize> Sender<T> {
                 Err(errno) => return Err(Error::system("write to the stream")(errno)),
             }
         }
-        self.empty();
+        self.buffer.copy_within(self.written.., 0);
+        self.buffer.truncate(self.buffer.len() - self.written);
+        self.written = 0;
         Ok(())
     }
 
