@@ -91,8 +91,9 @@ impl fmt::Display for Refusal {
 
 /// Cuts a text into the stages of the one pipeline it must be.
 ///
-/// `is_function` tells of a name whether the shell that is started would take it as a function.
-pub(crate) fn parse(text: &str, is_function: impl Fn(&str) -> bool) -> Result<Script, Refusal> {
+/// `by_shell` tells of a program's name, and whether its stderr goes down the pipe, whether it has to
+/// be left to a shell although its words are plain.
+pub(crate) fn parse(text: &str, by_shell: impl Fn(&str, bool) -> bool) -> Result<Script, Refusal> {
     let program = Parser::new(text.as_bytes(), &ParserOptions::default())
         .parse_program()
         .map_err(|error| syntax(text, &error))?;
@@ -116,7 +117,8 @@ pub(crate) fn parse(text: &str, is_function: impl Fn(&str) -> bool) -> Result<Sc
         place: None,
     })?;
     let stages = stages.into_iter().map(|stage| {
-        let words = words::plain(&stage.tokens).filter(|words| !is_function(&words[0]));
+        let words =
+            words::plain(&stage.tokens).filter(|words| !by_shell(&words[0], stage.stderr_too));
         // `|&` is `2>&1 |`, behind the redirections that are there already.
         let redirection = match (&words, stage.stderr_too) {
             (None, true) => " 2>&1",

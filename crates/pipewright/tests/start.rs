@@ -635,6 +635,8 @@ fn between_clone_and_exec_the_child_makes_only_the_calls_that_were_prepared() {
         .lines()
         .filter_map(|line| line.split_once(' ').filter(|(pid, _)| *pid == child))
         .map(|(_, call)| call.trim_start().split('(').next().unwrap())
+        // The second half of a call that another process's call was written into.
+        .filter(|call| !call.starts_with("<..."))
         .collect();
     let until = calls.iter().position(|call| *call == "execve").unwrap();
     let expected = [

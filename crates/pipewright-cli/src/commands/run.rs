@@ -8,6 +8,7 @@ mod watching;
 use std::ffi::OsString;
 use std::fmt::Write;
 use std::io::{IsTerminal, Read};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use anyhow::Context;
 use pipewright::{Command, Pipeline, PipelineStatus, StageEnd, Stdio};
 use pipewright_observe::verdict::{PipeShares, Verdict};
 use pipewright_observe::{Figures, Layout};
+use rustix::fs::{Access, access};
 
 use crate::cli::{self, OWN_ERROR, When};
 use crate::shell::{self, Script, Start};
@@ -155,6 +157,8 @@ fn script(options: &cli::Run) -> anyhow::Result<Result<(Script, Vec<OsString>), 
     }
     // A function that was exported to us would be run by the shell under that name.
     let is_function = |name: &str| std::env::var_os(format!("BASH_FUNC_{name}%%")).is_some();
+    // What a shell says of a missing program goes down the pipe of `|&`.
+    let by_shell = |name: &str, stderr_too| is_function(name) || (stderr_too && !is_there(name));
     let (text, arguments) = match (&options.file, options.text.as_slice()) {
         (Some(path), arguments) => {
             let text = read(path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -176,10 +180,10 @@ fn script(options: &cli::Run) -> anyhow::Result<Result<(Script, Vec<OsString>), 
             words.len()
         ),
     };
-    Ok(shell::parse(&text, is_function).map(|script| (script, arguments)))
+    Ok(shell::parse(&text, by_shell).map(|script| (script, arguments)))
 }
 
-fn read(path: &std::path::Path) -> std::io::Result<String> {
+fn read(path: &Path) -> std::io::Result<String> {
     if path.as_os_str() == "-" {
         let mut text = String::new();
         std::io::stdin().lock().read_to_string(&mut text)?;
@@ -190,9 +194,17 @@ fn read(path: &std::path::Path) -> std::io::Result<String> {
 
 /// bash, or sh where there is none.
 fn usual_shell() -> String {
+    if is_there("bash") { "bash" } else { "sh" }.to_owned()
+}
+
+/// Whether there is a program of this name, along PATH or at the path that it is.
+fn is_there(name: &str) -> bool {
+    let executable = |path: &Path| path.is_file() && access(path, Access::EXEC_OK).is_ok();
+    if name.contains('/') {
+        return executable(Path::new(name));
+    }
     let path = std::env::var_os("PATH").unwrap_or_else(|| "/bin:/usr/bin".into());
-    let there = std::env::split_paths(&path).any(|directory| directory.join("bash").is_file());
-    if there { "bash" } else { "sh" }.to_owned()
+    std::env::split_paths(&path).any(|directory| executable(&directory.join(name)))
 }
 
 fn pipeline(script: &Script, shell: &str, arguments: &[OsString]) -> Pipeline {

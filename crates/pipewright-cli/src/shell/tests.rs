@@ -1,7 +1,7 @@
 use super::*;
 
 fn parsed(text: &str) -> Script {
-    parse(text, |_| false).unwrap_or_else(|refusal| panic!("{text:?}: {refusal}"))
+    parse(text, |_, _| false).unwrap_or_else(|refusal| panic!("{text:?}: {refusal}"))
 }
 
 fn texts(text: &str) -> Vec<String> {
@@ -13,7 +13,7 @@ fn texts(text: &str) -> Vec<String> {
 }
 
 fn refused(text: &str) -> Refusal {
-    parse(text, |_| false).expect_err(text)
+    parse(text, |_, _| false).expect_err(text)
 }
 
 #[test]
@@ -154,7 +154,7 @@ fn plain_words_need_no_shell_and_everything_else_does() {
     ] {
         assert_eq!(direct(shell), None, "{shell}");
     }
-    let script = parse("mine x", |name| name == "mine").unwrap();
+    let script = parse("mine x", |name, _| name == "mine").unwrap();
     assert_eq!(script.stages[0].start, Start::Shell);
 }
 
