@@ -32,7 +32,7 @@ fn rows_are_shown_while_it_runs_and_wiped_at_the_end() {
         screen.contains("ok in") && !screen.contains("│"),
         "{screen}"
     );
-    assert!(terminal.region_is_whole());
+    assert!(terminal.region_is_whole(), "{:?}", terminal.raw());
 }
 
 #[test]
@@ -88,9 +88,9 @@ fn the_view_follows_the_size_of_the_terminal() {
                 .all(|row| row.chars().count() <= columns.into())
         );
     }
-    terminal.child.signal(Signal::TERM).unwrap();
+    terminal.signal(Signal::TERM);
     terminal.end();
-    assert!(terminal.region_is_whole());
+    assert!(terminal.region_is_whole(), "{:?}", terminal.raw());
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn ctrl_c_ends_the_stages_and_gives_the_terminal_back() {
     terminal.wait_for("the view", |screen| screen.contains("waiting for input"));
     terminal.type_in("\x03");
     assert_eq!(terminal.end().signal(), Some(Signal::INT.as_raw()));
-    assert!(terminal.region_is_whole());
+    assert!(terminal.region_is_whole(), "{:?}", terminal.raw());
     assert!(
         terminal.screen().contains("killed by SIGINT"),
         "{}",
@@ -127,7 +127,7 @@ fn ctrl_z_gives_the_terminal_back_until_it_goes_on() {
     terminal.wait_for("the view", |screen| screen.contains("waiting for input"));
     terminal.type_in("\x1a");
     terminal.wait_for("the shell", |screen| screen.contains("stopped with"));
-    assert!(terminal.region_is_whole());
+    assert!(terminal.region_is_whole(), "{:?}", terminal.raw());
     terminal.type_in("\n");
     terminal.wait_for("the view again", |screen| {
         screen.contains("waiting for input")
@@ -136,7 +136,7 @@ fn ctrl_z_gives_the_terminal_back_until_it_goes_on() {
     terminal.wait_for("the end", |screen| {
         screen.contains("ended") || screen.contains("SIGINT")
     });
-    let _ = terminal.child.signal(Signal::TERM);
+    terminal.signal(Signal::TERM);
     terminal.end();
 }
 
@@ -202,13 +202,7 @@ fn a_terminal_in_the_hands_of_another_program_is_left_alone() {
     );
     let terminal = Terminal::start(&USUAL, &script);
     // Past the time of the first picture.
-    assert!(
-        terminal
-            .child
-            .wait_timeout(Duration::from_millis(1200))
-            .unwrap()
-            .is_none()
-    );
+    assert!(terminal.status(Duration::from_millis(1200)).is_none());
     assert_eq!(terminal.raw(), "");
     std::fs::write(&done, "").unwrap();
     assert!(terminal.end().success());
@@ -238,7 +232,7 @@ fn a_thousand_stages_fit_into_what_room_there_is() {
     assert!(screen.contains("until test"), "{screen}");
     std::fs::write(&done, "").unwrap();
     assert!(terminal.end().success());
-    assert!(terminal.region_is_whole());
+    assert!(terminal.region_is_whole(), "{:?}", terminal.raw());
 }
 
 #[test]

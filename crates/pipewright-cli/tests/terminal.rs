@@ -110,7 +110,7 @@ fn ctrl_c_reaches_every_stage_once_and_pipewright_dies_of_it_in_the_end() {
         terminal.type_in("\x1c");
         assert_eq!(wait_for_lines(&at("first"), 2), "INT\nQUIT\n");
         assert_eq!(wait_for_lines(&at("second"), 2), "INT\nQUIT\n");
-        assert!(lives(terminal.child.id()), "it waits for its stages");
+        assert!(lives(terminal.pid), "it waits for its stages");
         std::fs::write(at("go"), "").unwrap();
         assert_eq!(terminal.end().signal(), Some(Signal::INT.as_raw()));
     }

@@ -2,25 +2,35 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use pipewright::{Child, Command, Signal, Stdio};
+use pipewright::{Child, Command, PipeReader, PipeWriter, Signal, Stdio};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::pty::OpenptFlags;
 use rustix::termios::Winsize;
 
-/// A terminal with `pipewright` in its foreground.
+/// A terminal with `pipewright` in its foreground, started by a shell.
 pub struct Terminal {
     pub master: File,
     pub seen: Arc<(Mutex<Seen>, Condvar)>,
-    pub child: Child,
+    /// pipewright's.
+    pub pid: u32,
+    /// The shell's answers: pipewright's number, and in the end its status.
+    answers: PipeReader,
+    /// The shell stays for as long as this is open. It leads the session: when it ends, the kernel
+    /// throws away what was written to the terminal and has not come out of it.
+    leash: Option<PipeWriter>,
+    shell: Child,
 }
 
 /// What has come out of the terminal: as bytes, and as a screen.
 pub struct Seen {
     pub raw: Vec<u8>,
     pub screen: vt100::Parser,
-    pub closed: bool,
+    pub ended: bool,
 }
 
 /// How to start it.
@@ -43,9 +53,15 @@ pub const USUAL: Setup = Setup {
     options: &[],
 };
 
-/// Starts it without anybody who reads what comes out of the terminal; that hangs up when the
-/// returned end of it is dropped.
+/// Starts it without anybody who reads what comes out of the terminal, and as the leader of the
+/// session; the terminal hangs up when the returned end of it is dropped.
 pub fn start(setup: &Setup, pipeline: &str) -> (File, Child) {
+    let (master, command) = prepare(setup, "exec \"$@\"", pipeline);
+    (master, command.spawn().unwrap())
+}
+
+/// A terminal, and a shell that opens it and goes on with a script that runs `"$@"`.
+fn prepare(setup: &Setup, script: &str, pipeline: &str) -> (File, Command) {
     let master =
         rustix::pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
             .unwrap();
@@ -54,10 +70,16 @@ pub fn start(setup: &Setup, pipeline: &str) -> (File, Child) {
     let name = rustix::pty::ptsname(&master, Vec::new()).unwrap();
     resize(&master, setup.lines, setup.columns);
     // The leader of a session that opens a terminal gets it as its own.
-    let open = format!("exec <>\"$TTY_NAME\" {}; exec \"$@\"", setup.output);
+    let script = format!("exec <>\"$TTY_NAME\" {}; {script}", setup.output);
     super::signals_at_their_default();
     let mut command = Command::new("bash")
-        .args(["-c", &open, "bash", env!("CARGO_BIN_EXE_pipewright"), "run"])
+        .args([
+            "-c",
+            &script,
+            "bash",
+            env!("CARGO_BIN_EXE_pipewright"),
+            "run",
+        ])
         .args(setup.options)
         .arg(pipeline)
         .env("TTY_NAME", name.to_str().unwrap())
@@ -68,18 +90,31 @@ pub fn start(setup: &Setup, pipeline: &str) -> (File, Child) {
     if setup.no_color {
         command = command.env("NO_COLOR", "1");
     }
-    let child = command.spawn().unwrap();
-    (File::from(master), child)
+    (File::from(master), command)
 }
+
+/// What the shell writes to the terminal when pipewright has ended; a terminal shows nothing of it.
+/// The end of file would not do: the kernel may tell of it before all that was written.
+const END: &[u8] = b"\x1b_end\x1b\\";
+
+/// Runs `"$@"` as its child in the foreground, writes `END` to the terminal, tells on 9 how it ended,
+/// and waits for the end of 8. A signal that it catches is at its default in the child.
+const STAY: &str = "trap : HUP INT QUIT TERM; \
+     bash -c 'echo $$ >&9; exec \"$@\" 8<&- 9>&-' bash \"$@\"; \
+     status=$?; printf '\\e_end\\e\\\\' >&0; echo $status >&9; read -r _ <&8";
 
 impl Terminal {
     pub fn start(setup: &Setup, pipeline: &str) -> Self {
-        let (master, child) = start(setup, pipeline);
+        let (master, command) = prepare(setup, STAY, pipeline);
+        let ((leashed, leash), (answers, answer)) =
+            (pipewright::pipe().unwrap(), pipewright::pipe().unwrap());
+        let shell = command.fd(8, leashed).fd(9, answer).spawn().unwrap();
+        let pid = number(&answers).unwrap();
         let seen = Arc::new((
             Mutex::new(Seen {
                 raw: Vec::new(),
                 screen: vt100::Parser::new(setup.lines, setup.columns, 0),
-                closed: false,
+                ended: false,
             }),
             Condvar::new(),
         ));
@@ -92,7 +127,12 @@ impl Terminal {
                 let mut seen = sink.0.lock().unwrap();
                 seen.raw.extend_from_slice(&bytes[..length]);
                 seen.screen.process(&bytes[..length]);
-                seen.closed = length == 0;
+                if seen.raw.ends_with(END) {
+                    let own = seen.raw.len() - END.len();
+                    seen.raw.truncate(own);
+                    seen.ended = true;
+                }
+                seen.ended |= length == 0;
                 sink.1.notify_all();
                 if length == 0 {
                     return;
@@ -102,8 +142,35 @@ impl Terminal {
         Self {
             master,
             seen,
-            child,
+            pid,
+            answers,
+            leash: Some(leash),
+            shell,
         }
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        let pid = rustix::process::Pid::from_raw(self.pid as i32).unwrap();
+        // A failing test sends it to one that may have ended.
+        let _ = rustix::process::kill_process(pid, signal);
+    }
+
+    /// How pipewright ended, if it does within this time.
+    pub fn status(&self, within: Duration) -> Option<ExitStatus> {
+        let mut polled = [PollFd::new(&self.answers, PollFlags::IN)];
+        let within = Timespec {
+            tv_sec: within.as_secs() as i64,
+            tv_nsec: within.subsec_nanos().into(),
+        };
+        if rustix::event::poll(&mut polled, Some(&within)).unwrap() == 0 {
+            return None;
+        }
+        // A shell tells of signal n as 128 + n.
+        let status = number(&self.answers).unwrap() as i32;
+        Some(match status {
+            129.. => ExitStatus::from_raw(status - 128),
+            code => ExitStatus::from_raw(code << 8),
+        })
     }
 
     /// Waits until the screen shows what is asked for.
@@ -134,18 +201,14 @@ impl Terminal {
     }
 
     /// Waits until pipewright has ended and all it wrote has been read.
-    pub fn end(&self) -> std::process::ExitStatus {
-        let status = self
-            .child
-            .wait_timeout(Duration::from_secs(60))
-            .unwrap()
-            .expect("it ends");
+    pub fn end(&self) -> ExitStatus {
+        let status = self.status(Duration::from_secs(60)).expect("it ends");
         let (lock, changed) = &*self.seen;
         let all =
             changed.wait_timeout_while(lock.lock().unwrap(), Duration::from_secs(30), |seen| {
-                !seen.closed
+                !seen.ended
             });
-        assert!(!all.unwrap().1.timed_out(), "the terminal is still open");
+        assert!(!all.unwrap().1.timed_out(), "its last words do not come");
         status
     }
 
@@ -167,8 +230,19 @@ impl Terminal {
 impl Drop for Terminal {
     fn drop(&mut self) {
         // A test that failed must not leave its pipeline behind.
-        let _ = self.child.signal(Signal::TERM);
+        self.leash = None;
+        self.signal(Signal::TERM);
+        let _ = self.shell.wait_timeout(Duration::from_secs(10));
     }
+}
+
+/// A line with a number; `None` at the end.
+fn number(from: &PipeReader) -> Option<u32> {
+    let (mut from, mut line, mut byte) = (from, String::new(), [0]);
+    while from.read(&mut byte).unwrap() == 1 && byte != *b"\n" {
+        line.push(byte[0].into());
+    }
+    line.parse().ok()
 }
 
 pub fn resize(terminal: impl std::os::fd::AsFd, lines: u16, columns: u16) {
