@@ -313,6 +313,8 @@ fn what_cannot_be_looked_at_is_one_sentence_and_status_1() {
 struct Watch {
     child: Child,
     master: std::fs::File,
+    /// While somebody has this side open, all that was written comes out of the other.
+    _slave: std::fs::File,
     screen: vt100::Parser,
 }
 
@@ -349,6 +351,7 @@ impl Watch {
         Self {
             child,
             master: master.into(),
+            _slave: slave(),
             screen: vt100::Parser::new(20, 90, 0),
         }
     }
@@ -397,7 +400,8 @@ fn watch_shows_the_pipeline_takes_keys_and_leaves_everything_as_it_was() {
     watch.wait_for("frozen");
     watch.press("f");
     watch.press("q");
-    watch.wait_for("wait out");
+    let told = watch.wait_for("wait out");
+    assert!(told.contains("bytes"), "{told}");
     assert!(watch.child.wait().unwrap().success());
     assert!(!watch.screen.screen().alternate_screen());
 

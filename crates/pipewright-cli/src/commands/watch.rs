@@ -18,6 +18,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGTSTP};
 
 use crate::cli;
+use crate::commands::run::Seen;
 use crate::observation::Observation;
 use crate::view::live::{Frame, Row, Tone};
 use crate::view::style::Palette;
@@ -33,14 +34,7 @@ pub(crate) fn watch(options: &cli::Watch) -> anyhow::Result<ExitCode> {
     if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
         anyhow::bail!("watch needs a terminal; pipewright ls --json tells a program what runs");
     }
-    Process::open(options.pid)?; // or there is no such process
-    let pipeline = Scan::now()?.pipeline_of(options.pid)?;
-    let intervals = Intervals {
-        figures: options.interval,
-        ..Intervals::default()
-    };
-    let sampler = Sampler::attach(&pipeline, intervals)?;
-    let first = Process::open_same(pipeline.stages[0].process)?;
+    let (sampler, first) = attach(options)?;
     let mut screen = Screen {
         observation: Observation::new(sampler, false),
         first,
@@ -68,6 +62,27 @@ pub(crate) fn watch(options: &cli::Watch) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The pipeline, and its first stage.
+fn attach(options: &cli::Watch) -> anyhow::Result<(Sampler, Process)> {
+    let intervals = Intervals {
+        figures: options.interval,
+        ..Intervals::default()
+    };
+    let mut tries = 5;
+    loop {
+        Process::open(options.pid)?; // or there is no such process
+        let pipeline = Scan::now()?.pipeline_of(options.pid)?;
+        let attached = Sampler::attach(&pipeline, intervals)
+            .and_then(|sampler| Ok((sampler, Process::open_same(pipeline.stages[0].process)?)));
+        tries -= 1;
+        match attached {
+            // A short-lived process had an end of a pipe when the others were looked at.
+            Err(error) if error.is_ended() && tries > 0 => {}
+            attached => return Ok(attached?),
+        }
+    }
 }
 
 /// Holds the number of the signal that asks this process to end; 0 before.
@@ -238,9 +253,12 @@ impl Screen {
     }
 
     fn summary(&self, palette: Palette) -> String {
-        let verdict = view::live::named(self.observation.overall(), &self.names());
-        let figures = self.observation.figures();
-        summary::of_others(&self.names(), &verdict, figures, palette)
+        let seen = Seen {
+            verdict: view::live::named(self.observation.overall(), &self.names()),
+            figures: self.observation.figures().cloned(),
+            layout: self.observation.layout().clone(),
+        };
+        summary::of_others(&self.names(), &seen, palette)
     }
 }
 

@@ -4,8 +4,6 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use pipewright::{PipelineStatus, StageEnd, StageStatus};
-use pipewright_observe::Figures;
-use pipewright_observe::verdict::Verdict;
 
 use super::live::size;
 use super::style::Palette;
@@ -109,7 +107,7 @@ fn columns(report: &Report<'_>) -> Vec<Column> {
     ];
     columns.extend(report.seen.as_ref().map(|seen| {
         Column {
-            head: format!("  {:>7}  {:>8}  {:>11}", "wait in", "wait out", "bytes"),
+            head: SEEN_HEAD.to_owned(),
             cells: (0..stages.len())
                 .map(|index| seen_columns(seen, index))
                 .collect(),
@@ -117,6 +115,9 @@ fn columns(report: &Report<'_>) -> Vec<Column> {
     }));
     columns
 }
+
+/// Above [`seen_columns`].
+const SEEN_HEAD: &str = "  wait in  wait out        bytes";
 
 /// The shares of time in which a stage waited for its neighbours, and the bytes it handed on.
 fn seen_columns(seen: &Seen, index: usize) -> String {
@@ -149,12 +150,7 @@ fn bottleneck(report: &Report<'_>, palette: Palette) -> String {
 }
 
 /// The summary of a pipeline that others have started: how it ended is theirs to know.
-pub(crate) fn of_others(
-    names: &[String],
-    verdict: &Verdict,
-    figures: Option<&Figures>,
-    palette: Palette,
-) -> String {
+pub(crate) fn of_others(names: &[String], seen: &Seen, palette: Palette) -> String {
     let mut told = String::new();
     let names: Vec<String> = names
         .iter()
@@ -167,32 +163,26 @@ pub(crate) fn of_others(
         .unwrap_or(0)
         .max(5);
     let head = format!(
-        "     {}  {:>9}  {:>7}  {:>8}",
+        "     {}  {:>9}{SEEN_HEAD}",
         text::padded("stage", width),
-        "cpu",
-        "wait in",
-        "wait out"
+        "cpu"
     );
     // Writing to a string does not fail.
     let _ = writeln!(told, "{}", palette.faint(head));
     for (index, name) in names.iter().enumerate() {
+        let figures = seen.figures.as_ref();
         let cpu = figures.and_then(|figures| Some(figures.stages.get(index)?.cpu_time));
-        let shares = verdict.stages.get(index);
-        let percent = |share: Option<f64>| {
-            share.map_or_else(String::new, |share| format!("{:.0} %", share * 100.0))
-        };
         let _ = writeln!(
             told,
-            "{:>3}  {}  {:>9}  {:>7}  {:>8}",
+            "{:>3}  {}  {:>9}{}",
             index + 1,
             palette.bold(text::padded(name, width)),
             cpu.map_or_else(String::new, seconds),
-            percent(shares.map(|shares| shares.waiting_for_input)),
-            percent(shares.map(|shares| shares.blocked_on_output)),
+            seen_columns(seen, index),
         );
     }
-    let _ = writeln!(told, "  {}", text::line(&verdict.sentence()));
-    if let Some(advice) = verdict.advice() {
+    let _ = writeln!(told, "  {}", text::line(&seen.verdict.sentence()));
+    if let Some(advice) = seen.verdict.advice() {
         let _ = writeln!(told, "  {}", palette.warning(text::line(&advice)));
     }
     told

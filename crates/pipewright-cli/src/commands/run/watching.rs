@@ -228,13 +228,18 @@ fn face(options: &cli::Run) -> Face {
     }
 }
 
-/// How far the first stage is in the regular file that it reads: its stdin, or one it has opened.
-/// `elapsed` is the time it took to get there, where that is known.
+/// How far the first stage is in the regular file that it reads: its stdin, or the one that it has
+/// opened. Of several, as sort has while it merges, none is the input. `elapsed` is the time it took to get there, where that is known.
 pub(crate) fn progress(first: &Process, elapsed: Option<Duration>) -> Option<Progress> {
-    let file = [0].into_iter().chain(3..10).find_map(|descriptor| {
+    let at = |descriptor| {
         let file = first.file_position(descriptor).ok()??;
         (file.size > 0 && file.offset > 0).then_some(file)
-    })?;
+    };
+    let opened = || {
+        let mut files = (3..10).filter_map(at);
+        files.next().filter(|_| files.next().is_none())
+    };
+    let file = at(0).or_else(opened)?;
     let fraction = (file.offset as f64 / file.size as f64).min(1.0);
     // Too early to tell how long it takes.
     let known = elapsed.filter(|_| fraction > 0.01);
