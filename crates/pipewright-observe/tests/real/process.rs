@@ -105,6 +105,48 @@ fn a_number_in_use_again_is_not_mistaken_for_the_process_it_was() {
 }
 
 #[test]
+fn a_handle_answers_nothing_of_the_next_process_with_its_number() {
+    let _watchdog = watchdog();
+    let mut first = shell_sleep().spawn().unwrap();
+    let pid = first.id();
+    let process = Process::open(pid).unwrap();
+    assert!(process.io().is_ok());
+    first.kill().unwrap();
+    first.wait().unwrap();
+    // The kernel tells when a process started in hundredths of a second.
+    until(|| process.id().age() > Duration::from_millis(20));
+    // It gives numbers in turn, and root may say which was the last one.
+    let mut next = (0..500).find_map(|_| {
+        std::fs::write("/proc/sys/kernel/ns_last_pid", (pid - 1).to_string()).ok()?;
+        let mut next = shell_sleep().spawn().unwrap();
+        if next.id() == pid {
+            return Some(next);
+        }
+        next.kill().unwrap();
+        next.wait().unwrap();
+        None
+    });
+    let Some(next) = &mut next else {
+        eprintln!("skipped: the number did not come again (ns_last_pid is root's)");
+        return;
+    };
+    assert!(matches!(process.stat(), Err(Error::Ended { pid: of }) if of == pid));
+    assert!(process.io().unwrap_err().is_ended());
+    assert!(process.command_line().unwrap_err().is_ended());
+    assert!(process.descriptor(0).unwrap_err().is_ended());
+    assert!(process.threads().unwrap_err().is_ended());
+    assert_eq!(process.blocked_on(), BlockedOn::Unknown);
+    assert!(matches!(
+        Process::open_same(process.id()),
+        Err(Error::Ended { .. })
+    ));
+    let other = Process::open(pid).unwrap();
+    assert_ne!(other.id(), process.id());
+    next.kill().unwrap();
+    next.wait().unwrap();
+}
+
+#[test]
 fn a_hostile_command_line_is_kept_raw_and_shown_harmless() {
     let _watchdog = watchdog();
     let mut hostile = b"\x1b]0;owned\x07\x1b[2J\nnew line\xff\xc2\x9b31m".to_vec();
