@@ -5,128 +5,27 @@
 //! the other's figures.
 
 use std::cell::{Cell, OnceCell};
-use std::ffi::OsStr;
-use std::fmt;
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
-use std::time::Duration;
 
-use rustix::fs::{AtFlags, Mode, OFlags, open, openat, readlinkat_raw, statat};
+use rustix::fs::{Mode, OFlags, open, openat};
 use rustix::io::{Errno, pread, read};
-use rustix::time::{ClockId, clock_gettime};
-use serde::{Deserialize, Serialize};
 
 pub use self::blocked::BlockedOn;
 pub use self::command_line::{CommandLine, displayable};
+pub use self::descriptor::{FilePosition, Target};
+pub use self::id::ProcessId;
 pub use self::stat::{IoCounters, Schedule, Stat, State};
 use self::stat::{number, words};
 use crate::error::{Error, Result};
-use crate::pipe::PipeId;
 
 mod blocked;
 mod command_line;
+mod descriptor;
+mod id;
 pub(crate) mod stat;
 
 /// Room for `/proc/PID/stat`, the longest of the small files: fewer than 60 numbers and a name.
 const SMALL_FILE: usize = 2048;
-
-/// A process that cannot be mistaken for a later one with the same number.
-///
-/// ```
-/// use pipewright_observe::{Process, ProcessId};
-///
-/// let id: ProcessId = Process::open(std::process::id())?.id();
-/// assert_eq!(id.to_string(), std::process::id().to_string());
-/// let earlier_one_of_that_number = ProcessId { start_time: id.start_time - 1, ..id };
-/// assert_ne!(id, earlier_one_of_that_number);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct ProcessId {
-    /// The number.
-    pub pid: u32,
-    /// When it started, in clock ticks since boot.
-    pub start_time: u64,
-}
-
-impl ProcessId {
-    /// How long ago the process started, to a hundredth of a second.
-    ///
-    /// ```
-    /// use pipewright_observe::Process;
-    ///
-    /// let age = |pid| Ok::<_, pipewright_observe::Error>(Process::open(pid)?.id().age());
-    /// let mine = age(std::process::id())?;
-    /// assert!(age(std::os::unix::process::parent_id())? >= mine);
-    /// # Ok::<(), pipewright_observe::Error>(())
-    /// ```
-    ///
-    /// # References
-    ///
-    /// CLOCK_BOOTTIME in [clock_gettime(2)](https://man7.org/linux/man-pages/man2/clock_gettime.2.html)
-    pub fn age(self) -> Duration {
-        let now = clock_gettime(ClockId::Boottime);
-        let now = Duration::new(now.tv_sec as u64, now.tv_nsec as u32);
-        let start =
-            Duration::from_millis(self.start_time * 1000 / rustix::param::clock_ticks_per_second());
-        now.saturating_sub(start)
-    }
-}
-
-impl fmt::Display for ProcessId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.pid)
-    }
-}
-
-/// What a descriptor of a process leads to.
-///
-/// ```
-/// use std::os::fd::AsRawFd;
-/// use std::os::unix::net::UnixStream;
-/// use pipewright_observe::{Process, Target};
-///
-/// let me = Process::open(std::process::id())?;
-/// let (socket, _other) = UnixStream::pair()?;
-/// assert_eq!(me.descriptor(socket.as_raw_fd() as u32)?, Target::Socket);
-/// let root = std::fs::File::open("/")?;
-/// assert_eq!(me.descriptor(root.as_raw_fd() as u32)?, Target::Other("/".into()));
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Target {
-    /// An anonymous pipe.
-    Pipe(PipeId),
-    /// A socket.
-    Socket,
-    /// A file or device, or another object without a name in the file system.
-    Other(PathBuf),
-}
-
-/// How far a process has got in a regular file.
-///
-/// ```
-/// use std::process::Command;
-/// use pipewright_observe::Process;
-///
-/// let program = std::env::current_exe()?;
-/// let mut child = Command::new("sleep").arg("60").stdin(std::fs::File::open(&program)?).spawn()?;
-/// let position = Process::open(child.id())?.file_position(0)?.expect("a regular file");
-/// assert_eq!((position.path, position.offset), (program.clone(), 0)); // nothing was read
-/// assert_eq!(position.size, program.metadata()?.len());
-/// # child.kill()?; child.wait()?;
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FilePosition {
-    /// The file, as the kernel names it; raw, so [`displayable`] before it is shown.
-    pub path: PathBuf,
-    /// Offset of the next byte to be read or written.
-    pub offset: u64,
-    /// Size of the file in bytes.
-    pub size: u64,
-}
 
 /// A small file of a process, kept open from its first use.
 ///
@@ -524,96 +423,6 @@ impl Process {
         if let Ok(text) = self.read_whole(&format!("task/{thread}/children"), "list the children") {
             children.extend(words(&text).filter_map(child));
         }
-    }
-
-    /// What descriptor `descriptor` of the process leads to.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Denied`] for another user's process, [`Error::Ended`] if the process or the
-    /// descriptor is gone.
-    ///
-    /// ```
-    /// use std::os::fd::AsRawFd;
-    /// use pipewright_observe::{Process, Target};
-    ///
-    /// let (reader, _writer) = std::io::pipe()?;
-    /// let me = Process::open(std::process::id())?;
-    /// let number = reader.as_raw_fd() as u32;
-    /// assert!(matches!(me.descriptor(number)?, Target::Pipe(_)));
-    /// drop(reader);
-    /// assert!(me.descriptor(number).unwrap_err().is_ended());
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
-    /// # References
-    ///
-    /// [proc_pid_fd(5)](https://man7.org/linux/man-pages/man5/proc_pid_fd.5.html)
-    pub fn descriptor(&self, descriptor: u32) -> Result<Target> {
-        let mut buffer = [0_u8; 4096];
-        let length =
-            readlinkat_raw(&self.directory, format!("fd/{descriptor}"), &mut buffer[..])
-                .map_err(|error| Error::of_process("look at a descriptor", self.id.pid, error))?;
-        let link = &buffer[..length];
-        Ok(match PipeId::from_link(link) {
-            Some(pipe) => Target::Pipe(pipe),
-            None if link.starts_with(b"socket:[") => Target::Socket,
-            None => Target::Other(PathBuf::from(OsStr::from_bytes(link))),
-        })
-    }
-
-    /// How far the process has got in the regular file behind `descriptor`; `None` if that
-    /// descriptor leads to no regular file.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Process::descriptor`].
-    ///
-    /// ```
-    /// use std::io::{Read, Seek, SeekFrom};
-    /// use std::os::fd::AsRawFd;
-    /// use pipewright_observe::Process;
-    ///
-    /// let mut file = std::fs::File::open(std::env::current_exe()?)?;
-    /// file.seek(SeekFrom::Start(1000))?;
-    /// file.read_exact(&mut [0; 24])?;
-    /// let me = Process::open(std::process::id())?;
-    /// let position = me.file_position(file.as_raw_fd() as u32)?;
-    /// assert_eq!(position.map(|position| position.offset), Some(1024));
-    /// let pipe = std::io::pipe()?.0;
-    /// assert_eq!(me.file_position(pipe.as_raw_fd() as u32)?, None);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
-    /// # References
-    ///
-    /// [proc_pid_fdinfo(5)](https://man7.org/linux/man-pages/man5/proc_pid_fdinfo.5.html)
-    pub fn file_position(&self, descriptor: u32) -> Result<Option<FilePosition>> {
-        let Target::Other(path) = self.descriptor(descriptor)? else {
-            return Ok(None);
-        };
-        let of_process = |error| Error::of_process("look at a file", self.id.pid, error);
-        let file = statat(
-            &self.directory,
-            format!("fd/{descriptor}"),
-            AtFlags::empty(),
-        )
-        .map_err(of_process)?;
-        if !rustix::fs::FileType::from_raw_mode(file.st_mode).is_file() {
-            return Ok(None);
-        }
-        let mut buffer = [0; SMALL_FILE];
-        let name = format!("fdinfo/{descriptor}");
-        let text = self.read_once(&name, &mut buffer).map_err(of_process)?;
-        let offset = words(text)
-            .nth(1)
-            .and_then(number)
-            .ok_or_else(|| self.malformed(&name))?;
-        Ok(Some(FilePosition {
-            path,
-            offset,
-            size: file.st_size as u64,
-        }))
     }
 
     fn read_once<'a>(&self, name: &str, buffer: &'a mut [u8]) -> Result<&'a [u8], Errno> {

@@ -1,0 +1,56 @@
+//! Which process: its number, and when it started.
+
+use std::fmt;
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
+
+/// A process that cannot be mistaken for a later one with the same number.
+///
+/// ```
+/// use pipewright_observe::{Process, ProcessId};
+///
+/// let id: ProcessId = Process::open(std::process::id())?.id();
+/// assert_eq!(id.to_string(), std::process::id().to_string());
+/// let earlier_one_of_that_number = ProcessId { start_time: id.start_time - 1, ..id };
+/// assert_ne!(id, earlier_one_of_that_number);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ProcessId {
+    /// The number.
+    pub pid: u32,
+    /// When it started, in clock ticks since boot.
+    pub start_time: u64,
+}
+
+impl ProcessId {
+    /// How long ago the process started, to a hundredth of a second.
+    ///
+    /// ```
+    /// use pipewright_observe::Process;
+    ///
+    /// let age = |pid| Ok::<_, pipewright_observe::Error>(Process::open(pid)?.id().age());
+    /// let mine = age(std::process::id())?;
+    /// assert!(age(std::os::unix::process::parent_id())? >= mine);
+    /// # Ok::<(), pipewright_observe::Error>(())
+    /// ```
+    ///
+    /// # References
+    ///
+    /// CLOCK_BOOTTIME in [clock_gettime(2)](https://man7.org/linux/man-pages/man2/clock_gettime.2.html)
+    pub fn age(self) -> Duration {
+        let now = clock_gettime(ClockId::Boottime);
+        let now = Duration::new(now.tv_sec as u64, now.tv_nsec as u32);
+        let start =
+            Duration::from_millis(self.start_time * 1000 / rustix::param::clock_ticks_per_second());
+        now.saturating_sub(start)
+    }
+}
+
+impl fmt::Display for ProcessId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.pid)
+    }
+}

@@ -1,0 +1,241 @@
+//! What the child is besides its program and descriptors: session, credentials, limits, mask.
+
+use rustix::process::{Resource, Rlimit, Signal};
+
+use super::Command;
+
+impl Command {
+    /// Starts the program as the leader of a new session without a controlling terminal.
+    ///
+    /// ```
+    /// // Its own id and that of its session: fields 1 and 6.
+    /// let command = pipewright::Command::new("cut").args(["-d ", "-f1,6", "/proc/self/stat"]);
+    /// let ids = command.new_session().capture().read()?;
+    /// let (pid, session) = ids.split_once(' ').expect("two fields");
+    /// assert_eq!(pid, session);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # References
+    ///
+    /// [setsid(2)](https://man7.org/linux/man-pages/man2/setsid.2.html)
+    pub fn new_session(mut self) -> Self {
+        self.attributes.session = true;
+        self
+    }
+
+    /// Puts the program into a process group: 0 for a new one that it leads, else the group of that
+    /// id.
+    ///
+    /// ```
+    /// use pipewright::Command;
+    ///
+    /// let leader = Command::new("sleep").arg("60").process_group(0).kill_on_drop().spawn()?;
+    /// let group = leader.id() as i32;
+    /// let member = Command::new("cut").args(["-d ", "-f5", "/proc/self/stat"]).process_group(group);
+    /// assert_eq!(member.capture().read()?, group.to_string());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # References
+    ///
+    /// [setpgid(2)](https://man7.org/linux/man-pages/man2/setpgid.2.html)
+    pub fn process_group(mut self, group: i32) -> Self {
+        self.attributes.process_group = Some(group);
+        self
+    }
+
+    /// The signal that the program gets when *this process* ends.
+    ///
+    /// The kernel ties that signal to the parent's *thread*. A start from a thread that may end
+    /// sooner than the process is therefore made by a thread that this crate keeps for the purpose,
+    /// so that the child does not die of a thread's end. If the parent is gone before the signal
+    /// could be set, the child ends without executing the program.
+    ///
+    /// The kernel drops the setting when the program is set-user-id or has file capabilities.
+    ///
+    /// ```
+    /// use pipewright::{Command, Signal};
+    ///
+    /// // Asks the kernel by PR_GET_PDEATHSIG, which is 2.
+    /// let program = "import ctypes
+    /// signal = ctypes.c_int()
+    /// ctypes.CDLL(None).prctl(2, ctypes.byref(signal))
+    /// print(signal.value)";
+    /// let command = Command::new("python3").args(["-c", program]).parent_death_signal(Signal::TERM);
+    /// assert_eq!(command.capture().read()?, "15");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # References
+    ///
+    /// PR_SET_PDEATHSIG in
+    /// [prctl(2)](https://man7.org/linux/man-pages/man2/PR_SET_PDEATHSIG.2const.html)
+    pub fn parent_death_signal(mut self, signal: Signal) -> Self {
+        self.attributes.parent_death_signal = Some(signal);
+        self
+    }
+
+    /// Runs the program as this user: real, effective and saved id.
+    ///
+    /// When this process runs as root and no [`groups`](Command::groups) are set, the supplementary
+    /// groups are emptied, so that root's groups do not reach the program.
+    ///
+    /// ```
+    /// use pipewright::{Command, Error, Step};
+    ///
+    /// match Command::new("id").arg("-u").uid(65534).capture().read() {
+    ///     Ok(user) => assert_eq!(user, "65534"),
+    ///     // Only root may become somebody else.
+    ///     Err(Error::Start(failure)) => assert_eq!(failure.step, Step::UserId),
+    ///     Err(error) => return Err(error.into()),
+    /// }
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # References
+    ///
+    /// [setresuid(2)](https://man7.org/linux/man-pages/man2/setresuid.2.html)
+    pub fn uid(mut self, user: u32) -> Self {
+        self.attributes.user = Some(user);
+        self
+    }
+
+    /// Runs the program with this group id: real, effective and saved.
+    ///
+    /// ```
+    /// use pipewright::{Command, Error, Step};
+    ///
+    /// match Command::new("id").arg("-g").gid(65534).capture().read() {
+    ///     Ok(group) => assert_eq!(group, "65534"),
+    ///     // Only root may join any group.
+    ///     Err(Error::Start(failure)) => assert_eq!(failure.step, Step::GroupId),
+    ///     Err(error) => return Err(error.into()),
+    /// }
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # References
+    ///
+    /// [setresgid(2)](https://man7.org/linux/man-pages/man2/setresgid.2.html)
+    pub fn gid(mut self, group: u32) -> Self {
+        self.attributes.group = Some(group);
+        self
+    }
+
+    /// Sets the supplementary groups.
+    ///
+    /// ```
+    /// use pipewright::{Command, Error, Step};
+    ///
+    /// match Command::new("id").arg("-G").groups([61001, 61002]).capture().read() {
+    ///     Ok(groups) => assert!(groups.ends_with("61001 61002")), // after the group of `gid`
+    ///     // Only root may choose its groups.
+    ///     Err(Error::Start(failure)) => assert_eq!(failure.step, Step::Groups),
+    ///     Err(error) => return Err(error.into()),
+    /// }
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # References
+    ///
+    /// [setgroups(2)](https://man7.org/linux/man-pages/man2/setgroups.2.html)
+    pub fn groups(mut self, groups: impl IntoIterator<Item = u32>) -> Self {
+        self.attributes.groups = Some(groups.into_iter().collect());
+        self
+    }
+
+    /// Sets the file mode creation mask, for example `0o077`.
+    ///
+    /// ```
+    /// let command = pipewright::Command::new("sh").args(["-c", "umask"]).umask(0o077);
+    /// assert_eq!(command.capture().read()?, "0077");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # References
+    ///
+    /// [umask(2)](https://man7.org/linux/man-pages/man2/umask.2.html)
+    pub fn umask(mut self, mask: u32) -> Self {
+        self.attributes.umask = Some(mask);
+        self
+    }
+
+    /// Adds to the niceness, as nice(1) does: 10 makes the program give way to others, a negative
+    /// number needs a privilege.
+    ///
+    /// ```
+    /// let niceness = || pipewright::Command::new("nice"); // without arguments it tells its own
+    /// let here: i32 = niceness().capture().read()?.parse().expect("a number");
+    /// let child: i32 = niceness().nice(5).capture().read()?.parse().expect("a number");
+    /// assert_eq!(child, (here + 5).min(19)); // 19 is the kernel's highest
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # References
+    ///
+    /// [nice(2)](https://man7.org/linux/man-pages/man2/nice.2.html)
+    pub fn nice(mut self, increment: i32) -> Self {
+        self.attributes.nice = Some(increment);
+        self
+    }
+
+    /// Sets a resource limit.
+    ///
+    /// ```
+    /// use pipewright::{Command, Resource, Rlimit};
+    ///
+    /// let no_core = Rlimit { current: Some(0), maximum: Some(0) };
+    /// let child = Command::new("sh").args(["-c", "test $(ulimit -c) = 0"])
+    ///     .rlimit(Resource::Core, no_core)
+    ///     .spawn()?;
+    /// assert!(child.wait()?.success());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # References
+    ///
+    /// [getrlimit(2)](https://man7.org/linux/man-pages/man2/getrlimit.2.html)
+    pub fn rlimit(mut self, resource: Resource, limit: Rlimit) -> Self {
+        self.attributes.limits.push((resource, limit));
+        self
+    }
+
+    /// The signals that are blocked in the program. Without this call: none.
+    ///
+    /// ```
+    /// use pipewright::{Command, Signal};
+    ///
+    /// let command = Command::new("grep").args(["SigBlk", "/proc/self/status"]);
+    /// let blocked = command.signal_mask([Signal::HUP, Signal::USR1]).capture().read()?;
+    /// assert_eq!(blocked, "SigBlk:\t0000000000000201"); // bits 0 and 9: signals 1 and 10
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # References
+    ///
+    /// [sigprocmask(2)](https://man7.org/linux/man-pages/man2/sigprocmask.2.html)
+    pub fn signal_mask(mut self, blocked: impl IntoIterator<Item = Signal>) -> Self {
+        self.attributes.signal_mask = blocked.into_iter().collect();
+        self
+    }
+
+    /// Has the program killed when its [`Child`](crate::Child) is dropped before its end was seen.
+    /// Otherwise it runs on.
+    ///
+    /// The drop does not wait for the end; the zombie is taken when the next child is started. It
+    /// is for futures above all, which may be dropped at any point.
+    ///
+    /// ```
+    /// use pipewright::Command;
+    ///
+    /// let (reader, writer) = pipewright::pipe()?;
+    /// drop(Command::new("sleep").arg("60").stdout(writer).kill_on_drop().spawn()?);
+    /// assert_eq!(std::io::read_to_string(reader)?, ""); // its end closed the pipe
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn kill_on_drop(mut self) -> Self {
+        self.attributes.kill_on_drop = true;
+        self
+    }
+}
