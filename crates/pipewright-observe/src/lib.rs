@@ -89,6 +89,7 @@
 compile_error!("pipewright-observe reads the /proc of Linux and works on no other system");
 
 mod error;
+mod parallel;
 mod pipe;
 mod proc;
 mod sampler;
@@ -96,6 +97,7 @@ pub mod topology;
 pub mod verdict;
 
 pub use self::error::{Error, Result};
+pub use self::parallel::in_parallel;
 pub use self::pipe::{CapacityChange, PipeEnds, PipeHandle, PipeId, PipeLevel};
 pub use self::proc::{
     BlockedOn, CommandLine, FilePosition, IoCounters, Process, ProcessId, Schedule, Stat, State,

@@ -7,8 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use pipewright_observe::topology::{FoundStage, Pipeline, Scan, SocketEnd, SocketId};
-use pipewright_observe::{BlockedOn, PipeHandle, PipeLevel, Process, ProcessId};
-use rayon::prelude::*;
+use pipewright_observe::{BlockedOn, PipeHandle, PipeLevel, Process, ProcessId, in_parallel};
 use serde::Serialize;
 
 use crate::cli;
@@ -80,10 +79,7 @@ pub(crate) fn ls(options: &cli::Ls) -> anyhow::Result<ExitCode> {
     let stages = pipelines.iter().flat_map(|pipeline| &pipeline.stages);
     let stages = stages.map(|stage| stage.process).collect();
     let sockets = sockets(&scan, &stages, options.all);
-    let mut lines: Vec<Line> = pipelines
-        .par_iter()
-        .map(|pipeline| Line::of(pipeline, &sockets))
-        .collect();
+    let mut lines = in_parallel(&pipelines, |pipeline| Line::of(pipeline, &sockets));
     // Oldest first: the order stays the same from one call to the next.
     lines.sort_by(|one, other| other.age_seconds.total_cmp(&one.age_seconds));
     let found = Found {

@@ -3,14 +3,13 @@
 use std::collections::HashMap;
 use std::ffi::CStr;
 use std::os::fd::OwnedFd;
-use std::panic::resume_unwind;
-use std::thread::{self, available_parallelism};
 
 use rustix::fs::{AtFlags, Mode, OFlags, RawDir, open, openat, readlinkat_raw, statat};
 use rustix::io::{Errno, read};
 
 use super::{Direction, Holder, PipeEnd, Scan, SocketEnd, SocketId};
 use crate::error::{Error, Result};
+use crate::parallel::in_parallel;
 use crate::pipe::PipeId;
 use crate::proc::stat::number;
 use crate::proc::{ProcessId, Stat, displayable, numbers_in};
@@ -152,28 +151,6 @@ impl Look {
             seen,
         }
     }
-}
-
-/// `look` at each of `items`, on as many threads as there are cores, with the answers in the order
-/// of the items. Almost all of the time is spent in the kernel, which takes no lock that two
-/// processes share.
-fn in_parallel<T: Sync, R: Send>(items: &[T], look: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    // Fewer are not worth a thread.
-    const AT_LEAST: usize = 64;
-    let cores = available_parallelism().map_or(1, usize::from);
-    let share = items.len().div_ceil(cores).max(AT_LEAST);
-    let mut shares = items.chunks(share);
-    let mine = shares.next().unwrap_or_default();
-    thread::scope(|scope| {
-        let others: Vec<_> = shares
-            .map(|share| scope.spawn(|| share.iter().map(&look).collect::<Vec<R>>()))
-            .collect();
-        let mut all: Vec<R> = mine.iter().map(&look).collect();
-        for other in others {
-            all.extend(other.join().unwrap_or_else(|panic| resume_unwind(panic)));
-        }
-        all
-    })
 }
 
 /// Every process and its parent, for kernels that do not list children.
