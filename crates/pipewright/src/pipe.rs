@@ -1,7 +1,8 @@
 //! One kernel pipe: its ends, its capacity, what waits in it, and moving bytes between pipes
 //! without copying them through this process.
 
-use std::io::{PipeReader, PipeWriter};
+use std::fs::File;
+use std::io::{PipeReader, PipeWriter, Read};
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::io::Errno;
@@ -182,7 +183,11 @@ fn ceiling() -> Option<usize> {
 }
 
 fn number_in(path: &str) -> Option<usize> {
-    std::fs::read_to_string(path).ok()?.trim().parse().ok()
+    // In one piece: a file of /proc/sys has no size that a buffer could be made to.
+    let mut text = [0; 32];
+    let length = File::open(path).ok()?.read(&mut text).ok()?;
+    let text = str::from_utf8(text.get(..length)?).ok()?;
+    text.trim().parse().ok()
 }
 
 /// The capacity in bytes that each of `pipes` pipes of one pipeline may ask for, where `wanted` is

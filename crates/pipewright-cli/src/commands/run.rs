@@ -97,7 +97,14 @@ pub(crate) fn run(options: &cli::Run) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(OWN_ERROR));
         }
     };
-    let shell = options.shell.clone().unwrap_or_else(usual_shell);
+    let shell = options.shell.clone().unwrap_or_else(|| {
+        // Where no stage is for a shell, none is looked for.
+        let wanted = script
+            .stages
+            .iter()
+            .any(|stage| stage.start == Start::Shell);
+        if wanted { usual_shell() } else { String::new() }
+    });
     if options.dry_run {
         view::print(plan(&script, &shell).as_bytes())?;
         return Ok(ExitCode::SUCCESS);
