@@ -225,16 +225,16 @@ fn standard_streams_closed_in_the_parent_are_no_obstacle() {
                 let file = std::fs::File::open("/dev/zero").unwrap();
                 assert_eq!(file.as_raw_fd(), closed[0]);
 
-                let child = Command::new("sleep")
-                    .arg("60")
+                let child = Command::new("sh")
+                    .args(["-c", "kill -STOP $$"])
                     .fd(3, reader)
                     .fd(4, file)
                     .fd(5, writer)
                     .spawn()
                     .unwrap();
-                // The kernel closes what is close-on-exec before it sets the new name.
-                let comm = format!("/proc/{}/comm", child.id());
-                while std::fs::read_to_string(&comm).unwrap() != "sleep\n" {
+                // When it has stopped, it has opened and closed again what its loading takes.
+                let stat = format!("/proc/{}/stat", child.id());
+                while !std::fs::read_to_string(&stat).unwrap().contains(") T ") {
                     std::thread::yield_now();
                 }
                 let table = descriptors_of(child.id());
