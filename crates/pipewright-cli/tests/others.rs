@@ -227,7 +227,8 @@ fn pipes_of_a_running_pipeline_change_their_size_and_lose_nothing() {
         changed.lines().all(|line| line.ends_with("→ 262144 bytes")),
         "{changed}"
     );
-    let bytes: Vec<u8> = (0..=255).cycle().take(1 << 20).collect();
+    // More than the pipes hold, so that the first stage runs until all is read.
+    let bytes: Vec<u8> = (0..=255).cycle().take(4 << 20).collect();
     let (mut stdin, mut stdout) = (
         running.stdin.take().unwrap(),
         running.stdout.take().unwrap(),
