@@ -12,8 +12,9 @@
 //! 4. **Pipes between relatives and pipes for messages are weak.** A process and its own ancestor
 //!    (a program and its supervisor, a co-process), and a pipe that its writers hold only as
 //!    standard error, do not merge two pipelines into one. They make a pipeline where there is no
-//!    other. The same goes for an end that many processes hold under one number above 2: whoever
-//!    started the first of them forgot to close it.
+//!    other; a logger of one pipeline's messages is part of it, a logger of several is part of none.
+//!    The same goes for an end that many processes hold under one number above 2: whoever started
+//!    the first of them forgot to close it, and who is at its other end is part of nothing by that.
 //!
 //! ```
 //! use pipewright_observe::topology::Scan;

@@ -268,6 +268,39 @@ fn messages_alone_make_a_pipeline_where_there_is_no_other() {
 }
 
 #[test]
+fn a_logger_is_part_of_the_pipeline_that_is_its_only_one() {
+    let one = |table: Table| {
+        table
+            .process(10, 1, &[], &[(1, 1), (2, 9)])
+            .process(11, 1, &[(0, 1)], &[(2, 9)])
+    };
+    let with_logger = |table: Table| table.process(30, 1, &[(0, 9)], &[]);
+    let pipelines = with_logger(one(Table::default())).scan.pipelines();
+    let found: Vec<Vec<u32>> = pipelines.iter().map(pids).collect();
+    assert_eq!(found, [[10, 11, 30]]);
+    let two = one(Table::default())
+        .process(20, 1, &[], &[(1, 2), (2, 9)])
+        .process(21, 1, &[(0, 2)], &[(2, 9)]);
+    let pipelines = with_logger(two).scan.pipelines();
+    let found: Vec<Vec<u32>> = pipelines.iter().map(pids).collect();
+    assert_eq!(found, [[10, 11], [20, 21]]);
+}
+
+#[test]
+fn an_end_that_was_forgotten_connects_nobody_with_who_is_behind_it() {
+    // 30 has started a shell with an end of its own, and everybody below has inherited it.
+    let pipelines = Table::default()
+        .process(10, 1, &[], &[(1, 1), (251, 9)])
+        .process(11, 1, &[(0, 1)], &[(251, 9)])
+        .process(12, 1, &[], &[(251, 9)])
+        .process(30, 1, &[(3, 9)], &[])
+        .scan
+        .pipelines();
+    let found: Vec<Vec<u32>> = pipelines.iter().map(pids).collect();
+    assert!(found.contains(&vec![10, 11]), "{found:?}");
+}
+
+#[test]
 fn output_and_messages_in_one_pipe_are_one_edge() {
     // a |& b
     let pipeline = Table::default()

@@ -22,6 +22,15 @@ pub(super) struct Graph {
     pipes: BTreeMap<PipeId, Ends>,
 }
 
+/// Why a connection makes no pipeline of two that there are already.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Weakness {
+    /// It is for standard error only.
+    Messages,
+    /// Somebody forgot to close an end of it.
+    Forgotten,
+}
+
 #[derive(Default)]
 struct Ends {
     writers: BTreeSet<usize>,
@@ -122,23 +131,46 @@ impl Graph {
                     .insert(pipe);
             }
             for (writer, reader, _) in side_by_side {
-                if self.weak(writer, (pipe, Direction::Write))
-                    || self.weak(reader, (pipe, Direction::Read))
-                {
-                    weak.push((writer, reader));
-                } else {
-                    strong.join(writer, reader);
-                    has_strong[writer] = true;
-                    has_strong[reader] = true;
+                let ends = [
+                    self.weakness(writer, (pipe, Direction::Write)),
+                    self.weakness(reader, (pipe, Direction::Read)),
+                ];
+                match ends.into_iter().flatten().max() {
+                    Some(weakness) => weak.push((writer, reader, weakness)),
+                    None => {
+                        strong.join(writer, reader);
+                        has_strong[writer] = true;
+                        has_strong[reader] = true;
+                    }
                 }
             }
         }
         let already = has_strong.clone();
-        for (writer, reader) in weak {
-            if !(already[writer] && already[reader]) {
-                strong.join(writer, reader);
-                has_strong[writer] = true;
-                has_strong[reader] = true;
+        // Of those that are in no pipeline otherwise: the pipelines whose messages they take or give.
+        let mut served: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
+        for (writer, reader, weakness) in weak {
+            match (already[writer], already[reader], weakness) {
+                (true, true, _) => {}
+                (false, false, _) => {
+                    strong.join(writer, reader);
+                    has_strong[writer] = true;
+                    has_strong[reader] = true;
+                }
+                (_, _, Weakness::Forgotten) => {}
+                (true, false, Weakness::Messages) => {
+                    served.entry(reader).or_default().insert(writer);
+                }
+                (false, true, Weakness::Messages) => {
+                    served.entry(writer).or_default().insert(reader);
+                }
+            }
+        }
+        for (lone, stages) in served {
+            let pipelines: BTreeSet<usize> = stages.iter().map(|&stage| strong.of(stage)).collect();
+            // A logger of many belongs to none of them, and must not make one of them all.
+            if let (1, Some(&stage), false) = (pipelines.len(), stages.first(), has_strong[lone]) {
+                strong.join(lone, stage);
+                has_strong[lone] = true;
             }
         }
         let mut groups: BTreeMap<usize, (BTreeSet<usize>, Vec<PipeId>)> = BTreeMap::new();
@@ -179,16 +211,17 @@ impl Graph {
     }
 
     /// Whether a stage holds a side for messages, or by accident.
-    fn weak(&self, stage: usize, side: Side) -> bool {
-        match self.sides[stage].get(&side) {
+    fn weakness(&self, stage: usize, side: Side) -> Option<Weakness> {
+        match *self.sides[stage].get(&side)? {
+            2 => Some(Weakness::Messages),
             // A shell and the program it starts share an end for a process substitution. More
             // than two do not share one on purpose.
-            Some(&descriptor) if descriptor > 2 => self
-                .sharing
-                .get(&(side, descriptor))
-                .is_some_and(|&count| count > 2),
-            Some(&descriptor) => descriptor == 2,
-            None => false,
+            descriptor if descriptor > 2 => {
+                let sharing = self.sharing.get(&(side, descriptor));
+                let many = sharing.is_some_and(|&count| count > 2);
+                many.then_some(Weakness::Forgotten)
+            }
+            _ => None,
         }
     }
 

@@ -71,6 +71,8 @@ pub struct Channel {
     stage: String,
     sent: u32,
     received: u32,
+    /// The other side has told of a failure.
+    refused: bool,
     outgoing: Vec<u8>,
     incoming: Box<[u8; PACKET_LIMIT]>,
     pub(super) trace: Trace,
@@ -140,6 +142,7 @@ impl Channel {
             stage: "start".to_owned(),
             sent: 0,
             received: 0,
+            refused: false,
             outgoing: Vec::new(),
             incoming: Box::new([0; PACKET_LIMIT]),
             trace: Trace::default(),
@@ -460,6 +463,10 @@ impl Channel {
         let what = || control.describe();
         self.trace.tell(began, Direction::Sent, what);
         Ok(())
+    }
+
+    pub(super) fn was_refused(&self) -> bool {
+        self.refused
     }
 
     pub(super) fn set_stage(&mut self, stage: &str) {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::error::Error as StdError;
 use std::fmt;
+use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::io::Errno;
@@ -159,6 +160,8 @@ fn report(parent: &mut ParentLink, failure: &(dyn StdError + Send + Sync + 'stat
         return;
     }
     let (stage, message, errno) = match failure.downcast_ref::<Error>() {
+        // The parent has told it itself.
+        Some(Error::Remote { .. }) if parent.channel().was_refused() => return,
         // What a further child told keeps the stage at which it failed.
         Some(Error::Remote {
             stage,
@@ -175,7 +178,9 @@ fn report(parent: &mut ParentLink, failure: &(dyn StdError + Send + Sync + 'stat
         }
     };
     if parent.channel().fail(&stage, &message, errno).is_err() {
-        eprintln!("{stage}: {message}");
+        // In one piece: several processes may have something to say at this moment.
+        let line = format!("{stage}: {message}\n");
+        let _ = std::io::stderr().write_all(line.as_bytes());
     }
 }
 

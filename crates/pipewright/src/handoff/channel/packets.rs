@@ -174,6 +174,7 @@ impl Channel {
                     message,
                     errno,
                 }) => {
+                    self.refused = true;
                     return Err(Error::Remote {
                         stage,
                         message,
