@@ -37,11 +37,13 @@ fn ended_by(output: &Output, signal: Signal) {
     );
 }
 
-/// A stage that writes down which signals it gets, until the file `go` is there.
+/// A stage that writes down which signals it gets, until the file `go` is there. It starts nobody
+/// meanwhile: a signal in the middle of a fork would be written down by both.
 fn recorder(file: &str) -> String {
     format!(
-        "{{ for s in INT TERM HUP QUIT; do trap \"echo $s >>{file}\" $s; done; echo ready >>ready; \
-         until test -e go; do sleep 0.02; done; }}"
+        "{{ mkfifo {file}.wait; exec 7<>{file}.wait; \
+         for s in INT TERM HUP QUIT; do trap \"echo $s >>{file}\" $s; done; echo ready >>ready; \
+         until test -e go; do read -t 0.02 -u 7; done; }}"
     )
 }
 

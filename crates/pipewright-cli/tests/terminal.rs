@@ -85,11 +85,13 @@ fn colour_is_for_terminals_that_want_it() {
     }));
 }
 
-/// A stage that writes down which of the keyboard's signals it gets, until the file `go` is there.
+/// A stage that writes down which of the keyboard's signals it gets, until the file `go` is there. It
+/// starts nobody meanwhile: a signal in the middle of a fork would be written down by both.
 fn recorder(directory: &Path, file: &str) -> String {
     format!(
-        "{{ cd {}; for s in INT QUIT; do trap \"echo $s >>{file}\" $s; done; echo ready >>ready; \
-         until test -e go; do sleep 0.02; done; }}",
+        "{{ cd {}; mkfifo {file}.wait; exec 7<>{file}.wait; \
+         for s in INT QUIT; do trap \"echo $s >>{file}\" $s; done; echo ready >>ready; \
+         until test -e go; do read -t 0.02 -u 7; done; }}",
         directory.display()
     )
 }

@@ -314,7 +314,9 @@ fn a_deadline_is_kept_while_output_never_stops() {
         panic!("{error}")
     };
     assert!(collected.stdout.starts_with(b"y\ny\n"));
-    assert!(collected.statuses.iter().all(|status| status.is_some()));
+    // What was killed is waited for only a little while.
+    let mut statuses = collected.statuses.iter().flatten();
+    assert!(statuses.all(|status| status.signal().is_some()));
 }
 
 /// A grandchild that holds the pipes until the test lets it go.
