@@ -94,17 +94,49 @@ fn in_terminal<'a>(name: &str, words: Vec<&'a str>) -> Contender<'a> {
     })
 }
 
+/// Where the processes that are listed write what went wrong.
+#[derive(Clone, Copy)]
+enum Complaints {
+    /// Nowhere: the processes share no pipe but that of their pipeline.
+    Nowhere,
+    /// Into one pipe of them all, as under a supervisor that keeps a log.
+    OneLog,
+}
+
 /// `ls` of many pipelines, against lsof of the same processes.
 fn list(options: &Options, pipewright: &Path, report: &mut Report) -> anyhow::Result<()> {
-    let processes = 2 * options.pipelines.get();
     let Some(lsof) = find_program("lsof") else {
         report.missing("lsof: there is no `lsof` on PATH");
         return Ok(());
     };
-    eprintln!("measuring the list of {processes} processes");
+    for complaints in [Complaints::Nowhere, Complaints::OneLog] {
+        list_once(options, pipewright, &lsof, complaints, report)?;
+    }
+    Ok(())
+}
+
+fn list_once(
+    options: &Options,
+    pipewright: &Path,
+    lsof: &Path,
+    complaints: Complaints,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let processes = 2 * options.pipelines.get();
+    let with_log = match complaints {
+        Complaints::Nowhere => "",
+        Complaints::OneLog => ", all with one log pipe",
+    };
+    eprintln!("measuring the list of {processes} processes{with_log}");
+    let (_log, to_log) = pipewright::pipe().context("cannot make the log pipe")?;
     let running = (0..options.pipelines.get())
-        .map(|_| sleeping())
-        .collect::<Result<Vec<_>, _>>()
+        .map(|_| {
+            sleeping(|| match complaints {
+                Complaints::Nowhere => Ok(Stdio::Null),
+                Complaints::OneLog => to_log.try_clone().map(Stdio::from),
+            })
+        })
+        .collect::<anyhow::Result<Vec<_>>>()
         .context("cannot start the processes to list")?;
     let pids: Vec<String> = running
         .iter()
@@ -114,20 +146,20 @@ fn list(options: &Options, pipewright: &Path, report: &mut Report) -> anyhow::Re
     ensure!(pids.len() == processes, "{} of {processes} run", pids.len());
 
     let mut ls = TimedCommand::new(pipewright, ["ls"])?;
-    let mut lsof = TimedCommand::new(&lsof, ["-nP", "+E", "-p", &pids.join(",")])?;
+    let mut lsof = TimedCommand::new(lsof, ["-nP", "+E", "-p", &pids.join(",")])?;
     let mut contenders = [
         Contender::new(OURS, move || ls.wall_time()),
         Contender::new(LSOF, move || lsof.wall_time()),
     ];
     let series = interleave(&mut contenders, options.rounds)?;
     let group = Group::new(
-        format!("a list of {processes} processes in pipelines"),
+        format!("a list of {processes} processes in pipelines{with_log}"),
         Unit::Seconds,
         OURS,
         series,
     );
     report.target(Target::new(
-        "ls, times as fast as lsof",
+        format!("ls{with_log}, times as fast as lsof"),
         Limit::AtLeast(20.0),
         group.ratio(LSOF, OURS).map(|ratio| ratio.median),
     ));
@@ -136,9 +168,11 @@ fn list(options: &Options, pipewright: &Path, report: &mut Report) -> anyhow::Re
 }
 
 /// `sleep | sleep`, which ends with what is returned.
-fn sleeping() -> pipewright::Result<RunningPipeline> {
-    let sleep = || Command::new("sleep").arg("1h").stderr(Stdio::Null);
-    Pipeline::new([sleep().stdin(Stdio::Null), sleep().stdout(Stdio::Null)])
-        .kill_on_drop()
-        .spawn()
+fn sleeping(stderr: impl Fn() -> std::io::Result<Stdio>) -> anyhow::Result<RunningPipeline> {
+    let sleep = || Command::new("sleep").arg("1h");
+    let stages = [
+        sleep().stdin(Stdio::Null).stderr(stderr()?),
+        sleep().stdout(Stdio::Null).stderr(stderr()?),
+    ];
+    Ok(Pipeline::new(stages).kill_on_drop().spawn()?)
 }
