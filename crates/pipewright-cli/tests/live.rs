@@ -2,11 +2,13 @@
 
 mod support;
 
+use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pipewright::Signal;
 use support::terminal::{Setup, Terminal, USUAL, resize};
+use support::watchdog;
 
 /// A stage that waits until the file exists.
 fn until(path: &std::path::Path) -> String {
@@ -15,15 +17,16 @@ fn until(path: &std::path::Path) -> String {
 
 #[test]
 fn rows_are_shown_while_it_runs_and_wiped_at_the_end() {
+    let _watchdog = watchdog();
     let directory = tempfile::tempdir().unwrap();
     let done = directory.path().join("done");
     let terminal = Terminal::start(&USUAL, &format!("{{ {}; }} | cat", until(&done)));
-    terminal.wait_for("the view", |screen| screen.contains("waiting for input"));
-    let screen = terminal.screen();
-    assert!(
-        screen.contains("│") && screen.contains("1.0 MiB"),
-        "{screen}"
-    );
+    // All of it: a picture comes out of the terminal in pieces.
+    terminal.wait_for("the view", |screen| {
+        ["waiting for input", "│", "1.0 MiB"]
+            .iter()
+            .all(|wanted| screen.contains(wanted))
+    });
     assert!(!terminal.region_is_whole());
     std::fs::write(&done, "").unwrap();
     assert!(terminal.end().success());
@@ -37,6 +40,7 @@ fn rows_are_shown_while_it_runs_and_wiped_at_the_end() {
 
 #[test]
 fn what_stages_write_to_stderr_scrolls_above_unharmed() {
+    let _watchdog = watchdog();
     let directory = tempfile::tempdir().unwrap();
     let (half, done) = (directory.path().join("half"), directory.path().join("done"));
     let script = format!(
@@ -51,10 +55,9 @@ fn what_stages_write_to_stderr_scrolls_above_unharmed() {
         screen.contains("half a") && screen.contains("bottleneck")
     });
     std::fs::write(&half, "").unwrap();
-    terminal.wait_for("the rest", |screen| screen.contains("after 13"));
-    let screen = terminal.screen();
-    assert!(screen.contains("half a line\n"), "{screen}");
-    assert!(screen.contains("after 11\nafter 12\nafter 13"), "{screen}");
+    terminal.wait_for("the rest", |screen| {
+        screen.contains("half a line\n") && screen.contains("after 11\nafter 12\nafter 13")
+    });
     terminal.wait_for("the view below", |screen| {
         screen
             .find("bottleneck")
@@ -66,6 +69,7 @@ fn what_stages_write_to_stderr_scrolls_above_unharmed() {
 
 #[test]
 fn the_view_follows_the_size_of_the_terminal() {
+    let _watchdog = watchdog();
     let terminal = Terminal::start(&USUAL, "sleep 60 | cat");
     terminal.wait_for("the view", |screen| screen.contains("waiting for input"));
     for (lines, columns) in [(24, 60), (10, 30), (6, 20), (30, 120)] {
@@ -95,6 +99,7 @@ fn the_view_follows_the_size_of_the_terminal() {
 
 #[test]
 fn ctrl_c_ends_the_stages_and_gives_the_terminal_back() {
+    let _watchdog = watchdog();
     let terminal = Terminal::start(&USUAL, "sleep 60 | cat");
     terminal.wait_for("the view", |screen| screen.contains("waiting for input"));
     terminal.type_in("\x03");
@@ -109,6 +114,7 @@ fn ctrl_c_ends_the_stages_and_gives_the_terminal_back() {
 
 #[test]
 fn ctrl_z_gives_the_terminal_back_until_it_goes_on() {
+    let _watchdog = watchdog();
     // A job can stop only where somebody is there to let it go on: the leader of its session.
     let job = "set -m; \"$PIPEWRIGHT\" run 'sleep 60 | cat' >/dev/null; echo stopped with $?; read line; \
                fg >/dev/null; echo ended";
@@ -126,7 +132,9 @@ fn ctrl_z_gives_the_terminal_back_until_it_goes_on() {
     );
     terminal.wait_for("the view", |screen| screen.contains("waiting for input"));
     terminal.type_in("\x1a");
-    terminal.wait_for("the shell", |screen| screen.contains("stopped with"));
+    terminal.wait_for("the shell", |screen| {
+        screen.contains("stopped with") && !screen.contains("waiting for input")
+    });
     assert!(terminal.region_is_whole(), "{:?}", terminal.raw());
     terminal.type_in("\n");
     terminal.wait_for("the view again", |screen| {
@@ -142,19 +150,21 @@ fn ctrl_z_gives_the_terminal_back_until_it_goes_on() {
 
 #[test]
 fn no_color_means_no_escape_for_looks() {
+    let _watchdog = watchdog();
+    let directory = tempfile::tempdir().unwrap();
+    let done = directory.path().join("done");
     let terminal = Terminal::start(
         &Setup {
             no_color: true,
             ..USUAL
         },
-        "sleep 0.8 | cat",
+        &format!("{{ {}; }} | cat", until(&done)),
     );
+    // The mark is a word, too.
+    terminal.wait_for("the view", |screen| screen.contains("bottleneck"));
+    std::fs::write(&done, "").unwrap();
     assert!(terminal.end().success());
     let raw = terminal.raw();
-    assert!(
-        raw.contains("bottleneck"),
-        "the mark is a word, too: {raw:?}"
-    );
     let looks = raw.match_indices("\x1b[").any(|(at, _)| {
         let end = raw[at + 2..].find(|c: char| !(c.is_ascii_digit() || c == ';'));
         end.is_some_and(|end| raw[at + 2 + end..].starts_with('m'))
@@ -164,6 +174,7 @@ fn no_color_means_no_escape_for_looks() {
 
 #[test]
 fn a_dumb_terminal_or_one_that_gets_the_output_is_left_alone() {
+    let _watchdog = watchdog();
     for setup in [
         Setup {
             term: "dumb",
@@ -194,13 +205,14 @@ fn a_dumb_terminal_or_one_that_gets_the_output_is_left_alone() {
 
 #[test]
 fn a_terminal_in_the_hands_of_another_program_is_left_alone() {
+    let _watchdog = watchdog();
     let directory = tempfile::tempdir().unwrap();
     let done = directory.path().join("done");
-    let script = format!(
-        "{{ stty -icanon </dev/tty; {}; stty icanon </dev/tty; }} | cat",
-        until(&done)
-    );
-    let terminal = Terminal::start(&USUAL, &script);
+    let setup = Setup {
+        output: ">/dev/null 2>&0; stty -icanon",
+        ..USUAL
+    };
+    let terminal = Terminal::start(&setup, &format!("{{ {}; }} | cat", until(&done)));
     // Past the time of the first picture.
     assert!(terminal.status(Duration::from_millis(1200)).is_none());
     assert_eq!(terminal.raw(), "");
@@ -210,6 +222,7 @@ fn a_terminal_in_the_hands_of_another_program_is_left_alone() {
 
 #[test]
 fn escape_sequences_in_a_command_do_not_reach_the_terminal() {
+    let _watchdog = watchdog();
     let hostile = "sleep 0.9 '\x1b]0;stolen title\x07\x1b[2J' 2>/dev/null; sleep 0.9";
     let terminal = Terminal::start(&USUAL, &format!("{{ {hostile}; }} | cat"));
     terminal.end();
@@ -223,42 +236,55 @@ fn escape_sequences_in_a_command_do_not_reach_the_terminal() {
 
 #[test]
 fn a_thousand_stages_fit_into_what_room_there_is() {
+    let _watchdog = watchdog();
     let directory = tempfile::tempdir().unwrap();
     let done = directory.path().join("done");
     let cats = " | cat".repeat(999);
     let terminal = Terminal::start(&USUAL, &format!("{{ {}; }}{cats}", until(&done)));
-    terminal.wait_for("the note", |screen| screen.contains("more stages"));
-    let screen = terminal.screen();
-    assert!(screen.contains("until test"), "{screen}");
+    terminal.wait_for("the note", |screen| {
+        screen.contains("more stages") && screen.contains("until test")
+    });
     std::fs::write(&done, "").unwrap();
     assert!(terminal.end().success());
     assert!(terminal.region_is_whole(), "{:?}", terminal.raw());
 }
 
+/// `pipewright run` with plain progress, five lines a second, on a pipe.
+fn plain(
+    options: &[&str],
+    pipeline: &str,
+) -> (std::process::Child, impl Iterator<Item = String> + use<>) {
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_pipewright"))
+        .args(["run", "--progress", "plain", "-i", "200ms"])
+        .args(["--summary", "never"])
+        .args(options)
+        .arg(pipeline)
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let stderr = BufReader::new(child.stderr.take().unwrap());
+    (child, stderr.lines().map(|line| line.unwrap()))
+}
+
 #[test]
 fn plain_progress_is_a_line_an_interval_and_needs_no_terminal() {
-    let output = std::process::Command::new(env!("CARGO_BIN_EXE_pipewright"))
-        .args([
-            "run",
-            "--progress",
-            "plain",
-            "-i",
-            "200ms",
-            "--summary",
-            "never",
-            "sleep 1 | cat",
-        ])
-        .output()
-        .unwrap();
-    assert!(output.status.success());
-    let text = String::from_utf8(output.stderr).unwrap();
-    assert!((2..=6).contains(&text.lines().count()), "{text}");
-    assert!(
-        text.lines()
-            .all(|line| line.contains("1 sleep 1 ") && line.contains("2 cat")),
-        "{text}"
-    );
-    assert!(!text.contains('\x1b'));
+    let _watchdog = watchdog();
+    let directory = tempfile::tempdir().unwrap();
+    let done = directory.path().join("done");
+    let begin = Instant::now();
+    let (mut child, mut lines) = plain(&[], &format!("{{ {}; }} | cat", until(&done)));
+    let mut text: Vec<String> = lines.by_ref().take(3).collect();
+    std::fs::write(&done, "").unwrap();
+    text.extend(lines);
+    assert!(child.wait().unwrap().success());
+    let intervals = begin.elapsed().div_duration_f64(Duration::from_millis(200));
+    assert!((3.0..=intervals).contains(&(text.len() as f64)), "{text:?}");
+    for line in text {
+        assert!(line.contains("1 { until test") && line.contains("2 cat"));
+        assert!(!line.contains('\x1b'), "{line:?}");
+    }
 }
 
 #[test]
@@ -272,18 +298,34 @@ fn a_stage_that_splices_has_a_rate_that_is_not_known() {
         eprintln!("skipped: there is no python3 with os.splice");
         return;
     }
+    let _watchdog = watchdog();
+    let directory = tempfile::tempdir().unwrap();
+    let at = |file: &str| directory.path().join(file);
+    let (done, json) = (at("done"), at("run.json"));
     let script = format!(
-        "{{ yes | head -c 200M; sleep 2; }} | python3 -c '{splice}' | python3 -c '{splice}' | cat >/dev/null"
+        "{{ until test -e {}; do seq 50000; done; }} | python3 -c '{splice}' \
+         | python3 -c '{splice}' | cat",
+        done.display()
     );
-    let output = std::process::Command::new(env!("CARGO_BIN_EXE_pipewright"))
-        .args(["run", "-q", "--json", &script])
-        .output()
-        .unwrap();
-    let run: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
-    assert_eq!(
-        run["pipes"][1]["estimated_bytes"],
-        serde_json::Value::Null,
-        "{run:#}"
-    );
-    assert_ne!(run["pipes"][0]["estimated_bytes"], 0, "{run:#}");
+    let (mut child, mut lines) = plain(&[&format!("--json={}", json.display())], &script);
+    // Once the last stage gets something, the rates of the first and the last pipe are known.
+    let rates = |line: &str| {
+        let parts = line.split(" · ");
+        let rates = parts.filter(|part| part.contains("/s") || part.contains("rate unknown"));
+        rates.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let told = lines.by_ref().map(|line| rates(&line)).find(|rates| {
+        let known = |index: usize| rates[index].contains("iB/s");
+        rates.len() == 3 && known(0) && known(2)
+    });
+    std::fs::write(&done, "").unwrap();
+    lines.for_each(drop);
+    assert!(child.wait().unwrap().success());
+    let told = told.unwrap();
+    assert!(told[1].contains("rate unknown"), "{told:?}");
+    let run: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(json).unwrap()).unwrap();
+    let bytes = |pipe: usize| &run["pipes"][pipe]["estimated_bytes"];
+    assert_eq!(*bytes(1), serde_json::Value::Null, "{run:#}");
+    assert_ne!(*bytes(0), 0, "{run:#}");
 }

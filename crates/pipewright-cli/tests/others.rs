@@ -5,10 +5,14 @@ mod support;
 use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use rustix::pty::OpenptFlags;
 use rustix::termios::Winsize;
 use support::{pipewright, stderr, watchdog};
+
+/// How long a test waits for what must come; below what the watchdog grants it.
+const PATIENCE: Duration = Duration::from_secs(100);
 
 /// A mark for the commands of one test. It tells them from those that another run of the tests has,
 /// or has left behind: a number of seconds to sleep, to be an argument of any program.
@@ -70,22 +74,35 @@ fn listed(options: &[&str]) -> serde_json::Value {
 /// are started. Before that the shell stands for them, with the mark in its own text, and this
 /// process may be found as a stage, at the other end of the shell's standard streams.
 fn find(mark: &str, stages: usize) -> serde_json::Value {
+    find_when(mark, stages, |_| true)
+}
+
+/// The same once it is also as asked for.
+fn find_when(
+    mark: &str,
+    stages: usize,
+    asked_for: impl Fn(&serde_json::Value) -> bool,
+) -> serde_json::Value {
     let this = std::process::id();
+    let begin = Instant::now();
     loop {
         let all = listed(&["--all"]);
         let found = all["pipelines"].as_array().unwrap().iter().find(|found| {
             let found = found["stages"].as_array().unwrap();
             let text = |stage: &serde_json::Value| stage["command"].as_str().unwrap().to_owned();
+            // In brackets is the name of a process without a command line: it is at its exec.
+            let starts = |text: String| text.starts_with("bash -c") || text.starts_with('[');
             found.len() == stages
                 && found.iter().any(|stage| text(stage).contains(mark))
                 && !found
                     .iter()
-                    .any(|stage| stage["pid"] == this || text(stage).starts_with("bash -c"))
+                    .any(|stage| stage["pid"] == this || starts(text(stage)))
         });
-        if let Some(found) = found {
-            return found.clone();
+        match found {
+            Some(found) if asked_for(found) => return found.clone(),
+            _ => assert!(begin.elapsed() < PATIENCE, "{mark}: {found:#?}"),
         }
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 
@@ -94,16 +111,13 @@ fn a_running_pipeline_is_listed_with_who_is_blocked() {
     let _watchdog = watchdog();
     let mark = mark(1001);
     let running = Running::start(&format!("yes {mark} | sleep {mark} | cat; true"));
-    let found = loop {
-        let found = find(&mark, 3);
-        if found["stages"][0]["doing"] == "blocked on output" {
-            break found;
-        }
-    };
+    // A program that is still being loaded runs, or waits for the disk.
+    let found = find_when(&mark, 3, |found| {
+        let doing = |stage: usize| &found["stages"][stage]["doing"];
+        doing(0) == "blocked on output" && doing(1) == "asleep" && doing(2) == "waiting for input"
+    });
     assert_eq!(found["shape"], "linear");
     assert_eq!(found["stages"][1]["command"], format!("sleep {mark}"));
-    assert_eq!(found["stages"][1]["doing"], "asleep");
-    assert_eq!(found["stages"][2]["doing"], "waiting for input");
     assert_eq!(found["pipes"][0]["level"]["full"], true);
     assert_eq!(found["pipes"][1]["level"]["unread"], 0);
     assert_eq!(found["pipes"][0]["writers"], serde_json::json!([0]));
@@ -357,16 +371,16 @@ impl Watch {
         }
     }
 
-    /// Reads until the screen shows what is asked for.
-    fn wait_for(&mut self, what: &str) -> String {
+    /// Reads until the screen shows all that is asked for: a picture comes out in pieces.
+    fn wait_for(&mut self, wanted: &[&str]) {
         let mut bytes = [0; 4096];
         loop {
             let contents = self.screen.screen().contents();
-            if contents.contains(what) {
-                return contents;
+            if wanted.iter().all(|wanted| contents.contains(wanted)) {
+                return;
             }
             let length = self.master.read(&mut bytes).unwrap_or(0);
-            assert!(length > 0, "{what} does not come:\n{contents}");
+            assert!(length > 0, "{wanted:?} do not come:\n{contents}");
             self.screen.process(&bytes[..length]);
         }
     }
@@ -383,26 +397,22 @@ fn watch_shows_the_pipeline_takes_keys_and_leaves_everything_as_it_was() {
     let running = Running::start(&format!("yes {mark} | sleep {mark} | cat"));
     let found = find(&mark, 3);
     let mut watch = Watch::start(&found["stages"][1]["pid"].to_string());
-    let screen = watch.wait_for("bottleneck");
-    assert!(
-        screen.contains(&format!("yes {mark}")) && screen.contains(&format!("sleep {mark}")),
-        "{screen}"
-    );
+    let (first, second) = (format!("yes {mark}"), format!("sleep {mark}"));
+    watch.wait_for(&["bottleneck", &first, &second]);
     assert!(watch.screen.screen().alternate_screen());
     watch.press("?");
-    assert!(watch.wait_for("┌keys").contains("freeze"));
+    watch.wait_for(&["┌keys", "freeze"]);
     watch.press("?");
     watch.press("jj");
     watch.press("e");
-    watch.wait_for("┌stage 3");
+    watch.wait_for(&["┌stage 3"]);
     watch.press("e");
     watch.press("kk");
     watch.press("f");
-    watch.wait_for("frozen");
+    watch.wait_for(&["frozen"]);
     watch.press("f");
     watch.press("q");
-    let told = watch.wait_for("wait out");
-    assert!(told.contains("bytes"), "{told}");
+    watch.wait_for(&["wait out", "bytes"]);
     assert!(watch.child.wait().unwrap().success());
     assert!(!watch.screen.screen().alternate_screen());
 
@@ -423,12 +433,12 @@ fn watch_ends_with_the_pipeline() {
     let running = Running::start(&format!("sleep {mark} | cat"));
     let found = find(&mark, 2);
     let mut watch = Watch::start(&running.pid());
-    watch.wait_for("bottleneck");
+    watch.wait_for(&["bottleneck"]);
     let sleep = found["stages"][0]["pid"].as_u64().unwrap() as i32;
     let sleep = rustix::process::Pid::from_raw(sleep).unwrap();
     rustix::process::kill_process(sleep, rustix::process::Signal::TERM).unwrap();
     // cat sees the end of file although it is watched.
-    watch.wait_for("wait out");
+    watch.wait_for(&["wait out"]);
     assert!(watch.child.wait().unwrap().success());
 }
 
@@ -440,10 +450,10 @@ fn a_signal_gives_the_terminal_back_and_ends_watch() {
     let running = Running::start(&format!("sleep {mark} | cat"));
     let found = find(&mark, 2);
     let mut watch = Watch::start(&found["stages"][0]["pid"].to_string());
-    watch.wait_for("bottleneck");
+    watch.wait_for(&["bottleneck"]);
     let pid = rustix::process::Pid::from_raw(watch.child.id() as i32).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-    watch.wait_for("wait out");
+    watch.wait_for(&["wait out"]);
     assert_eq!(watch.child.wait().unwrap().signal(), Some(15));
     assert!(!watch.screen.screen().alternate_screen());
     drop(running);
@@ -456,7 +466,7 @@ fn watch_ends_when_its_terminal_is_gone() {
     let running = Running::start(&format!("sleep {mark} | cat"));
     let found = find(&mark, 2);
     let mut watch = Watch::start(&found["stages"][0]["pid"].to_string());
-    watch.wait_for("bottleneck");
+    watch.wait_for(&["bottleneck"]);
     let Watch {
         mut child, master, ..
     } = watch;

@@ -18,12 +18,12 @@ pub struct Watchdog {
     _alive: mpsc::Sender<()>,
 }
 
-/// Two minutes, many times what any of these tests takes.
+/// Five minutes, many times what any of these tests takes.
 pub fn watchdog() -> Watchdog {
     let (alive, expired) = mpsc::channel::<()>();
     let test = std::thread::current().name().unwrap_or("a test").to_owned();
     std::thread::spawn(move || {
-        if expired.recv_timeout(Duration::from_secs(120)) == Err(mpsc::RecvTimeoutError::Timeout) {
+        if expired.recv_timeout(Duration::from_secs(300)) == Err(mpsc::RecvTimeoutError::Timeout) {
             eprintln!("watchdog: {test} hangs");
             std::process::abort();
         }
@@ -73,11 +73,11 @@ pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Waits until a file is there and holds at least this many lines.
+/// Waits until a file is there and holds at least this many whole lines.
 pub fn wait_for_lines(path: &Path, lines: usize) -> String {
     loop {
         let text = std::fs::read_to_string(path).unwrap_or_default();
-        if text.lines().count() >= lines {
+        if text.matches('\n').count() >= lines {
             return text;
         }
         std::thread::sleep(Duration::from_millis(5));

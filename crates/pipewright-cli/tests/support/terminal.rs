@@ -12,6 +12,9 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::pty::OpenptFlags;
 use rustix::termios::Winsize;
 
+/// How long to wait for what must come.
+const PATIENCE: Duration = Duration::from_secs(100);
+
 /// A terminal with `pipewright` in its foreground, started by a shell.
 pub struct Terminal {
     pub master: File,
@@ -177,7 +180,7 @@ impl Terminal {
     pub fn wait_for(&self, what: &str, shown: impl Fn(&str) -> bool) {
         let (lock, changed) = &*self.seen;
         let (seen, timeout) = changed
-            .wait_timeout_while(lock.lock().unwrap(), Duration::from_secs(30), |seen| {
+            .wait_timeout_while(lock.lock().unwrap(), PATIENCE, |seen| {
                 !shown(&seen.screen.screen().contents())
             })
             .unwrap();
@@ -202,12 +205,9 @@ impl Terminal {
 
     /// Waits until pipewright has ended and all it wrote has been read.
     pub fn end(&self) -> ExitStatus {
-        let status = self.status(Duration::from_secs(60)).expect("it ends");
+        let status = self.status(PATIENCE).expect("it ends");
         let (lock, changed) = &*self.seen;
-        let all =
-            changed.wait_timeout_while(lock.lock().unwrap(), Duration::from_secs(30), |seen| {
-                !seen.ended
-            });
+        let all = changed.wait_timeout_while(lock.lock().unwrap(), PATIENCE, |seen| !seen.ended);
         assert!(!all.unwrap().1.timed_out(), "its last words do not come");
         status
     }
