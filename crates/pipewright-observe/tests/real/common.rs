@@ -7,13 +7,17 @@ use std::sync::mpsc::{RecvTimeoutError, Sender};
 use std::time::Duration;
 
 use pipewright_observe::{Intervals, PipeHandle, Process, Sampler};
+use rustix::process::{WaitId, WaitIdOptions, waitid};
 
-/// Ends this test process unless the test that holds the value returned is over in two minutes.
+/// How long a test waits for what must come; below what the watchdog grants it.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(100);
+
+/// Ends this test process unless the test that holds the value returned is over in five minutes.
 #[must_use]
 pub(crate) fn watchdog() -> Sender<()> {
     let (over, waiting) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
-        if waiting.recv_timeout(Duration::from_secs(120)) == Err(RecvTimeoutError::Timeout) {
+        if waiting.recv_timeout(Duration::from_secs(300)) == Err(RecvTimeoutError::Timeout) {
             eprintln!("the watchdog ends a test that hangs");
             std::process::abort();
         }
@@ -117,8 +121,11 @@ impl Line {
 impl Drop for Line {
     fn drop(&mut self) {
         for child in &mut self.children {
-            // The whole group: a subshell would run on.
-            if let Some(group) = rustix::process::Pid::from_raw(child.id() as i32) {
+            // The whole group: a subshell would run on. The number of a child that was waited for
+            // may be another group's by now.
+            let group = rustix::process::Pid::from_child(child);
+            let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+            if waitid(WaitId::Pid(group), look).is_ok() {
                 let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
             }
             let _ = child.kill();
