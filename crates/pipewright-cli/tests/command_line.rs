@@ -4,7 +4,6 @@ mod support;
 
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
 use support::{feed, pipewright, run, stderr, watchdog};
@@ -15,12 +14,11 @@ fn the_pipeline_may_come_from_a_file_or_from_stdin() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("nightly.pipe");
     let text = "#!/usr/bin/env -S pipewright run -f\n# what it does\n\nprintf '%s\\n' \"$1\" b |\n  # the second stage\n  sort -r\n";
-    std::fs::write(&file, text).unwrap();
+    support::write_script(&file, text);
     let output = run(&["-f", file.to_str().unwrap(), "argument"]);
     assert_eq!(output.stdout, b"b\nargument\n", "{}", stderr(&output));
 
     // As a program of its own.
-    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
     let binary = std::path::Path::new(env!("CARGO_BIN_EXE_pipewright"));
     let path = format!(
         "{}:{}",

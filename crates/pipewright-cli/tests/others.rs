@@ -4,12 +4,13 @@ mod support;
 
 use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::pty::OpenptFlags;
 use rustix::termios::Winsize;
-use support::{pipewright, stderr, watchdog};
+use support::{copy_program, pipewright, stderr, watchdog};
 
 /// How long a test waits for what must come; below what the watchdog grants it.
 const PATIENCE: Duration = Duration::from_secs(100);
@@ -308,7 +309,7 @@ fn what_cannot_be_looked_at_is_one_sentence_and_status_1() {
     // A copy that nobody can execute where this one may not be reached.
     let directory = tempfile::tempdir().unwrap();
     let copy = directory.path().join("pipewright");
-    std::fs::copy(env!("CARGO_BIN_EXE_pipewright"), &copy).unwrap();
+    copy_program(Path::new(env!("CARGO_BIN_EXE_pipewright")), &copy);
     std::fs::set_permissions(
         directory.path(),
         std::os::unix::fs::PermissionsExt::from_mode(0o755),

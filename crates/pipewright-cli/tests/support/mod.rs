@@ -84,13 +84,19 @@ pub fn wait_for_lines(path: &Path, lines: usize) -> String {
     }
 }
 
-/// Writes an executable file.
+/// Makes an executable file with this text. A process of its own writes it: what is open here for
+/// writing is open in every process that another test is starting, too, and then cannot be executed.
 pub fn write_script(path: &Path, text: &str) {
-    use std::os::unix::fs::OpenOptionsExt;
-    let mut options = std::fs::OpenOptions::new();
-    let options = options.write(true).create(true).truncate(true).mode(0o755);
-    let mut file = options.open(path).unwrap();
-    file.write_all(text.as_bytes()).unwrap();
+    let mut write = Command::new("sh");
+    write.args(["-c", "cat >\"$1\" && chmod 755 \"$1\"", "sh"]);
+    let output = feed(write.arg(path), text.as_bytes());
+    assert!(output.status.success(), "{}", stderr(&output));
+}
+
+/// Copies an executable file, likewise.
+pub fn copy_program(from: &Path, to: &Path) {
+    let copied = Command::new("cp").args([from, to]).status().unwrap();
+    assert!(copied.success());
 }
 
 /// Whether a process is there and no zombie.
