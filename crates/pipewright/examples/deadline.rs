@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use pipewright::{Canceller, Command, Error, Result};
 
 fn main() -> Result<()> {
-    let second = Duration::from_secs(1);
+    let seconds = Duration::from_secs(2);
     let start = Instant::now();
 
     // What had arrived is in the error.
     let slow = Command::new("sh").args(["-c", "echo begun; exec sleep 60"]);
-    match slow.capture().timeout(second).output() {
+    match slow.capture().timeout(seconds).output() {
         Err(Error::TimedOut { collected, .. }) => {
             println!(
                 "out of time, after {:?}",
@@ -23,7 +23,7 @@ fn main() -> Result<()> {
     }
 
     // The command has ended; a process it left behind holds the pipe. That is told apart.
-    let leaves_one = Command::new("sh").args(["-c", "sleep 3 & echo done"]);
+    let leaves_one = Command::new("sh").args(["-c", "sleep 10 & echo done"]);
     match leaves_one
         .capture()
         .pipe_grace(Duration::from_millis(100))
@@ -44,7 +44,7 @@ fn main() -> Result<()> {
         "waited: {:?}",
         child.wait_timeout(Duration::from_millis(10))?
     );
-    println!("asked to end: {}", child.kill_after(second)?);
+    println!("asked to end: {}", child.kill_after(seconds)?);
 
     // From another thread.
     let canceller = Canceller::new()?;

@@ -7,7 +7,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 
 use pipewright::{Command, Error, Signal, pipe};
-use support::{children, isolated, watchdog};
+use support::{await_no_children, children, isolated, watchdog};
 
 #[test]
 fn a_status_is_told_once_it_is_there_and_again() {
@@ -143,8 +143,7 @@ fn a_dropped_child_runs_on_and_leaves_no_zombie_behind_the_next_start() {
             while !children().iter().all(|stat| stat.contains(") Z ")) {
                 std::thread::yield_now();
             }
-            Command::new("true").spawn().unwrap().wait().unwrap();
-            assert_eq!(children(), Vec::<String>::new());
+            await_no_children();
         },
     );
 }

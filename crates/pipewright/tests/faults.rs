@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 
 use libc::{c_long, sock_filter, sock_fprog};
 use pipewright::{Command, Error, Resource, Signal, StageEnd, Stdio, Step};
-use support::{children, descriptors_of, is_root, isolated};
+use support::{await_no_children, children, descriptors_of, is_root, isolated};
 
 /// Which system call fails, and how.
 #[derive(Debug, Clone, Copy)]
@@ -438,9 +438,7 @@ fn a_wait_that_fails_is_told_and_the_zombie_is_taken_later() {
         || {
             // What is kept for the children of dropped handles is there before anything is counted.
             drop(Command::new("true").spawn().unwrap());
-            while !children().is_empty() {
-                Command::new("true").spawn().unwrap().wait().unwrap();
-            }
+            await_no_children();
             for errno in [libc::EPERM, libc::ENOMEM] {
                 let child = std::thread::scope(|scope| {
                     let thread = scope.spawn(|| {
@@ -464,9 +462,7 @@ fn a_wait_that_fails_is_told_and_the_zombie_is_taken_later() {
                     drop(Command::new("true").spawn().unwrap());
                 });
             });
-            while !children().is_empty() {
-                Command::new("true").spawn().unwrap().wait().unwrap();
-            }
+            await_no_children();
         },
     );
 }

@@ -137,25 +137,30 @@ fn tee_copies_and_leaves_the_bytes_in_place() {
 
 #[test]
 fn a_non_blocking_end_gives_would_block_and_moves_nothing() {
-    let _watchdog = watchdog();
-    let (from, feed) = pipe().unwrap();
-    let (_out, to) = pipe().unwrap();
-    rustix::io::ioctl_fionbio(&from, true).unwrap();
-    let error = std::io::Error::from(splice(&from, &to, 10).unwrap_err());
-    assert_eq!(error.kind(), ErrorKind::WouldBlock);
-    drop(feed);
-    assert_eq!(splice(&from, &to, 10).unwrap(), 0);
+    // A process that another test is starting would hold the ends, too.
+    let name = "a_non_blocking_end_gives_would_block_and_moves_nothing";
+    isolated(name, || {
+        let (from, feed) = pipe().unwrap();
+        let (_out, to) = pipe().unwrap();
+        rustix::io::ioctl_fionbio(&from, true).unwrap();
+        let error = std::io::Error::from(splice(&from, &to, 10).unwrap_err());
+        assert_eq!(error.kind(), ErrorKind::WouldBlock);
+        drop(feed);
+        assert_eq!(splice(&from, &to, 10).unwrap(), 0);
+    });
 }
 
 #[test]
 fn a_destination_without_a_reader_is_a_broken_pipe() {
-    let _watchdog = watchdog();
-    let (from, mut feed) = pipe().unwrap();
-    let (out, to) = pipe().unwrap();
-    feed.write_all(b"x").unwrap();
-    drop(out);
-    for result in [splice(&from, &to, 10), tee(&from, &to, 10)] {
-        let error = std::io::Error::from(result.unwrap_err());
-        assert_eq!(error.kind(), ErrorKind::BrokenPipe);
-    }
+    // As above.
+    isolated("a_destination_without_a_reader_is_a_broken_pipe", || {
+        let (from, mut feed) = pipe().unwrap();
+        let (out, to) = pipe().unwrap();
+        feed.write_all(b"x").unwrap();
+        drop(out);
+        for result in [splice(&from, &to, 10), tee(&from, &to, 10)] {
+            let error = std::io::Error::from(result.unwrap_err());
+            assert_eq!(error.kind(), ErrorKind::BrokenPipe);
+        }
+    });
 }

@@ -7,7 +7,9 @@ use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 
 use pipewright::{Command, Error, PipeReader, PipeWriter, Signal, Stdio, pipe, reap_adopted};
-use support::{children, is_root, isolated, open_descriptors, watchdog};
+use support::{
+    await_no_children, children, is_root, isolated, open_descriptors, watchdog, with_time_enough,
+};
 
 /// Longer than anything here takes; a shorter time would be a test of the machine.
 const LONG: Duration = Duration::from_secs(50);
@@ -226,13 +228,15 @@ fn nobody_outside_the_tree_is_signalled() {
 #[test]
 fn a_signal_reaches_everybody_in_the_tree_once() {
     isolated("a_signal_reaches_everybody_in_the_tree_once", || {
-        let listener = "trap 'echo got it' TERM; read line <&4 & echo ready; wait; wait; exit 0";
+        // A reader is past its fork, and so past the trap that it has inherited, when it says so.
+        let listener = "trap 'echo got it' TERM; { echo ready; read line <&4; } & \
+                        echo ready; wait; wait; exit 0";
         let (leash, hold) = leash();
         let script =
             format!("(setsid bash -c \"{listener}\" &); bash -c \"{listener}\" & {listener}");
         let (command, mut reader) = sh(&script);
         let child = command.fd(4, leash).own_tree().spawn().unwrap();
-        await_lines(&reader, 3);
+        await_lines(&reader, 6);
         let report = child.signal_tree(Signal::TERM).unwrap();
         assert!(
             report.unreached.is_empty() && report.daemons_known,
@@ -296,9 +300,7 @@ fn orphans_that_end_by_themselves_are_reaped() {
         drop(hold);
         assert_ended(reader);
         // The next starts take its zombie.
-        while !children().is_empty() {
-            Command::new("true").spawn().unwrap().wait().unwrap();
-        }
+        await_no_children();
 
         // One that ends before its tree does is nobody's, until it is asked for.
         let (command, reader) = sh("(setsid true &); echo; sleep 1000; :");
@@ -402,18 +404,20 @@ fn a_status_that_a_killed_parent_had_not_taken_leaves_no_zombie() {
 #[test]
 fn a_capture_that_is_out_of_time_ends_its_whole_tree() {
     isolated("a_capture_that_is_out_of_time_ends_its_whole_tree", || {
-        let (reader, writer) = pipe().unwrap();
-        let script = "(setsid bash -c 'echo daemon; sleep 1000; :' &); sleep 1000; :";
-        let shell = Command::new("bash")
-            .args(["-c", script])
-            .fd(5, writer)
-            .own_tree();
-        let capture = shell.capture().timeout(Duration::from_secs(1)).kill_tree();
-        let error = capture.output().unwrap_err();
-        let Error::TimedOut { collected, .. } = error else {
-            panic!("{error}")
-        };
-        assert_eq!(collected.stdout, b"daemon\n");
+        let (said, reader) = with_time_enough(|time| {
+            let (reader, writer) = pipe().unwrap();
+            let script = "(setsid bash -c 'echo daemon; sleep 1000; :' &); sleep 1000; :";
+            let shell = Command::new("bash")
+                .args(["-c", script])
+                .fd(5, writer)
+                .own_tree();
+            let error = shell.capture().timeout(time).kill_tree().output();
+            let Error::TimedOut { collected, .. } = error.unwrap_err() else {
+                panic!("no deadline")
+            };
+            (!collected.stdout.is_empty()).then_some((collected.stdout, reader))
+        });
+        assert_eq!(said, b"daemon\n");
         assert_ended(reader);
     });
 }

@@ -15,12 +15,12 @@ pub struct Watchdog {
     _alive: mpsc::Sender<()>,
 }
 
-/// A minute, many times what any of these tests takes.
+/// Five minutes, many times what any of these tests takes.
 pub fn watchdog() -> Watchdog {
     let (alive, expired) = mpsc::channel::<()>();
     let test = std::thread::current().name().unwrap_or("a test").to_owned();
     std::thread::spawn(move || {
-        if expired.recv_timeout(Duration::from_secs(60)) == Err(mpsc::RecvTimeoutError::Timeout) {
+        if expired.recv_timeout(Duration::from_secs(300)) == Err(mpsc::RecvTimeoutError::Timeout) {
             eprintln!("watchdog: {test} hangs");
             std::process::abort();
         }
@@ -91,6 +91,23 @@ pub fn children() -> Vec<String> {
         }
     }
     found
+}
+
+/// Waits until no child is left. What was killed may take its time to end, and its zombie is taken by
+/// the next start.
+pub fn await_no_children() {
+    while !children().is_empty() {
+        let next = pipewright::Command::new("true").spawn().unwrap();
+        next.wait().unwrap();
+    }
+}
+
+/// Tries `attempt` with longer and longer times, from half a second to a minute, until it gives
+/// something: how long a program takes to be loaded, nobody knows.
+pub fn with_time_enough<T>(attempt: impl FnMut(Duration) -> Option<T>) -> T {
+    let times = (0..8).map(|doubled| Duration::from_millis(500 << doubled));
+    let given = times.into_iter().find_map(attempt);
+    given.expect("something is given within a minute")
 }
 
 /// An example of this package. `cargo test` builds them all; when only one test file was asked for
