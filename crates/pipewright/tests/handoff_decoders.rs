@@ -254,6 +254,7 @@ fn streamed(messages: &[Message]) -> Vec<u8> {
 }
 
 fn a_stream_is_written_in_whole_pieces_and_the_rest_at_a_flush() {
+    let _watchdog = watchdog();
     let (reader, writer) = pipe().unwrap();
     reader.set_capacity(256 << 10).unwrap();
     let mut sender = Sender::new(writer);
@@ -307,7 +308,7 @@ fn a_stream_keeps_what_came_of_a_message_over_a_timeout() {
     }
     writer.write_all(&bytes[bytes.len() - 1..]).unwrap();
     assert_eq!(
-        receiver.receive_timeout(soon).unwrap(),
+        receiver.receive_timeout(Duration::MAX).unwrap(),
         Some(three()[0].clone())
     );
 }

@@ -6,7 +6,7 @@
 )]
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -108,6 +108,23 @@ pub fn with_time_enough<T>(attempt: impl FnMut(Duration) -> Option<T>) -> T {
     let times = (0..8).map(|doubled| Duration::from_millis(500 << doubled));
     let given = times.into_iter().find_map(attempt);
     given.expect("something is given within a minute")
+}
+
+/// Measures `attempt` until it took less than a second, five times at most: the machine may have had
+/// something else to do. What hangs hangs each time.
+pub fn within_a_second(mut attempt: impl FnMut() -> Duration) {
+    let took: Vec<Duration> = (0..5)
+        .map(|_| attempt())
+        .take_while(|took| *took >= Duration::from_secs(1))
+        .collect();
+    assert!(took.len() < 5, "{took:?}");
+}
+
+/// Copies a program. A process of its own does it: what is open here for writing is open in every
+/// process that another test is starting, too, and then cannot be executed.
+pub fn copy_program(from: &Path, to: &Path) {
+    let copied = std::process::Command::new("cp").args([from, to]).status();
+    assert!(copied.unwrap().success());
 }
 
 /// An example of this package. `cargo test` builds them all; when only one test file was asked for
