@@ -94,7 +94,7 @@ impl Pipeline {
 ///
 /// let error = Command::new("sh").args(["-c", "echo started; exec sleep 60"])
 ///     .capture()
-///     .timeout(Duration::from_millis(500))
+///     .timeout(Duration::from_secs(2))
 ///     .output()
 ///     .unwrap_err();
 /// let Error::TimedOut { collected, .. } = error else { panic!("{error}") };

@@ -395,7 +395,7 @@ fn a_withheld_reply_is_told_with_its_stage() {
             let options = ["run", "--withhold", "map my ids", "--timeout", &time];
             let said = run(world.made(&options, &["/payload", "payload"]));
             // The child may not have come that far in this time.
-            (!said.stderr.contains("start: no answer")).then_some(said)
+            (said.stderr.contains("map my ids: no answer")).then_some(said)
         });
         said.failed_with("mini_container: map my ids: no answer within ");
     }
