@@ -95,7 +95,7 @@ pub(crate) struct Run {
     #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
     pub(crate) summary: When,
 
-    /// Write one JSON object about the run to FILE, or to stderr in place of the summary
+    /// Write one JSON object about the run to FILE (- is stdout), or to stderr in place of the summary
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
     pub(crate) json: Option<Option<PathBuf>>,
 
@@ -107,7 +107,7 @@ pub(crate) struct Run {
     #[arg(short, long, value_name = "DURATION", default_value = "1s", allow_negative_numbers = true, value_parser = quantity::interval)]
     pub(crate) interval: Duration,
 
-    /// Write what was seen, every 20 ms, to FILE as JSON lines: first the layout, then the samples
+    /// Write what was seen, every 20 ms, to FILE (- is stdout) as JSON lines: first the layout, then the samples
     #[arg(long, value_name = "FILE")]
     pub(crate) samples: Option<PathBuf>,
 

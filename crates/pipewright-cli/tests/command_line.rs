@@ -547,6 +547,11 @@ fn json_tells_everything_in_one_versioned_object() {
     let to_stderr: serde_json::Value = serde_json::from_slice(&without_file.stderr).unwrap();
     assert_eq!(to_stderr["exit_code"], 0);
     assert_eq!(to_stderr["verdict"], serde_json::Value::Null);
+    // Behind what the last stage writes.
+    let output = crate::run(&["--json=-", "-q", "echo data | cat"]);
+    let json = output.stdout.strip_prefix(b"data\n").unwrap();
+    let run: serde_json::Value = serde_json::from_slice(json).unwrap();
+    assert_eq!(run["exit_code"], 0);
     let output = run_in_vain();
     assert!(output.contains("cannot write to /no/such"), "{output}");
 }

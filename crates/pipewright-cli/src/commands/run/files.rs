@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use anyhow::Context;
@@ -26,7 +27,15 @@ impl Files {
     pub(super) fn create(options: &cli::Run) -> anyhow::Result<Self> {
         let create = |path: Option<&Path>| -> anyhow::Result<Option<File>> {
             let open = |path: &Path| {
-                File::create(path).with_context(|| format!("cannot write to {}", path.display()))
+                let file = if path == Path::new("-") {
+                    std::io::stdout()
+                        .as_fd()
+                        .try_clone_to_owned()
+                        .map(File::from)
+                } else {
+                    File::create(path)
+                };
+                file.with_context(|| format!("cannot write to {}", path.display()))
             };
             path.map(open).transpose()
         };
