@@ -123,6 +123,16 @@ fn with_fault<T: Send>(
     prepare: impl FnOnce() -> Command + Send,
     attempt: impl FnOnce(Command) -> T + Send,
 ) -> T {
+    with_fault_until(fault, prepare, attempt, || ())
+}
+
+/// The same, checked when `settled` returns.
+fn with_fault_until<T: Send>(
+    fault: Fault,
+    prepare: impl FnOnce() -> Command + Send,
+    attempt: impl FnOnce(Command) -> T + Send,
+    settled: impl FnOnce(),
+) -> T {
     let before = remains();
     let (done, checked) = (Barrier::new(2), Barrier::new(2));
     let id = AtomicI32::new(0);
@@ -137,6 +147,7 @@ fn with_fault<T: Send>(
             result
         });
         done.wait();
+        settled();
         let status = format!("/proc/self/task/{}/status", id.load(Relaxed));
         let (after, status) = (remains(), std::fs::read_to_string(status).unwrap());
         checked.wait();
@@ -148,6 +159,14 @@ fn with_fault<T: Send>(
         );
         result
     })
+}
+
+/// What is kept for the children of dropped handles is there before anything is counted.
+fn await_no_children_of_dropped_handles() {
+    let (reader, hold) = pipewright::pipe().unwrap();
+    drop(Command::new("cat").stdin(reader).spawn().unwrap());
+    drop(hold);
+    await_no_children();
 }
 
 fn file() -> OwnedFd {
@@ -436,9 +455,7 @@ fn a_wait_that_fails_is_told_and_the_zombie_is_taken_later() {
     isolated(
         "a_wait_that_fails_is_told_and_the_zombie_is_taken_later",
         || {
-            // What is kept for the children of dropped handles is there before anything is counted.
-            drop(Command::new("true").spawn().unwrap());
-            await_no_children();
+            await_no_children_of_dropped_handles();
             for errno in [libc::EPERM, libc::ENOMEM] {
                 let child = std::thread::scope(|scope| {
                     let thread = scope.spawn(|| {
@@ -472,6 +489,7 @@ fn a_capture_whose_system_calls_fail_is_told_and_leaves_nothing_behind() {
     isolated(
         "a_capture_whose_system_calls_fail_is_told_and_leaves_nothing_behind",
         || {
+            await_no_children_of_dropped_handles();
             let set_flags = fault(libc::SYS_fcntl, libc::EPERM);
             let resize = set_flags.when(1, u32::MAX, libc::F_SETPIPE_SZ as u32);
             let large = || Command::new("cat");
@@ -490,9 +508,10 @@ fn a_capture_whose_system_calls_fail_is_told_and_leaves_nothing_behind() {
             ];
             for (fault, what, errno) in cases {
                 let command = || Command::new("sh").args(["-c", "echo; exec sleep 1000"]);
-                let error = with_fault(fault, command, |command| {
-                    command.capture().input("x").output().unwrap_err()
-                });
+                let attempt = |command: Command| command.capture().input("x").output();
+                // What is killed is waited for only a little while.
+                let result = with_fault_until(fault, command, attempt, await_no_children);
+                let error = result.unwrap_err();
                 assert!(
                     error.to_string().starts_with(&format!("cannot {what}: ")),
                     "{error}"
