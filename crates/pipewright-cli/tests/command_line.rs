@@ -6,6 +6,7 @@ use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::process::Stdio;
 
+use pipewright_observe::PipeHandle;
 use support::{feed, pipewright, run, stderr, watchdog};
 
 #[test]
@@ -357,18 +358,26 @@ fn builtins_go_to_the_shell_that_was_asked_for() {
 #[test]
 fn pipes_have_the_size_that_was_asked_for() {
     let _watchdog = watchdog();
-    // F_GETPIPE_SZ
-    let ask = "python3 -c 'import fcntl; print(fcntl.fcntl(1, 1032))' | cat";
     let capacity = |size: &[&str]| {
-        let output = run(&[size, &[ask]].concat());
-        String::from_utf8_lossy(&output.stdout)
-            .trim()
-            .parse::<usize>()
-            .unwrap()
+        let directory = tempfile::tempdir().unwrap();
+        let mut child = pipewright()
+            .arg("run")
+            .args(size)
+            .arg("sh -c 'echo $$ >pid; read line; :' | cat")
+            .current_dir(&directory)
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let pid = support::wait_for_lines(&directory.path().join("pid"), 1);
+        let pipe = PipeHandle::of_process(pid.trim().parse().unwrap(), 1).unwrap();
+        let capacity = pipe.level().unwrap().capacity;
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        capacity
     };
     assert_eq!(
         capacity(&["--pipe-size", "default"]),
-        16 * rustix::param::page_size()
+        16 * rustix::param::page_size() as u64
     );
     assert_eq!(capacity(&["--pipe-size", "128K"]), 128 << 10);
     assert!(capacity(&[]) >= capacity(&["--pipe-size", "default"]));

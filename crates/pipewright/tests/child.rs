@@ -6,7 +6,7 @@ use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 
-use pipewright::{Command, Error, Signal, pipe};
+use pipewright::{Command, Error, Signal, Stdio, pipe};
 use support::{await_no_children, children, isolated, watchdog};
 
 #[test]
@@ -158,17 +158,12 @@ fn what_a_child_used_is_told_at_its_end() {
     assert!(usage.cpu() > Duration::from_millis(1), "{usage:?}");
     assert!(usage.cpu() <= child.wall().unwrap() * 2, "{usage:?}");
 
-    let script = "x = bytearray(200 << 20)\nfor i in range(0, len(x), 4096): x[i] = 1";
-    let large = Command::new("python3")
-        .args(["-c", script])
-        .spawn()
-        .unwrap();
-    large.wait().unwrap();
-    let peak = large
-        .usage()
-        .unwrap()
-        .peak_memory
-        .expect("clearly larger than this process");
+    // It holds the end of what it reads until that is over.
+    let zeros = Command::new("head").args(["-c", "220M", "/dev/zero"]);
+    let tail = Command::new("tail").args(["-c", "200M"]);
+    let ended = (zeros | tail.stdout(Stdio::Null)).run().unwrap();
+    let usage = &ended.stages()[1].usage;
+    let peak = usage.peak_memory.expect("clearly larger than this process");
     assert!((200 << 20..400 << 20).contains(&peak), "{peak}");
 }
 
