@@ -284,7 +284,7 @@ fn what_is_no_pipeline_is_refused_before_anything_runs() {
     let _watchdog = watchdog();
     let directory = tempfile::tempdir().unwrap();
     let witness = directory.path().join("ran");
-    let touch = format!("touch {}", witness.display());
+    let touch = format!("touch '{}'", witness.display());
     let cases = [
         (format!("{touch} && true"), "braces"),
         (format!("{touch}; true"), "braces"),
@@ -571,7 +571,7 @@ fn run_in_vain() -> String {
     let witness = directory.path().join("ran");
     let output = run(&[
         "--json=/no/such/file",
-        &format!("touch {}", witness.display()),
+        &format!("touch '{}'", witness.display()),
     ]);
     assert_eq!(output.status.code(), Some(125));
     assert!(!witness.exists());

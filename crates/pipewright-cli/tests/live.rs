@@ -12,7 +12,7 @@ use support::watchdog;
 
 /// A stage that waits until the file exists.
 fn until(path: &std::path::Path) -> String {
-    format!("until test -e {}; do sleep 0.05; done", path.display())
+    format!("until test -e '{}'; do sleep 0.05; done", path.display())
 }
 
 #[test]
@@ -303,7 +303,7 @@ fn a_stage_that_splices_has_a_rate_that_is_not_known() {
     let at = |file: &str| directory.path().join(file);
     let (done, json) = (at("done"), at("run.json"));
     let script = format!(
-        "{{ until test -e {}; do seq 50000; done; }} | python3 -c '{splice}' \
+        "{{ until test -e '{}'; do seq 50000; done; }} | python3 -c '{splice}' \
          | python3 -c '{splice}' | cat",
         done.display()
     );

@@ -76,7 +76,7 @@ fn a_program_that_is_missing_hangs_nobody_and_ends_nobody_else() {
     let _watchdog = watchdog();
     let directory = tempfile::tempdir().unwrap();
     let witness = directory.path().join("witness");
-    let tee = format!("tee {}", witness.display());
+    let tee = format!("tee '{}'", witness.display());
     for (text, seen) in [
         // Its reader sees the end at once.
         (format!("no-such-program | {tee}"), Some("")),

@@ -89,7 +89,7 @@ fn colour_is_for_terminals_that_want_it() {
 /// starts nobody meanwhile: a signal in the middle of a fork would be written down by both.
 fn recorder(directory: &Path, file: &str) -> String {
     format!(
-        "{{ cd {}; mkfifo {file}.wait; exec 7<>{file}.wait; \
+        "{{ cd '{}'; mkfifo {file}.wait; exec 7<>{file}.wait; \
          for s in INT QUIT; do trap \"echo $s >>{file}\" $s; done; echo ready >>ready; \
          until test -e go; do read -t 0.02 -u 7; done; }}",
         directory.display()
@@ -138,7 +138,7 @@ fn a_terminal_that_hangs_up_ends_every_stage() {
     let directory = tempfile::tempdir().unwrap();
     let pids = directory.path().join("pids");
     let stage = format!(
-        "sh -c 'echo $$ >>{}; exec tail -f /dev/null'",
+        "sh -c 'echo $$ >>\"{}\"; exec tail -f /dev/null'",
         pids.display()
     );
     // Nothing but pipewright is told by the kernel: it leads the session.
