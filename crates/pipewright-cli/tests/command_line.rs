@@ -534,6 +534,8 @@ fn json_tells_everything_in_one_versioned_object() {
     );
     let stages = run["stages"].as_array().unwrap();
     assert_eq!(stages.len(), 3);
+    // What lacks a stage is not watched.
+    assert_eq!(run["verdict"], serde_json::Value::Null);
     assert_eq!(stages[0]["text"], "yes");
     assert_eq!(stages[0]["start"], "direct");
     assert_eq!(stages[0]["end"]["kind"], "closed_early");
@@ -555,7 +557,12 @@ fn json_tells_everything_in_one_versioned_object() {
 
     let to_stderr: serde_json::Value = serde_json::from_slice(&without_file.stderr).unwrap();
     assert_eq!(to_stderr["exit_code"], 0);
-    assert_eq!(to_stderr["verdict"], serde_json::Value::Null);
+    // Nor is what is over before anybody looks.
+    let was_brief = to_stderr["wall_seconds"].as_f64().unwrap() < 0.05;
+    assert!(
+        to_stderr["verdict"].is_null() || !was_brief,
+        "{to_stderr:#}"
+    );
     // Behind what the last stage writes.
     let output = crate::run(&["--json=-", "-q", "echo data | cat"]);
     let json = output.stdout.strip_prefix(b"data\n").unwrap();
@@ -583,33 +590,31 @@ fn what_was_seen_is_told_of_a_pipeline_that_runs_long_enough() {
     let _watchdog = watchdog();
     let directory = tempfile::tempdir().unwrap();
     let samples = directory.path().join("samples");
-    let output = run(&[
-        "--json",
-        "--samples",
-        samples.to_str().unwrap(),
-        // Long enough for the programs to be loaded meanwhile.
-        "sleep 3 | cat | cat",
-    ]);
-    let run: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
-    let sentence = run["verdict"]["sentence"].as_str().unwrap();
-    assert!(
-        sentence.starts_with("stage 1 (sleep 3) is the bottleneck"),
-        "{sentence}"
-    );
-    assert!(
-        run["stages"][1]["shares"]["waiting_for_input"]
-            .as_f64()
-            .unwrap()
-            > 0.5,
-        "{run:#}"
-    );
-    let lines = std::fs::read_to_string(samples).unwrap();
-    let lines: Vec<serde_json::Value> = lines
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
-    assert_eq!(lines[0]["stages"].as_array().unwrap().len(), 3);
-    assert!(lines.len() > 10 && lines[1]["stages"].as_array().unwrap().len() == 3);
+    // Long enough is what makes the loading of the programs the smaller part of it.
+    let mut seconds = 1;
+    loop {
+        let text = format!("sleep {seconds} | cat | cat");
+        let output = run(&["--json", "--samples", samples.to_str().unwrap(), &text]);
+        let run: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
+        let lines = std::fs::read_to_string(&samples).unwrap();
+        let lines: Vec<serde_json::Value> = lines
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        for line in &lines {
+            assert_eq!(line["stages"].as_array().unwrap().len(), 3);
+        }
+        let sentence = run["verdict"]["sentence"].as_str().unwrap_or_default();
+        let waiting = &run["stages"][1]["shares"]["waiting_for_input"];
+        if sentence.starts_with(&format!("stage 1 (sleep {seconds}) is the bottleneck"))
+            && waiting.as_f64() > Some(0.5)
+            && lines.len() > 10
+        {
+            break;
+        }
+        assert!(seconds < 60, "{} samples, {run:#}", lines.len());
+        seconds *= 3;
+    }
 }
 
 #[test]
