@@ -105,6 +105,7 @@ fn ctrl_c_reaches_every_stage_once_and_pipewright_dies_of_it_in_the_end() {
         let text = ["first", "second"].map(|file| recorder(directory.path(), file));
         let terminal = Terminal::start(&setup, &text.join(" | "));
         wait_for_lines(&at("ready"), 2);
+        terminal.wait_until_it_waits();
         terminal.type_in("\x03");
         wait_for_lines(&at("first"), 1);
         wait_for_lines(&at("second"), 1);

@@ -99,11 +99,15 @@ pub fn copy_program(from: &Path, to: &Path) {
     assert!(copied.success());
 }
 
+/// The letter of a process's state, as the kernel tells it; `None` if there is no such process.
+pub fn state(pid: u32) -> Option<char> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
 /// Whether a process is there and no zombie.
 pub fn lives(pid: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let state = stat.rsplit_once(") ").map(|(_, fields)| &fields[..1]);
-    state.is_some_and(|state| !matches!(state, "Z" | "X"))
+    state(pid).is_some_and(|state| !matches!(state, 'Z' | 'X'))
 }
 
 /// What is started from here on has the signals that a terminal sends at their default, also where

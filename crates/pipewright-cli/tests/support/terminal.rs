@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pipewright::{Child, Command, PipeReader, PipeWriter, Signal, Stdio};
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -189,6 +189,16 @@ impl Terminal {
             "{what} does not come:\n{}",
             seen.screen.screen().contents()
         );
+    }
+
+    /// Waits until every stage is started and pipewright sleeps. What comes earlier it passes on also
+    /// to stages that have it from the terminal: it cannot know which of them were there already.
+    pub fn wait_until_it_waits(&self) {
+        let begin = Instant::now();
+        while super::state(self.pid) != Some('S') {
+            assert!(begin.elapsed() < PATIENCE, "it does not come to wait");
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     pub fn screen(&self) -> String {
