@@ -1,6 +1,7 @@
 //! Recordings for tests: made up, arbitrary, and real ones.
 
-use std::process::{Command, Stdio};
+use std::io::Read;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use pipewright_observe::verdict::Verdict;
@@ -9,6 +10,7 @@ use pipewright_observe::{
     Process, ProcessId, Sample, Sampler, StageFigures, StageLayout,
 };
 use proptest::prelude::*;
+use rustix::fs::{OFlags, fcntl_setfl};
 
 use crate::observation::Recording;
 
@@ -128,7 +130,8 @@ pub(super) fn any(stages: usize, samples: usize) -> impl Strategy<Value = Record
     })
 }
 
-/// `head -c 300M /dev/zero | gzip -1 | cat >/dev/null`, watched to its end.
+/// `head -c 300M /dev/zero | gzip -1 | cat`, watched to its end. What comes out is read between two
+/// looks, a little at a time: so it is not over before it was looked at often.
 pub(super) fn real() -> Recording {
     let pipe = || {
         let (reader, writer) = std::io::pipe().expect("a pipe");
@@ -142,7 +145,9 @@ pub(super) fn real() -> Recording {
     let mut gzip = Command::new("gzip");
     gzip.arg("-1").stdin(from_head).stdout(gzip_out);
     let mut cat = Command::new("cat");
-    cat.stdin(from_gzip).stdout(Stdio::null());
+    let (mut out, cat_out) = std::io::pipe().expect("a pipe");
+    fcntl_setfl(&out, OFlags::NONBLOCK).expect("a pipe of our own");
+    cat.stdin(from_gzip).stdout(cat_out);
     let mut children: Vec<_> = [head, gzip, cat]
         .into_iter()
         // The command holds its ends of the pipes, and goes here.
@@ -159,7 +164,8 @@ pub(super) fn real() -> Recording {
         .collect();
     let mut sampler = Sampler::linear(stages, vec![first, second], intervals).expect("a line");
     let mut samples = Vec::new();
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_secs(300);
+    let mut bytes = [0; 16 << 10];
     loop {
         let sample = sampler.tick();
         let ended = sample
@@ -172,8 +178,10 @@ pub(super) fn real() -> Recording {
         }
         assert!(
             Instant::now() < deadline,
-            "300 MB of zeros are packed within a minute"
+            "300 MB of zeros are packed within five minutes"
         );
+        // There may be nothing to read yet.
+        let _ = out.read(&mut bytes);
         std::thread::sleep(sampler.due_in());
     }
     samples.push(sampler.finish());
