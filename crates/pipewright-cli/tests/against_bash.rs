@@ -40,7 +40,6 @@ fn agrees_on_the_last_status(texts: &[&str]) {
 }
 
 fn compare_all(texts: &[&str], ways: &[(Rule, &str)]) {
-    let _watchdog = watchdog();
     let each = texts
         .iter()
         .flat_map(|text| ways.iter().map(move |way| (text, way)));
@@ -52,6 +51,7 @@ fn compare_all(texts: &[&str], ways: &[(Rule, &str)]) {
 
 /// What pipewright does otherwise than bash.
 fn difference(text: &str, input: &str, rule: Rule) -> Option<String> {
+    let _watchdog = watchdog();
     let (options, status) = match rule {
         Rule::Last => (&["-c"][..], "last"),
         Rule::Pipefail => (&["-o", "pipefail", "-c"][..], "any"),
