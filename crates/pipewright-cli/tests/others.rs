@@ -3,11 +3,13 @@
 mod support;
 
 use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::fs::OFlags;
 use rustix::pty::OpenptFlags;
 use rustix::termios::Winsize;
 use support::{copy_program, pipewright, stderr, watchdog};
@@ -149,6 +151,7 @@ fn several_writers_of_one_reader_are_told_as_fan_in() {
     let mut cat = Command::new("cat")
         .stdin(reader)
         .stdout(Stdio::null())
+        .stderr(Stdio::null())
         .spawn()
         .unwrap();
     drop(writer);
@@ -353,6 +356,8 @@ impl Watch {
             std::fs::File::options()
                 .read(true)
                 .write(true)
+                // Else a leader of a session gets it as its own, and its hangup.
+                .custom_flags(OFlags::NOCTTY.bits() as i32)
                 .open(path)
                 .unwrap()
         };
