@@ -360,10 +360,11 @@ fn pipes_have_the_size_that_was_asked_for() {
     let _watchdog = watchdog();
     let capacity = |size: &[&str]| {
         let directory = tempfile::tempdir().unwrap();
+        // In a subshell: for an echo of its own the shell would make the file its stdout for a moment.
         let mut child = pipewright()
             .arg("run")
             .args(size)
-            .arg("sh -c 'echo $$ >pid; read line; :' | cat")
+            .arg("sh -c '(echo $$ >pid); read line; :' | cat")
             .current_dir(&directory)
             .stdin(Stdio::piped())
             .spawn()
