@@ -16,9 +16,10 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(100);
 #[must_use]
 pub(crate) fn watchdog() -> Sender<()> {
     let (over, waiting) = std::sync::mpsc::channel();
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
     std::thread::spawn(move || {
         if waiting.recv_timeout(Duration::from_secs(300)) == Err(RecvTimeoutError::Timeout) {
-            eprintln!("the watchdog ends a test that hangs");
+            eprintln!("watchdog: {test} hangs");
             std::process::abort();
         }
     });

@@ -88,6 +88,7 @@ fn both_ends_of_a_process_lead_to_the_same_pipe() {
 
 #[test]
 fn it_is_told_which_ends_still_live() {
+    let _watchdog = watchdog();
     let (reader, writer) = std::io::pipe().unwrap();
     let handle = PipeHandle::of_end(&reader).unwrap();
     assert_eq!(handle.ends().unwrap(), PipeEnds::Both);
@@ -153,7 +154,8 @@ fn what_is_no_anonymous_pipe_is_refused() {
         PipeHandle::of_end(&null),
         Err(Error::NotAPipe { .. })
     ));
-    let path = std::env::temp_dir().join(format!("observe-fifo-{}", std::process::id()));
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path().join("fifo");
     rustix::fs::mknodat(
         rustix::fs::CWD,
         &path,
@@ -167,7 +169,6 @@ fn what_is_no_anonymous_pipe_is_refused() {
         .write(true)
         .open(&path)
         .unwrap();
-    std::fs::remove_file(&path).unwrap();
     assert!(matches!(
         PipeHandle::of_end(&fifo),
         Err(Error::NotAPipe { .. })
@@ -242,10 +243,12 @@ fn sigpipe_and_end_of_file_reach_programs_with_the_sampler_at_its_fastest() {
         let sampling = std::thread::spawn(move || {
             sampler.tick();
             go.write_all(b"go\n").unwrap();
-            while !seen.load(Ordering::Relaxed) {
+            loop {
                 sampler.tick();
+                if seen.load(Ordering::Relaxed) {
+                    break sampler.cost().samples;
+                }
             }
-            sampler.cost().samples
         });
         let mut text = String::new();
         output.read_to_string(&mut text).unwrap();

@@ -1,10 +1,10 @@
 //! One process seen from outside: real ones, hostile ones, and those of another user.
 
 use std::io::Write;
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -14,6 +14,8 @@ use pipewright_observe::{
     Activity, BlockedOn, Error, IoCounters, PipeHandle, Process, ProcessId, Sampler, State, Target,
 };
 
+use rustix::io::{FdFlags, fcntl_setfd};
+
 use crate::common::{Line, quick, shell, until, watchdog};
 
 /// The number of the process to look at, for the test that runs itself as another user.
@@ -21,24 +23,6 @@ const LOOK_AT: &str = "OBSERVE_TEST_LOOK_AT";
 
 /// A user that owns nothing.
 const NOBODY: u32 = 65534;
-
-/// A directory of this test process, removed when dropped.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(name: &str) -> Scratch {
-        let path = std::env::temp_dir().join(format!("observe-{name}-{}", std::process::id()));
-        std::fs::create_dir(&path).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-        Scratch(path)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
 
 #[test]
 fn what_a_process_waits_for_is_told_with_its_descriptor() {
@@ -55,7 +39,7 @@ fn what_a_process_waits_for_is_told_with_its_descriptor() {
         cat.descriptor(1).unwrap(),
         Target::Other(PathBuf::from("/dev/null"))
     );
-    assert!(matches!(cat.descriptor(77), Err(Error::Ended { .. })));
+    assert!(matches!(cat.descriptor(999_999), Err(Error::Ended { .. })));
     assert!(cat.id().age() < Duration::from_secs(100));
 }
 
@@ -177,32 +161,26 @@ fn a_hostile_command_line_is_kept_raw_and_shown_harmless() {
 #[test]
 fn a_hostile_program_name_is_shown_harmless_in_a_scan() {
     let _watchdog = watchdog();
-    let scratch = Scratch::new("hostile");
-    let program = scratch.0.join("\x1b[31m) S\nevil");
+    let scratch = tempfile::tempdir().unwrap();
+    let program = scratch.path().join("\x1b[31m) S\nevil");
     std::os::unix::fs::symlink("/bin/bash", &program).unwrap();
     let mut command = Command::new(&program);
     command
         .args(["-c", "read -r x; exit 3"])
         .stdout(Stdio::null());
     let mut line = Line::connect(vec![shell_sleep(), command], Stdio::null(), Stdio::null());
-    // An exec that has begun gives the process its new name a little later.
-    let pipeline = loop {
-        let pipeline = Scan::now().unwrap().pipeline_of(line.pid(1)).unwrap();
-        assert!(!pipeline.stages[1].name.contains(char::is_control));
-        if pipeline.stages[1].name == "[31m) S evil" {
-            break pipeline;
-        }
-    };
-    assert_eq!(pipeline.stages[0].process.pid, line.pid(0));
+    // An exec that has begun gives the process its new name, and closes the ends that are not for
+    // it, a little later.
+    until(|| {
+        let Ok(pipeline) = Scan::now().unwrap().pipeline_of(line.pid(1)) else {
+            return false;
+        };
+        let names: Vec<_> = pipeline.stages.iter().map(|stage| &*stage.name).collect();
+        assert!(!names.iter().any(|name| name.contains(char::is_control)));
+        pipeline.stages[0].process.pid == line.pid(0) && names == ["sleep", "[31m) S evil"]
+    });
     line.children[0].kill().unwrap();
     assert_eq!(line.children[1].wait().unwrap().code(), Some(3));
-}
-
-/// By a process of its own: what is open here for writing is open in every process that another
-/// test is starting, too, and then cannot be executed.
-fn copy_program(from: &Path, to: &Path) {
-    let copied = Command::new("cp").args([from, to]).status().unwrap();
-    assert!(copied.success());
 }
 
 fn shell_sleep() -> Command {
@@ -214,10 +192,9 @@ fn shell_sleep() -> Command {
 #[test]
 fn how_far_a_file_has_been_read_is_told() {
     use std::io::{Read, Seek, SeekFrom};
-    use std::os::fd::AsRawFd;
 
-    let scratch = Scratch::new("position");
-    let path = scratch.0.join("file");
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path().join("file");
     let mut file = std::fs::File::create_new(&path).unwrap();
     file.write_all(&[1; 1000]).unwrap();
     let mut file = std::fs::File::open(&path).unwrap();
@@ -243,16 +220,15 @@ fn another_users_pipeline_is_hidden_and_told_to_be() {
         println!("skipped: only root can start a process as another user");
         return;
     }
-    // The test's own file may lie where that user may not go.
-    let scratch = Scratch::new("nobody");
-    let copy = scratch.0.join("test");
-    copy_program(&std::env::current_exe().unwrap(), &copy);
+    // It may lie where that user may not go: the way leads through a descriptor that is inherited.
+    let program = std::fs::File::open("/proc/self/exe").unwrap();
+    fcntl_setfd(&program, FdFlags::empty()).unwrap();
     let line = Line::start(&["exec sleep 60", "exec cat"]);
     let [sleep, cat] = [0, 1].map(|stage| Process::open(line.pid(stage)).unwrap());
     until(|| {
         sleep.blocked_on() == BlockedOn::Timer && cat.blocked_on() == BlockedOn::Read(Some(0))
     });
-    let output = Command::new(&copy)
+    let output = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()))
         .args([
             "--exact",
             "process::another_users_pipeline_is_hidden_and_told_to_be",
