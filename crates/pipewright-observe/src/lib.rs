@@ -39,20 +39,24 @@
 //! let stages = children.iter().map(|child| Process::open(child.id())).collect::<Result<_, _>>()?;
 //! let mut sampler = Sampler::linear(stages, pipes, Intervals::default())?;
 //! let mut history = History::new(sampler.layout().clone(), Duration::from_secs(5));
-//! for _ in 0..50 {
+//! let verdict = loop {
 //!     history.record(&sampler.tick());
+//!     let verdict = history.recent();
+//!     // At first the programs are being loaded.
+//!     if matches!(&verdict.finding, Finding::Bottleneck(found) if found.stage == 1) {
+//!         break verdict;
+//!     }
 //!     sleep(sampler.due_in());
-//! }
-//!
-//! // Ended, and not yet waited for: the moment for the final figures.
-//! children[0].kill()?;
-//! history.record(&sampler.finish());
-//! let verdict = history.overall();
+//! };
 //! println!("{}", verdict.sentence());
 //! // stage 2 (gzip -9) is the bottleneck: it keeps one core busy, 100 % of the time
 //! println!("{}", verdict.advice().unwrap_or_default());
 //! // pigz does the same on all cores, zstd -T0 is faster still where its format will do
-//! assert!(matches!(verdict.finding, Finding::Bottleneck(found) if found.stage == 1));
+//!
+//! // Ended, and not yet waited for: the moment for the final figures.
+//! children[0].kill()?;
+//! history.record(&sampler.finish());
+//! println!("in {} samples: {}", history.overall().samples, history.overall().sentence());
 //! # for child in &mut children { child.wait()?; }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

@@ -313,12 +313,13 @@ impl Sampler {
     /// ```
     /// use std::process::{Command, Stdio};
     /// use pipewright_observe::topology::Scan;
-    /// use pipewright_observe::{Error, Intervals, Sampler};
+    /// use pipewright_observe::{Error, Intervals, Process, Sampler};
     ///
     /// let (reader, writer) = std::io::pipe()?;
     /// let mut cat = Command::new("cat");
     /// # cat.stderr(Stdio::null()); // which may be a pipe, too
     /// let mut cat = cat.stdin(reader).stdout(Stdio::null()).spawn()?;
+    /// while Process::open(cat.id())?.stat()?.name != b"cat" {} // in the midst of exec
     /// let pipeline = Scan::now()?.pipeline_of(cat.id())?; // this process writes, cat reads
     /// assert!(Sampler::attach(&pipeline, Intervals::default()).is_ok());
     /// drop(writer);
@@ -424,13 +425,15 @@ impl Sampler {
     /// Takes one sample now, with figures if their interval has passed.
     ///
     /// ```
+    /// use std::time::Duration;
     /// use pipewright_observe::{Activity, Intervals, Process, Sampler};
     ///
     /// let me = Process::open(std::process::id())?;
-    /// let mut sampler = Sampler::linear(vec![me], vec![], Intervals::default())?;
+    /// let intervals = Intervals { figures: Duration::from_secs(60), ..Intervals::default() };
+    /// let mut sampler = Sampler::linear(vec![me], vec![], intervals)?;
     /// let sample = sampler.tick();
     /// assert_eq!(sample.stages, [Activity::Running]); // it is looking
-    /// assert!(sample.figures.is_none()); // they are due after a second
+    /// assert!(sample.figures.is_none()); // they are due after a minute
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn tick(&mut self) -> Sample {
