@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use pipewright::Command;
 use pipewright::handoff::{EntryPoints, Error, ParentLink, ReExec, Result, SelfExe};
-use support::watchdog;
+use support::{copy_program, watchdog};
 
 fn main() {
     EntryPoints::new()
@@ -68,7 +68,7 @@ fn a_program_starts_again_after_its_file_was_unlinked_and_replaced() {
     let _watchdog = watchdog();
     let directory = tempfile::tempdir().unwrap();
     let copy = directory.path().join("program");
-    std::fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
+    copy_program(&std::env::current_exe().unwrap(), &copy);
     let status = Command::new(&copy)
         .arg("start again")
         .arg(directory.path())
@@ -168,8 +168,9 @@ fn another_build(directory: &std::path::Path) -> File {
             bytes[at.expect("the text is in this program")] ^= 1;
         }
     }
-    let path = directory.join("program");
-    std::fs::write(&path, bytes).unwrap();
+    let (written, path) = (directory.join("written"), directory.join("program"));
+    std::fs::write(&written, bytes).unwrap();
+    copy_program(&written, &path);
     std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     File::open(path).unwrap()
 }
