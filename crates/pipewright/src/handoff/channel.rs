@@ -29,7 +29,7 @@ const FIRST_LOOK: Duration = Duration::from_millis(20);
 
 /// After the end of the channel, how long to look for the end of the process. A process that ends
 /// closes its descriptors a moment before its end can be seen.
-const END_FOLLOWS: Duration = Duration::from_secs(1);
+const END_FOLLOWS: Duration = Duration::from_secs(3);
 
 /// Typed messages both ways between two processes.
 ///

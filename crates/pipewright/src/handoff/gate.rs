@@ -34,7 +34,7 @@ const BACKLOG: i32 = 8;
 const PATH_LIMIT: usize = 107;
 
 /// How long one who knocked may take to say what he wants.
-const KNOCK: Duration = Duration::from_secs(2);
+const KNOCK: Duration = Duration::from_secs(5);
 
 /// A gate at which this process is going to wait, and that others find by its path.
 ///
