@@ -122,7 +122,7 @@ impl World {
         for library in libraries(&own) {
             let place = rootfs.join(library.strip_prefix("/").unwrap());
             fs::create_dir_all(place.parent().unwrap()).unwrap();
-            fs::copy(&library, &place).unwrap();
+            copy_program(&library, &place);
         }
         // Where the tests' own programs lie, an ordinary user may not reach them.
         copy_program(&example("mini_container"), &world.path("runtime"));
@@ -168,6 +168,9 @@ impl World {
         let rootfs = self.rootfs().display().to_string();
         let mut words = before.to_vec();
         words.extend(["--rootfs", &rootfs, "--hostname", "inside"]);
+        if !before.contains(&"--timeout") {
+            words.extend(["--timeout", "100"]);
+        }
         if self.who == Who::RootInAUserNamespace {
             words.push("--user-namespace");
         }

@@ -58,6 +58,7 @@ fn a_config_of_any_size_waits_in_memory_until_it_is_read() {
                     .descriptor("small", writer)
                     .spawn()
                     .unwrap();
+                child.channel().set_timeout(Duration::MAX);
                 let (received, right): (usize, bool) = child.channel().receive().unwrap();
                 assert_eq!((received, right), (length, true));
                 assert!(child.into_child().wait().unwrap().success());

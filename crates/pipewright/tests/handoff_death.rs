@@ -133,6 +133,7 @@ fn what_was_sent_before_a_death_is_received_before_the_death_is_told() {
         .command(|command| command.rlimit(pipewright::Resource::Core, no_core))
         .spawn()
         .unwrap();
+    child.channel().set_timeout(Duration::MAX);
     // Let it die first, as far as the socket's buffer lets it get.
     let _ = child.child().wait_timeout(Duration::from_secs(1)).unwrap();
     for number in 0..500_u32 {

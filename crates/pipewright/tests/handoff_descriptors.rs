@@ -228,7 +228,7 @@ fn list_the_program() {
         .command(|command| command.stdin(stdin).stdout(stdout).fd(9, dropped))
         .spawn()
         .unwrap();
-    let child = child.wait_exec(Duration::from_secs(10)).unwrap();
+    let child = child.wait_exec(Duration::from_secs(60)).unwrap();
     let mut line = String::new();
     BufReader::new(said).read_line(&mut line).unwrap();
     assert_eq!(line, "ready\n");
@@ -247,7 +247,7 @@ fn become_nothing(parent: &mut ParentLink) -> Result<()> {
 fn a_program_that_does_not_exist_is_named_with_its_error_number() {
     let _watchdog = watchdog();
     let child = ReExec::new("become nothing").spawn().unwrap();
-    match child.wait_exec(Duration::from_secs(10)).unwrap_err() {
+    match child.wait_exec(Duration::from_secs(60)).unwrap_err() {
         Error::Remote {
             stage,
             message,
@@ -333,7 +333,7 @@ fn a_failed_exec_is_told_whatever_was_placed_where() {
         let error = child
             .spawn()
             .unwrap()
-            .wait_exec(Duration::from_secs(10))
+            .wait_exec(Duration::from_secs(60))
             .unwrap_err();
         assert_eq!(error.raw_os_error(), Some(2), "{error}");
         assert_eq!(error.stage(), Some("exec /no/such/program"));

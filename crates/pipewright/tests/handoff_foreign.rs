@@ -44,7 +44,10 @@ fn python(program: &str) -> pipewright::handoff::ChildLink {
     let command = Command::new("python3")
         .arg("-c")
         .arg(format!("{CHANNEL}{program}"));
-    Foreign::new(command).spawn().unwrap()
+    let mut child = Foreign::new(command).spawn().unwrap();
+    // It is large, and loads much before it begins.
+    child.channel().set_timeout(Duration::MAX);
+    child
 }
 
 #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -111,7 +114,7 @@ channel.set_inheritable(False)
 os.execvp("true", ["true"])
 "#,
     );
-    let running = child.wait_exec(Duration::from_secs(10)).unwrap();
+    let running = child.wait_exec(Duration::MAX).unwrap();
     assert!(running.wait().unwrap().success());
 }
 

@@ -34,7 +34,7 @@ fn main() {
     ]);
 }
 
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(60);
 
 #[derive(serde::Serialize, serde::Deserialize)]
 struct Config {
@@ -233,8 +233,12 @@ fn one_who_knocks_and_leaves_has_not_opened_the_gate() {
     let directory = tempfile::tempdir().unwrap();
     let gate = gate_in(&directory);
     let child = created(&gate, &["true"]);
-    use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect, socket};
-    let visitor = socket(AddressFamily::UNIX, SocketType::SEQPACKET, None).unwrap();
+    use rustix::net::{
+        AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with,
+    };
+    // No other process keeps it open.
+    let flags = SocketFlags::CLOEXEC;
+    let visitor = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
     connect(&visitor, &SocketAddrUnix::new(&gate).unwrap()).unwrap();
     drop(visitor);
     Gate::open(&gate, SOON).unwrap();

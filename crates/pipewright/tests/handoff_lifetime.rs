@@ -41,7 +41,7 @@ fn a_child_outlives_the_thread_that_started_it() {
     let starter = std::thread::spawn(|| {
         let mut child = start_child().spawn().unwrap();
         let _id: u32 = child.channel().receive().unwrap();
-        child.wait_exec(Duration::from_secs(10)).unwrap()
+        child.wait_exec(Duration::from_secs(60)).unwrap()
     });
     let running = starter.join().unwrap();
     // A signal of the kernel's would come at once.
@@ -59,7 +59,7 @@ fn parent_to_be_killed(parent: &mut ParentLink) -> Result<()> {
         let copy = held.try_clone().unwrap();
         let child = start_child().descriptor("held", copy).spawn()?;
         // At some moments there is a child that runs its entry point, at others its program.
-        if let Ok(child) = child.wait_exec(Duration::from_secs(10)) {
+        if let Ok(child) = child.wait_exec(Duration::from_secs(60)) {
             let _ = child.wait_timeout(Duration::from_millis(2))?;
             child.kill()?;
             child.wait()?;

@@ -47,6 +47,7 @@ pub const CHANNEL_VARIABLE: &str = "PIPEWRIGHT_CHANNEL";
 /// "#;
 /// # if Command::new("python3").arg("-V").capture().output().is_err() { return Ok(()); }
 /// let mut child = Foreign::new(Command::new("python3").args(["-c", program])).spawn()?;
+/// # child.channel().set_timeout(std::time::Duration::MAX); // it loads much before it begins
 /// let sum: u32 = child.channel().request(&vec![1, 2, 3])?;
 /// assert_eq!(sum, 6);
 /// # Ok::<(), pipewright::handoff::Error>(())
