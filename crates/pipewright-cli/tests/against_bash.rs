@@ -7,7 +7,8 @@ use std::fmt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use support::{feed, pipewright, shell_status, stderr, watchdog};
+use support::pipewright;
+use testing::{feed, shell_status, stderr, watchdog};
 
 /// What the first stage finds on stdin where there is something.
 const INPUT: &str = "one\ntwo words\ndrei größere → Wörter\n\nlast without an end";

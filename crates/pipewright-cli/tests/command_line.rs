@@ -7,7 +7,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::process::Stdio;
 
 use pipewright_observe::PipeHandle;
-use support::{feed, pipewright, run, stderr, watchdog};
+use support::{pipewright, run};
+use testing::{feed, stderr, watchdog};
 
 #[test]
 fn the_pipeline_may_come_from_a_file_or_from_stdin() {
@@ -15,7 +16,7 @@ fn the_pipeline_may_come_from_a_file_or_from_stdin() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("nightly.pipe");
     let text = "#!/usr/bin/env -S pipewright run -f\n# what it does\n\nprintf '%s\\n' \"$1\" b |\n  # the second stage\n  sort -r\n";
-    support::write_script(&file, text);
+    testing::write_script(&file, text);
     let output = run(&["-f", file.to_str().unwrap(), "argument"]);
     assert_eq!(output.stdout, b"b\nargument\n", "{}", stderr(&output));
 
@@ -152,7 +153,7 @@ fn direct_stages_are_pipewrights_children_and_builtins_are_not_looked_for_in_pat
 
     // A program of a builtin's name is not run in its place.
     let directory = tempfile::tempdir().unwrap();
-    support::write_script(
+    testing::write_script(
         &directory.path().join("echo"),
         "#!/bin/sh\nprintf 'wrong one'\n",
     );
@@ -369,7 +370,7 @@ fn pipes_have_the_size_that_was_asked_for() {
             .stdin(Stdio::piped())
             .spawn()
             .unwrap();
-        let pid = support::wait_for_lines(&directory.path().join("pid"), 1);
+        let pid = testing::wait_for_lines(&directory.path().join("pid"), 1);
         let pipe = PipeHandle::of_process(pid.trim().parse().unwrap(), 1).unwrap();
         let capacity = pipe.level().unwrap().capacity;
         drop(child.stdin.take());

@@ -7,8 +7,9 @@ use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, Instant};
 
 use pipewright::Signal;
-use support::terminal::{Setup, Terminal, USUAL, resize};
-use support::watchdog;
+use support::USUAL;
+use testing::terminals::{Setup, Terminal, resize};
+use testing::watchdog;
 
 /// A stage that waits until the file exists.
 fn until(path: &std::path::Path) -> String {

@@ -12,10 +12,8 @@ use std::time::{Duration, Instant};
 use rustix::fs::OFlags;
 use rustix::pty::OpenptFlags;
 use rustix::termios::Winsize;
-use support::{copy_program, pipewright, stderr, watchdog};
-
-/// How long a test waits for what must come; below what the watchdog grants it.
-const PATIENCE: Duration = Duration::from_secs(100);
+use support::pipewright;
+use testing::{PATIENCE, copy_program, stderr, watchdog};
 
 /// A mark for the commands of one test. It tells them from those that another run of the tests has,
 /// or has left behind: a number of seconds to sleep, to be an argument of any program.

@@ -6,7 +6,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use proptest::prelude::*;
-use support::{pipewright, shell_status, watchdog};
+use support::pipewright;
+use testing::{shell_status, watchdog};
 
 /// A stage that reads its stdin to the end, so that no chance is in the outcome. The second part
 /// is the body of a here-document that has to follow the line.

@@ -8,7 +8,8 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
 use pipewright::Signal;
-use support::{lives, pipewright, run, signals_at_their_default, stderr, wait_for_lines, watchdog};
+use support::{pipewright, run};
+use testing::{lives, signals_at_their_default, stderr, wait_for_lines, watchdog};
 
 /// Starts a pipeline whose files are in `directory`.
 fn start(arguments: &[&str], directory: &Path) -> Child {

@@ -2,7 +2,8 @@
 
 mod support;
 
-use support::{run, stderr, watchdog, write_script};
+use support::run;
+use testing::{stderr, watchdog, write_script};
 
 fn code(arguments: &[&str]) -> Option<i32> {
     run(arguments).status.code()

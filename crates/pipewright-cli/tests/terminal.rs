@@ -7,8 +7,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use pipewright::Signal;
-use support::terminal::{Setup, Terminal, USUAL, start};
-use support::{lives, wait_for_lines, watchdog};
+use support::USUAL;
+use testing::terminals::{Setup, Terminal, start};
+use testing::{lives, wait_for_lines, watchdog};
 
 /// Both stdout and stderr are the terminal, as at a prompt.
 const PROMPT: Setup = Setup {

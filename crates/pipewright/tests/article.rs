@@ -1,13 +1,11 @@
 //! What the article says of pipes, on real processes.
 
-mod support;
-
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, Instant};
 
 use pipewright::{Command, Signal, pipe};
-use support::{example, watchdog};
+use testing::{example, watchdog};
 
 /// `hello` is there while the writer still sleeps: the reader gets what is written when it is
 /// written, not when the writer ends.
@@ -119,7 +117,7 @@ fn the_reader_sees_the_end_only_when_the_last_writer_closes() {
 #[test]
 fn the_articles_program_prints_one_line_and_ends() {
     let _watchdog = watchdog();
-    let output = std::process::Command::new(example("process_inout"))
+    let output = std::process::Command::new(example("pipewright", "process_inout"))
         .output()
         .unwrap();
     assert!(output.status.success());
@@ -144,7 +142,7 @@ fn the_articles_program_prints_one_line_and_ends() {
 #[test]
 fn the_example_of_a_fifo_that_outlives_its_writer_gets_every_byte() {
     let _watchdog = watchdog();
-    let output = std::process::Command::new(example("fifo_outlives_writer"))
+    let output = std::process::Command::new(example("pipewright", "fifo_outlives_writer"))
         .output()
         .unwrap();
     assert!(output.status.success());
@@ -163,7 +161,7 @@ fn the_example_of_a_fifo_that_outlives_its_writer_gets_every_byte() {
 #[test]
 fn the_example_of_a_pipeline_tells_when_each_piece_arrived() {
     let _watchdog = watchdog();
-    let output = std::process::Command::new(example("pipeline"))
+    let output = std::process::Command::new(example("pipewright", "pipeline"))
         .output()
         .unwrap();
     assert!(output.status.success());

@@ -1,14 +1,12 @@
 //! On tokio: the same promises, no blocked thread, and nothing lost by a future that is dropped.
 #![cfg(feature = "tokio")]
 
-mod support;
-
 use std::future::Future;
 use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 
 use pipewright::{AsyncPipe, Canceller, Command, Error, Input, OutputStream, Pipeline, Stdio};
-use support::{await_no_children, children, isolated, open_descriptors, watchdog};
+use testing::{await_no_children, children, isolated, open_descriptors, watchdog};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 fn sh(script: &str) -> Command {

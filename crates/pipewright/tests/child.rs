@@ -1,13 +1,11 @@
 //! Waiting for a child, signalling it, dropping it.
 
-mod support;
-
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 
 use pipewright::{Command, Error, Signal, Stdio, pipe};
-use support::{await_no_children, children, isolated, watchdog};
+use testing::{await_no_children, children, isolated, watchdog};
 
 #[test]
 fn a_status_is_told_once_it_is_there_and_again() {

@@ -3,8 +3,6 @@
 
 #![allow(unsafe_code, reason = "one test sets the disposition of a signal")]
 
-mod support;
-
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, Instant};
@@ -12,7 +10,7 @@ use std::time::{Duration, Instant};
 use pipewright::{
     Canceller, Command, Error, Input, InvalidCommand, PipeExt, Pipeline, StageEnd, Stdio,
 };
-use support::{
+use testing::{
     await_no_children, children, descriptors_of, is_root, isolated, open_descriptors, watchdog,
     with_time_enough,
 };

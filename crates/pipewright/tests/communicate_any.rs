@@ -3,17 +3,13 @@
 
 #![allow(unsafe_code, reason = "a child closes its stdin")]
 
-mod support;
-#[path = "support/trials.rs"]
-mod trials;
-
 use std::io::Read;
 use std::os::fd::BorrowedFd;
 
 use pipewright::{Command, Input};
 use proptest::prelude::*;
 use rustix::stdio;
-use support::watchdog;
+use testing::watchdog;
 
 /// What one child does. All sizes in bytes.
 #[derive(Debug, Clone)]
@@ -41,7 +37,7 @@ fn main() {
         let numbers: Vec<usize> = arguments.map(|number| number.parse().unwrap()).collect();
         child(&numbers.try_into().unwrap());
     }
-    trials::run(tests![
+    testing::trials::run(testing::tests![
         bytes_in_are_bytes_out_of_any_child,
         bytes_pass_through_any_two_children,
     ]);

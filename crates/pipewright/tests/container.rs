@@ -1,9 +1,5 @@
 //! The small container of the examples, as root and as an ordinary user.
 
-mod support;
-#[path = "support/trials.rs"]
-mod trials;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
@@ -13,7 +9,7 @@ use std::process::ExitStatus;
 use std::time::Instant;
 
 use pipewright::{Command, Stdio, pipe};
-use support::{copy_program, example, is_root, watchdog, with_time_enough, within_a_second};
+use testing::{copy_program, example, is_root, with_time_enough, within_a_second};
 
 fn main() {
     // Inside a container this program is the payload.
@@ -21,7 +17,7 @@ fn main() {
         payload();
         return;
     }
-    trials::run(tests![
+    testing::trials::run(testing::tests![
         the_program_is_pid_1_in_a_world_of_its_own,
         a_container_ends_as_its_program_does,
         the_host_s_mounts_and_hostname_stay_as_they_were,
@@ -125,7 +121,10 @@ impl World {
             copy_program(&library, &place);
         }
         // Where the tests' own programs lie, an ordinary user may not reach them.
-        copy_program(&example("mini_container"), &world.path("runtime"));
+        copy_program(
+            &example("pipewright", "mini_container"),
+            &world.path("runtime"),
+        );
         fs::write(world.path("host-file"), "").unwrap();
         for open in [
             world.directory.path().to_owned(),
@@ -258,7 +257,6 @@ fn worlds() -> Vec<World> {
 }
 
 fn the_program_is_pid_1_in_a_world_of_its_own() {
-    let _watchdog = watchdog();
     for world in worlds() {
         let host_file = world.path("host-file").display().to_string();
         let said = run(world.made(&["run"], &["/payload", "payload", &host_file]));
@@ -279,7 +277,6 @@ fn the_program_is_pid_1_in_a_world_of_its_own() {
 }
 
 fn a_container_ends_as_its_program_does() {
-    let _watchdog = watchdog();
     for world in worlds() {
         let said = run(world.made(&["run"], &["/payload", "payload", "-", "exit"]));
         assert_eq!(said.status.code(), Some(7), "{}", said.stderr);
@@ -287,7 +284,6 @@ fn a_container_ends_as_its_program_does() {
 }
 
 fn the_host_s_mounts_and_hostname_stay_as_they_were() {
-    let _watchdog = watchdog();
     for world in worlds() {
         let host = || {
             let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
@@ -302,7 +298,6 @@ fn the_host_s_mounts_and_hostname_stay_as_they_were() {
 
 /// moby 44215, bubblewrap 700.
 fn a_container_dies_with_its_runtime() {
-    let _watchdog = watchdog();
     for world in worlds() {
         within_a_second(|| {
             let (mut reader, writer) = pipe().unwrap();
@@ -326,7 +321,6 @@ fn a_container_dies_with_its_runtime() {
 }
 
 fn a_created_container_starts_once_and_is_deleted() {
-    let _watchdog = watchdog();
     for world in worlds() {
         let (mut reader, writer) = pipe().unwrap();
         let create = world.made(&["create", "one"], &["/payload", "payload"]);
@@ -352,7 +346,6 @@ fn a_created_container_starts_once_and_is_deleted() {
 }
 
 fn a_living_container_is_deleted_by_force_only() {
-    let _watchdog = watchdog();
     for world in worlds() {
         let (mut reader, writer) = pipe().unwrap();
         let create = world.made(&["create", "two"], &["/payload", "payload"]);
@@ -376,7 +369,6 @@ fn a_living_container_is_deleted_by_force_only() {
 }
 
 fn a_refused_id_map_is_told_with_its_stage() {
-    let _watchdog = watchdog();
     for world in worlds() {
         let map = match world.who {
             Who::Root => continue, // has no ids to map
@@ -391,7 +383,6 @@ fn a_refused_id_map_is_told_with_its_stage() {
 }
 
 fn a_withheld_reply_is_told_with_its_stage() {
-    let _watchdog = watchdog();
     for world in worlds().into_iter().filter(|world| world.who != Who::Root) {
         let said = with_time_enough(|time| {
             let time = time.as_secs_f64().to_string();
@@ -405,7 +396,6 @@ fn a_withheld_reply_is_told_with_its_stage() {
 }
 
 fn a_missing_rootfs_and_a_missing_program_are_told_with_their_stages() {
-    let _watchdog = watchdog();
     for world in worlds() {
         let said = run(world.made(&["run"], &["/no/such/program"]));
         said.failed_with("mini_container: exec /no/such/program: ");
@@ -424,7 +414,6 @@ fn a_missing_rootfs_and_a_missing_program_are_told_with_their_stages() {
 }
 
 fn a_trace_shows_the_messages_of_both_sides() {
-    let _watchdog = watchdog();
     for world in worlds() {
         let said = run(world.made(&["run", "--trace"], &["/payload", "payload"]));
         assert!(said.status.success(), "{}", said.stderr);

@@ -1,14 +1,12 @@
 //! The child's table of descriptors: exactly what was asked for, whatever the parent's looks like.
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use pipewright::{Child, Command, Error, PipeReader, PipeWriter, Stdio, Step, pipe};
-use support::{READY_THEN_WAIT, descriptors_of, isolated, open_descriptors, watchdog};
+use testing::{READY_THEN_WAIT, descriptors_of, isolated, open_descriptors, watchdog};
 
 /// `pipe:[inode]`, as the kernel names it.
 fn name_of(descriptor: &impl AsFd) -> String {

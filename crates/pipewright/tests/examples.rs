@@ -1,15 +1,13 @@
 //! Each example runs, and prints what its topic promises.
 
-mod support;
-
 use std::process::Command;
 
-use support::{example, watchdog};
+use testing::{example, watchdog};
 
 /// What an example writes to its stdout.
 fn said_by(name: &str) -> String {
     let _watchdog = watchdog();
-    let output = Command::new(example(name)).output().unwrap();
+    let output = Command::new(example("pipewright", name)).output().unwrap();
     let (stdout, stderr) = (
         String::from_utf8(output.stdout).unwrap(),
         String::from_utf8_lossy(&output.stderr),

@@ -5,8 +5,6 @@
 //! filter.
 #![allow(unsafe_code, reason = "installs seccomp filters by system calls")]
 
-mod support;
-
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
@@ -16,7 +14,7 @@ use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 
 use libc::{c_long, sock_filter, sock_fprog};
 use pipewright::{Command, Error, Resource, Signal, StageEnd, Stdio, Step};
-use support::{await_no_children, children, descriptors_of, is_root, isolated};
+use testing::{await_no_children, children, descriptors_of, is_root, isolated};
 
 /// Which system call fails, and how.
 #[derive(Debug, Clone, Copy)]

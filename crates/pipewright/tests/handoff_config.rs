@@ -1,15 +1,11 @@
 //! The config of a re-executed child: any size, whenever and whether it is read.
 
-mod support;
-#[path = "support/trials.rs"]
-mod trials;
-
 use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, Instant};
 
 use pipewright::handoff::{EntryPoints, Error, ParentLink, ReExec, Result};
 use pipewright::{PipeExt, PipeReader, pipe};
-use support::{descriptors_of, isolated, watchdog, within_a_second};
+use testing::{descriptors_of, isolated, within_a_second};
 
 fn main() {
     EntryPoints::new()
@@ -18,7 +14,7 @@ fn main() {
         .entry("read twice", read_twice)
         .entry("read as text", read_as_text)
         .dispatch();
-    trials::run(tests![
+    testing::trials::run(testing::tests![
         a_config_of_any_size_waits_in_memory_until_it_is_read,
         a_child_killed_before_it_reads_is_told_as_dead,
         a_child_killed_before_it_reads_is_told_as_dead_with_sigpipe_at_its_default,
@@ -43,7 +39,6 @@ fn read_late(parent: &mut ParentLink) -> Result<()> {
 /// teleport 7449, OpenSSH d47ef958b, runc 2871: the parent wrote a config into something too small for
 /// it, and waited for a child that was not reading yet.
 fn a_config_of_any_size_waits_in_memory_until_it_is_read() {
-    let _watchdog = watchdog();
     std::thread::scope(|scope| {
         // The length before the bytes takes three or four: so both the bytes and the whole are on
         // both sides of the capacity of a pipe.
@@ -99,7 +94,6 @@ fn kill_before_it_reads() -> Duration {
 
 /// OpenSSH 4b307faf2: the child died early, and the parent blocked in its write for ever.
 fn a_child_killed_before_it_reads_is_told_as_dead() {
-    let _watchdog = watchdog();
     within_a_second(kill_before_it_reads);
 }
 
@@ -133,7 +127,6 @@ fn read_twice(parent: &mut ParentLink) -> Result<()> {
 }
 
 fn a_config_is_read_once_and_its_memory_is_given_back() {
-    let _watchdog = watchdog();
     let mut child = ReExec::new("read twice")
         .config(&"the config".to_owned())
         .unwrap()
@@ -152,7 +145,6 @@ fn read_as_text(parent: &mut ParentLink) -> Result<()> {
 }
 
 fn a_config_of_another_type_is_refused_by_both_names() {
-    let _watchdog = watchdog();
     let mut child = ReExec::new("read as text")
         .config(&17_u32)
         .unwrap()
@@ -186,7 +178,6 @@ impl serde::Serialize for Large {
 }
 
 fn a_config_above_a_gibibyte_is_refused_before_anything_starts() {
-    let _watchdog = watchdog();
     let error = ReExec::new("never read")
         .config(&Large(1 << 30))
         .unwrap_err();

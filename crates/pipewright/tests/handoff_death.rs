@@ -1,14 +1,9 @@
 //! The other side's death is noticed at every stage, whoever else holds the channel.
 
-mod support;
-#[path = "support/trials.rs"]
-mod trials;
-
 use std::time::Duration;
 
 use pipewright::handoff::{ChildLink, EntryPoints, Error, ParentLink, ReExec, Result};
 use pipewright::{Command, PipeReader, PipeWriter, pipe};
-use support::watchdog;
 
 fn main() {
     EntryPoints::new()
@@ -18,7 +13,7 @@ fn main() {
         .entry("watch the parent", watch_the_parent)
         .entry("middle", middle)
         .dispatch();
-    trials::run(tests![
+    testing::trials::run(testing::tests![
         a_child_that_leaves_at_any_stage_is_told_as_dead,
         what_was_sent_before_a_death_is_received_before_the_death_is_told,
         a_child_notices_the_death_of_its_parent,
@@ -79,7 +74,6 @@ fn follow(child: &mut ChildLink) -> Result<()> {
 
 /// containerd 2823, youki 238: whoever else held the other end, the waiter waited for it.
 fn a_child_that_leaves_at_any_stage_is_told_as_dead() {
-    let _watchdog = watchdog();
     let sibling = ReExec::new("sibling").spawn().unwrap();
     let mut daemons: Vec<PipeWriter> = Vec::new();
     for stage in STAGES {
@@ -122,7 +116,6 @@ fn talk_and_die(parent: &mut ParentLink) -> Result<()> {
 }
 
 fn what_was_sent_before_a_death_is_received_before_the_death_is_told() {
-    let _watchdog = watchdog();
     let (reader, _writer) = pipe().unwrap();
     let no_core = pipewright::Rlimit {
         current: Some(0),
@@ -165,7 +158,6 @@ fn middle(parent: &mut ParentLink) -> Result<()> {
 
 fn a_child_notices_the_death_of_its_parent() {
     use std::io::Read;
-    let _watchdog = watchdog();
     let (mut reader, writer) = pipe().unwrap();
     let mut child = ReExec::new("middle")
         .descriptor("report", writer)
@@ -179,7 +171,6 @@ fn a_child_notices_the_death_of_its_parent() {
 }
 
 fn a_living_child_that_closed_the_channel_is_not_told_as_dead() {
-    let _watchdog = watchdog();
     let (stdin, hold) = pipe().unwrap();
     // A program that closes every descriptor above 2 and stays.
     let command = Command::new("sh")
@@ -197,7 +188,6 @@ fn a_living_child_that_closed_the_channel_is_not_told_as_dead() {
 }
 
 fn a_silent_child_is_a_timeout_with_its_stage() {
-    let _watchdog = watchdog();
     let mut child = ReExec::new("sibling").spawn().unwrap();
     child.channel().set_timeout(Duration::from_millis(30));
     child.channel().enter("waiting for nothing").unwrap();

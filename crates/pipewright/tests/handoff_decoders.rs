@@ -3,9 +3,6 @@
 
 #[path = "support/decoders.rs"]
 mod decoders;
-mod support;
-#[path = "support/trials.rs"]
-mod trials;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::io::Write;
@@ -17,7 +14,6 @@ use decoders::{Message, STREAM_LIMIT, through_channel, through_stream};
 use pipewright::handoff::{Channel, Error, Receiver, Sender};
 use pipewright::{PipeExt, pipe};
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType};
-use support::watchdog;
 
 /// The largest allocation so far, in bytes.
 static LARGEST: AtomicUsize = AtomicUsize::new(0);
@@ -49,7 +45,7 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 fn main() {
-    trials::run(tests![
+    testing::trials::run(testing::tests![
         a_reordered_packet_is_a_protocol_error,
         a_truncated_packet_is_a_protocol_error_at_every_length,
         an_oversized_packet_is_too_large,
@@ -116,7 +112,6 @@ fn three() -> [Message; 3] {
 
 /// youki 3504, runc 1237: messages out of order.
 fn a_reordered_packet_is_a_protocol_error() {
-    let _watchdog = watchdog();
     let mut packets = captured(&three());
     let (messages, end) = through_channel(&input(false, &packets));
     assert_eq!(messages, three());
@@ -129,7 +124,6 @@ fn a_reordered_packet_is_a_protocol_error() {
 
 /// runc 4003: short reads.
 fn a_truncated_packet_is_a_protocol_error_at_every_length() {
-    let _watchdog = watchdog();
     for packet in captured(&three()).into_iter().take(1) {
         for length in 0..packet.len() {
             let (messages, error) = through_channel(&input(false, &[packet[..length].to_vec()]));
@@ -148,7 +142,6 @@ fn a_truncated_packet_is_a_protocol_error_at_every_length() {
 }
 
 fn an_oversized_packet_is_too_large() {
-    let _watchdog = watchdog();
     let (theirs, ours) = pair();
     let mut channel = Channel::new(ours, living_process()).unwrap();
     rustix::net::send(&theirs, &vec![1; 65537], SendFlags::NOSIGNAL).unwrap();
@@ -173,7 +166,6 @@ fn an_oversized_packet_is_too_large() {
 }
 
 fn a_peer_that_sends_a_byte_at_a_time_is_understood_or_refused() {
-    let _watchdog = watchdog();
     // The channel keeps packets: a byte is a packet, and none of ours.
     let packet = captured(&three()).remove(0);
     let bytes: Vec<Vec<u8>> = packet.iter().map(|&byte| vec![byte]).collect();
@@ -201,7 +193,6 @@ fn a_peer_that_sends_a_byte_at_a_time_is_understood_or_refused() {
 }
 
 fn an_empty_packet_is_no_end_of_the_channel() {
-    let _watchdog = watchdog();
     let (theirs, ours) = pair();
     let mut channel = Channel::new(ours, living_process()).unwrap();
     rustix::net::send(&theirs, b"", SendFlags::NOSIGNAL).unwrap();
@@ -213,7 +204,6 @@ fn an_empty_packet_is_no_end_of_the_channel() {
 }
 
 fn a_message_of_another_type_is_refused_by_both_names() {
-    let _watchdog = watchdog();
     let (ours, theirs) = pair();
     let mut sender = Channel::new(ours, living_process()).unwrap();
     let mut receiver = Channel::new(theirs, living_process()).unwrap();
@@ -225,7 +215,6 @@ fn a_message_of_another_type_is_refused_by_both_names() {
 
 fn attached_descriptors_that_nobody_announced_are_refused() {
     use std::os::fd::AsFd;
-    let _watchdog = watchdog();
     let (ours, theirs) = pair();
     let mut sender = Channel::new(ours, living_process()).unwrap();
     let mut receiver = Channel::new(theirs, living_process()).unwrap();
@@ -254,7 +243,6 @@ fn streamed(messages: &[Message]) -> Vec<u8> {
 }
 
 fn a_stream_is_written_in_whole_pieces_and_the_rest_at_a_flush() {
-    let _watchdog = watchdog();
     let (reader, writer) = pipe().unwrap();
     reader.set_capacity(256 << 10).unwrap();
     let mut sender = Sender::new(writer);
@@ -274,7 +262,6 @@ fn a_stream_is_written_in_whole_pieces_and_the_rest_at_a_flush() {
 }
 
 fn the_end_of_a_stream_and_a_torn_message_are_told_apart() {
-    let _watchdog = watchdog();
     let whole = streamed(&three());
     let first = streamed(&three()[..1]).len();
     for length in 0..=whole.len() {
@@ -296,7 +283,6 @@ fn the_end_of_a_stream_and_a_torn_message_are_told_apart() {
 }
 
 fn a_stream_keeps_what_came_of_a_message_over_a_timeout() {
-    let _watchdog = watchdog();
     let (reader, mut writer) = pipe().unwrap();
     let bytes = streamed(&three()[..1]);
     let mut receiver = Receiver::<Message>::new(reader);
@@ -314,7 +300,6 @@ fn a_stream_keeps_what_came_of_a_message_over_a_timeout() {
 }
 
 fn a_slow_reader_costs_a_sender_time_and_no_message() {
-    let _watchdog = watchdog();
     let (reader, writer) = pipe().unwrap();
     let mut sender = Sender::new(writer);
     let message = |number: usize| Message::Text(format!("{number} ").repeat(1000));
@@ -343,7 +328,7 @@ fn a_slow_reader_costs_a_sender_time_and_no_message() {
 
 /// METADIUM 91: the reader went, and the writer died of SIGPIPE without a word.
 fn a_stream_that_nobody_reads_is_an_error_and_no_signal() {
-    support::isolated(
+    testing::isolated(
         "a_stream_that_nobody_reads_is_an_error_and_no_signal",
         || {
             #[allow(unsafe_code, reason = "the disposition of a signal")]
@@ -400,7 +385,7 @@ fn mutate(input: &mut Vec<u8>, random: &mut impl FnMut(usize) -> usize) {
 
 fn random_input_ends_in_an_error_within_the_limit_of_memory() {
     let name = "random_input_ends_in_an_error_within_the_limit_of_memory";
-    support::isolated(name, || {
+    testing::isolated(name, || {
         let mut state = 29_u64;
         let mut random = move |below: usize| {
             state = state

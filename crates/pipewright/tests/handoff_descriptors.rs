@@ -1,9 +1,5 @@
 //! Descriptors by name, the exec at the end, and what the program at the end has.
 
-mod support;
-#[path = "support/trials.rs"]
-mod trials;
-
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -16,7 +12,7 @@ use pipewright::handoff::{
     DescriptorFault, DescriptorKind, EntryPoints, Error, ParentLink, ReExec, Result, Terminal,
 };
 use pipewright::{Command, PipeReader, PipeWriter, Step, pipe};
-use support::{READY_THEN_WAIT, descriptors_of, isolated, open_descriptors, watchdog};
+use testing::{READY_THEN_WAIT, descriptors_of, isolated, open_descriptors};
 
 fn main() {
     EntryPoints::new()
@@ -27,7 +23,7 @@ fn main() {
         .entry("become nothing", become_nothing)
         .entry("echo descriptors", echo_descriptors)
         .dispatch();
-    trials::run(tests![
+    testing::trials::run(testing::tests![
         named_descriptors_are_taken_by_name_as_what_they_are,
         a_named_descriptor_is_taken_once_and_only_as_what_it_is,
         a_name_given_twice_is_refused_before_anything_starts,
@@ -83,7 +79,6 @@ fn file_with(text: &str) -> File {
 }
 
 fn named_descriptors_are_taken_by_name_as_what_they_are() {
-    let _watchdog = watchdog();
     let (reader, mut feed) = pipe().unwrap();
     let (mut back, writer) = pipe().unwrap();
     let (mut ours, theirs) = UnixStream::pair().unwrap();
@@ -127,7 +122,6 @@ fn take_wrongly(parent: &mut ParentLink) -> Result<()> {
 }
 
 fn a_named_descriptor_is_taken_once_and_only_as_what_it_is() {
-    let _watchdog = watchdog();
     let (reader, _writer) = pipe().unwrap();
     let child = ReExec::new("take wrongly").descriptor("reader", reader);
     let child = child.spawn().unwrap().into_child();
@@ -135,7 +129,6 @@ fn a_named_descriptor_is_taken_once_and_only_as_what_it_is() {
 }
 
 fn a_name_given_twice_is_refused_before_anything_starts() {
-    let _watchdog = watchdog();
     let (reader, writer) = pipe().unwrap();
     let twice = ReExec::new("take each")
         .descriptor("one", reader)
@@ -152,7 +145,6 @@ fn become_ready(parent: &mut ParentLink) -> Result<()> {
 
 /// flatpak 4286: a number that was valid in the parent was taken in the child.
 fn named_descriptors_keep_out_of_the_way_of_numbered_ones() {
-    let _watchdog = watchdog();
     let (mut said, stdout) = pipe().unwrap();
     let numbered = file_with("numbered");
     let child = ReExec::new("echo descriptors")
@@ -245,7 +237,6 @@ fn become_nothing(parent: &mut ParentLink) -> Result<()> {
 
 /// wezterm 7893: closing descriptors killed the way by which a failed exec is told.
 fn a_program_that_does_not_exist_is_named_with_its_error_number() {
-    let _watchdog = watchdog();
     let child = ReExec::new("become nothing").spawn().unwrap();
     match child.wait_exec(Duration::from_secs(60)).unwrap_err() {
         Error::Remote {
@@ -325,7 +316,6 @@ fn place_at_random(parent: &mut ParentLink) -> Result<()> {
 
 /// rust 145687, jay 760: a descriptor was placed over the one by which the failure is told.
 fn a_failed_exec_is_told_whatever_was_placed_where() {
-    let _watchdog = watchdog();
     for seed in 0..100_u64 {
         let child = ReExec::new("place at random")
             .config(&(seed * 7919 + 1))

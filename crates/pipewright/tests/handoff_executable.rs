@@ -1,9 +1,5 @@
 //! Which file is executed: the running one, also when its path has gone, and the sealed copy.
 
-mod support;
-#[path = "support/trials.rs"]
-mod trials;
-
 use std::fs::{File, OpenOptions};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
@@ -11,7 +7,7 @@ use std::time::Duration;
 
 use pipewright::Command;
 use pipewright::handoff::{EntryPoints, Error, ParentLink, ReExec, Result, SelfExe};
-use support::{copy_program, watchdog};
+use testing::copy_program;
 
 fn main() {
     EntryPoints::new()
@@ -25,7 +21,7 @@ fn main() {
         start_again();
         return;
     }
-    trials::run(tests![
+    testing::trials::run(testing::tests![
         a_program_starts_again_after_its_file_was_unlinked_and_replaced,
         the_sealed_executable_cannot_be_written_through_proc,
         a_sealed_child_starts_sealed_children,
@@ -65,7 +61,6 @@ fn start_again() {
 
 /// mydocker: what `readlink /proc/self/exe` gives is executed, and ends in " (deleted)".
 fn a_program_starts_again_after_its_file_was_unlinked_and_replaced() {
-    let _watchdog = watchdog();
     let directory = tempfile::tempdir().unwrap();
     let copy = directory.path().join("program");
     copy_program(&std::env::current_exe().unwrap(), &copy);
@@ -82,7 +77,6 @@ fn a_program_starts_again_after_its_file_was_unlinked_and_replaced() {
 
 /// CVE-2019-5736: the host's program was overwritten through `/proc/PID/exe`.
 fn the_sealed_executable_cannot_be_written_through_proc() {
-    let _watchdog = watchdog();
     let child = ReExec::new("stay")
         .executable(SelfExe::Sealed)
         .spawn()
@@ -141,7 +135,6 @@ fn nest(parent: &mut ParentLink) -> Result<()> {
 }
 
 fn a_sealed_child_starts_sealed_children() {
-    let _watchdog = watchdog();
     let mut child = ReExec::new("nest")
         .executable(SelfExe::Sealed)
         .spawn()
@@ -176,7 +169,6 @@ fn another_build(directory: &std::path::Path) -> File {
 }
 
 fn a_child_of_another_build_is_refused() {
-    let _watchdog = watchdog();
     let directory = tempfile::tempdir().unwrap();
     let other = another_build(directory.path());
     let mut child = ReExec::new("answer")
@@ -193,7 +185,6 @@ fn a_child_of_another_build_is_refused() {
 }
 
 fn an_entry_point_that_is_not_registered_is_told_with_those_that_are() {
-    let _watchdog = watchdog();
     let mut child = ReExec::new("no such entry").spawn().unwrap();
     let error = child.channel().receive::<String>().unwrap_err();
     let text = error.to_string();
@@ -207,7 +198,6 @@ fn an_entry_point_that_is_not_registered_is_told_with_those_that_are() {
 
 /// The article's listing: a child that goes on in `main` starts the next child, without end.
 fn a_number_that_is_no_hand_over_ends_the_process_with_a_sentence() {
-    let _watchdog = watchdog();
     for number in ["3", "2", "-1", "7x", "", "99999999999"] {
         let output = std::process::Command::new(std::env::current_exe().unwrap())
             .arg(format!("--pipewright-handoff={number}"))
@@ -220,8 +210,7 @@ fn a_number_that_is_no_hand_over_ends_the_process_with_a_sentence() {
 }
 
 fn the_article_s_program_prints_one_line_and_ends() {
-    let _watchdog = watchdog();
-    let mut program = std::process::Command::new(support::example("handoff"));
+    let mut program = std::process::Command::new(testing::example("pipewright", "handoff"));
     let output = program.output().unwrap();
     assert!(output.status.success());
     let said = String::from_utf8(output.stderr).unwrap();
@@ -256,7 +245,6 @@ fn without_proc() -> rustix::io::Result<()> {
 }
 
 fn without_proc_it_fails_with_a_sentence_and_an_open_file_helps() {
-    let _watchdog = watchdog();
     let running = File::open("/proc/self/exe").unwrap();
     let done = std::thread::spawn(move || {
         if let Err(errno) = without_proc() {

@@ -1,14 +1,9 @@
 //! A foreign program as the child: messages in JSON.
 
-mod support;
-#[path = "support/trials.rs"]
-mod trials;
-
 use std::time::Duration;
 
 use pipewright::Command;
 use pipewright::handoff::{Direction, Error, Foreign};
-use support::watchdog;
 
 fn main() {
     if Command::new("python3")
@@ -20,7 +15,7 @@ fn main() {
         println!("not tested here: there is no python3");
         return;
     }
-    trials::run(tests![
+    testing::trials::run(testing::tests![
         a_foreign_program_exchanges_messages_stages_and_barriers,
         a_foreign_program_tells_its_failure,
         a_foreign_program_that_executes_another_is_waited_for,
@@ -57,7 +52,6 @@ struct Person {
 }
 
 fn a_foreign_program_exchanges_messages_stages_and_barriers() {
-    let _watchdog = watchdog();
     let mut child = python(
         r#"
 person = receive()["message"]
@@ -98,7 +92,6 @@ send(message=person)
 }
 
 fn a_foreign_program_tells_its_failure() {
-    let _watchdog = watchdog();
     let failure = r#"send(failure={"stage": "mount", "message": "no such device", "errno": 19})"#;
     let error = python(failure).channel().receive::<Person>().unwrap_err();
     assert_eq!(error.to_string(), "mount: no such device");
@@ -106,7 +99,6 @@ fn a_foreign_program_tells_its_failure() {
 }
 
 fn a_foreign_program_that_executes_another_is_waited_for() {
-    let _watchdog = watchdog();
     let child = python(
         r#"
 send(executing="true")
@@ -119,7 +111,6 @@ os.execvp("true", ["true"])
 }
 
 fn what_a_foreign_program_sends_is_not_trusted() {
-    let _watchdog = watchdog();
     for nonsense in [
         "b''",
         "b'{'",

@@ -1,16 +1,12 @@
 //! Created, not started: the gate, and who opens it when.
 
-mod support;
-#[path = "support/trials.rs"]
-mod trials;
-
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use pipewright::handoff::{ChildLink, EntryPoints, Error, Gate, ParentLink, ReExec, Result};
 use pipewright::{Child, Command};
-use support::{isolated, open_descriptors, watchdog};
+use testing::{isolated, open_descriptors};
 
 fn main() {
     EntryPoints::new()
@@ -18,7 +14,7 @@ fn main() {
         .entry("create and go", create_and_go)
         .entry("exit at once", |_: &mut ParentLink| Ok::<(), Error>(()))
         .dispatch();
-    trials::run(tests![
+    testing::trials::run(testing::tests![
         a_created_child_waits_until_it_is_started,
         a_created_child_outlives_the_one_who_created_it,
         an_init_killed_before_the_gate_is_told_to_its_creator,
@@ -88,7 +84,6 @@ fn gate_in(directory: &tempfile::TempDir) -> PathBuf {
 }
 
 fn a_created_child_waits_until_it_is_started() {
-    let _watchdog = watchdog();
     let directory = tempfile::tempdir().unwrap();
     let gate = gate_in(&directory);
     let mark = directory.path().join("mark");
@@ -108,7 +103,6 @@ fn create_and_go(parent: &mut ParentLink) -> Result<()> {
 }
 
 fn a_created_child_outlives_the_one_who_created_it() {
-    let _watchdog = watchdog();
     let directory = tempfile::tempdir().unwrap();
     let gate = gate_in(&directory);
     let mut creator = ReExec::new("create and go")
@@ -129,7 +123,6 @@ fn a_created_child_outlives_the_one_who_created_it() {
 }
 
 fn an_init_killed_before_the_gate_is_told_to_its_creator() {
-    let _watchdog = watchdog();
     let directory = tempfile::tempdir().unwrap();
     let gate = gate_in(&directory);
     let config = Config {
@@ -158,7 +151,6 @@ fn refused(gate: &Path) {
 }
 
 fn an_init_killed_at_the_gate_is_told_to_the_one_who_opens() {
-    let _watchdog = watchdog();
     let directory = tempfile::tempdir().unwrap();
     let gate = gate_in(&directory);
     let child = created(&gate, &["true"]);
@@ -179,7 +171,6 @@ fn an_init_killed_at_the_gate_is_told_to_the_one_who_opens() {
 }
 
 fn an_init_killed_after_the_gate_has_been_started() {
-    let _watchdog = watchdog();
     let directory = tempfile::tempdir().unwrap();
     let gate = gate_in(&directory);
     let child = created(&gate, &["sleep", "1000"]);
@@ -190,7 +181,6 @@ fn an_init_killed_after_the_gate_has_been_started() {
 }
 
 fn starting_twice_is_an_error_for_the_second() {
-    let _watchdog = watchdog();
     let directory = tempfile::tempdir().unwrap();
     let gate = gate_in(&directory);
     let child = created(&gate, &["sleep", "1000"]);
@@ -201,7 +191,6 @@ fn starting_twice_is_an_error_for_the_second() {
 }
 
 fn of_many_who_start_at_once_one_succeeds() {
-    let _watchdog = watchdog();
     let directory = tempfile::tempdir().unwrap();
     let gate = gate_in(&directory);
     let child = created(&gate, &["true"]);
@@ -218,7 +207,6 @@ fn of_many_who_start_at_once_one_succeeds() {
 }
 
 fn a_program_that_does_not_exist_is_told_to_the_one_who_opens() {
-    let _watchdog = watchdog();
     let directory = tempfile::tempdir().unwrap();
     let gate = gate_in(&directory);
     let child = created(&gate, &["/no/such/program"]);
@@ -229,7 +217,6 @@ fn a_program_that_does_not_exist_is_told_to_the_one_who_opens() {
 }
 
 fn one_who_knocks_and_leaves_has_not_opened_the_gate() {
-    let _watchdog = watchdog();
     let directory = tempfile::tempdir().unwrap();
     let gate = gate_in(&directory);
     let child = created(&gate, &["true"]);
@@ -246,7 +233,6 @@ fn one_who_knocks_and_leaves_has_not_opened_the_gate() {
 }
 
 fn a_gate_that_nobody_opens_is_a_timeout() {
-    let _watchdog = watchdog();
     let directory = tempfile::tempdir().unwrap();
     let gate = gate_in(&directory);
     let config = Config {
@@ -259,7 +245,6 @@ fn a_gate_that_nobody_opens_is_a_timeout() {
 }
 
 fn a_path_too_long_for_a_gate_is_refused() {
-    let _watchdog = watchdog();
     let path = Path::new("/tmp").join("x".repeat(200));
     let error = Gate::new(&path).unwrap_err();
     assert!(
@@ -286,6 +271,6 @@ fn a_thousand_children_that_exit_at_once_are_all_seen_and_leave_nothing() {
             }
         });
         assert_eq!(open_descriptors(), before);
-        assert!(support::children().is_empty());
+        assert!(testing::children().is_empty());
     });
 }

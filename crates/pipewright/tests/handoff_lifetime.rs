@@ -1,22 +1,18 @@
 //! Whose end ends a child, and whose does not.
 
-mod support;
-#[path = "support/trials.rs"]
-mod trials;
-
 use std::io::Read;
 use std::time::{Duration, Instant};
 
 use pipewright::handoff::{EntryPoints, ParentLink, ReExec, Result};
 use pipewright::{Command, PipeWriter, Signal, pipe};
-use support::{watchdog, within_a_second};
+use testing::within_a_second;
 
 fn main() {
     EntryPoints::new()
         .entry("parent to be killed", parent_to_be_killed)
         .entry("child", child)
         .dispatch();
-    trials::run(tests![
+    testing::trials::run(testing::tests![
         a_child_outlives_the_thread_that_started_it,
         a_child_is_gone_soon_after_its_parent_was_killed_at_any_moment,
     ]);
@@ -37,7 +33,6 @@ fn start_child() -> ReExec {
 
 /// moby 44215, bubblewrap 692: the parent-death signal follows the thread that made the child.
 fn a_child_outlives_the_thread_that_started_it() {
-    let _watchdog = watchdog();
     let starter = std::thread::spawn(|| {
         let mut child = start_child().spawn().unwrap();
         let _id: u32 = child.channel().receive().unwrap();
@@ -68,7 +63,6 @@ fn parent_to_be_killed(parent: &mut ParentLink) -> Result<()> {
 }
 
 fn a_child_is_gone_soon_after_its_parent_was_killed_at_any_moment() {
-    let _watchdog = watchdog();
     for round in 0..50_u64 {
         within_a_second(|| {
             let (mut reader, writer) = pipe().unwrap();

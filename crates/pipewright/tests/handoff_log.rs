@@ -1,9 +1,5 @@
 //! Log lines of children: whole, under a name, never unread, and with an end.
 
-mod support;
-#[path = "support/trials.rs"]
-mod trials;
-
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::os::fd::OwnedFd;
@@ -12,7 +8,7 @@ use std::time::Duration;
 
 use pipewright::handoff::{EntryPoints, LogSink, ParentLink, ReExec, Result};
 use pipewright::{Command, PipeWriter, pipe};
-use support::{open_descriptors, watchdog};
+use testing::open_descriptors;
 
 fn main() {
     EntryPoints::new()
@@ -24,7 +20,7 @@ fn main() {
         .entry("leaving a daemon", leave_daemon)
         .entry("half a line", half_a_line)
         .dispatch();
-    trials::run(tests![
+    testing::trials::run(testing::tests![
         a_megabyte_from_two_processes_comes_in_whole_lines,
         two_processes_that_share_a_log_do_not_mix_their_lines,
         the_forwarder_ends_at_exec_while_the_program_lives_on,
@@ -86,7 +82,6 @@ fn write_much(parent: &mut ParentLink) -> Result<()> {
 
 /// runc 3120: a log line written in several writes was mixed with another.
 fn a_megabyte_from_two_processes_comes_in_whole_lines() {
-    let _watchdog = watchdog();
     let (sink, collected) = collecting();
     let children = ["first", "second"].map(|name| ReExec::new(name).log(&sink).spawn().unwrap());
     for child in children {
@@ -129,7 +124,6 @@ fn write_to_given(parent: &mut ParentLink) -> Result<()> {
 }
 
 fn two_processes_that_share_a_log_do_not_mix_their_lines() {
-    let _watchdog = watchdog();
     let (sink, collected) = collecting();
     let child = ReExec::new("shared").log(&sink).spawn().unwrap();
     assert!(child.into_child().wait().unwrap().success());
@@ -154,7 +148,6 @@ fn log_and_exec(parent: &mut ParentLink) -> Result<()> {
 
 /// runc 2835: the forwarder never ended.
 fn the_forwarder_ends_at_exec_while_the_program_lives_on() {
-    let _watchdog = watchdog();
     let (sink, collected) = collecting();
     let (stdin, hold) = pipe().unwrap();
     let (reader, _writer) = pipe().unwrap();
@@ -190,7 +183,6 @@ fn leave_daemon(parent: &mut ParentLink) -> Result<()> {
 }
 
 fn the_forwarder_ends_at_death_while_a_daemon_holds_the_pipe() {
-    let _watchdog = watchdog();
     let (sink, collected) = collecting();
     let (until, hold) = pipe().unwrap();
     let child = ReExec::new("leaving a daemon")
@@ -207,7 +199,7 @@ fn the_forwarder_ends_at_death_while_a_daemon_holds_the_pipe() {
 /// runc 4599: the forwarder was waited for although the child never started.
 fn the_forwarder_does_not_wait_for_a_start_that_failed() {
     let name = "the_forwarder_does_not_wait_for_a_start_that_failed";
-    support::isolated(name, || {
+    testing::isolated(name, || {
         let (sink, collected) = collecting();
         let before = open_descriptors();
         let failed = ReExec::new("first")
@@ -229,7 +221,6 @@ fn half_a_line(parent: &mut ParentLink) -> Result<()> {
 }
 
 fn a_last_line_without_end_is_forwarded() {
-    let _watchdog = watchdog();
     let (sink, collected) = collecting();
     let child = ReExec::new("half a line").log(&sink).spawn().unwrap();
     child.into_child().wait().unwrap();
@@ -243,7 +234,6 @@ fn a_last_line_without_end_is_forwarded() {
 
 /// runc 2530: more than a pipe holds, and nobody read it.
 fn a_sink_that_blocks_does_not_hold_up_the_child() {
-    let _watchdog = watchdog();
     // A pipe that nobody reads until the child has ended.
     let (mut reader, writer) = pipe().unwrap();
     let sink = LogSink::new(writer).unwrap();

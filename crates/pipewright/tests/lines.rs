@@ -1,11 +1,9 @@
 //! Lines as they come, and an end that is never silent.
 
-mod support;
-
 use std::io::Write;
 
 use pipewright::{Canceller, Command, Error, OutputStream};
-use support::{await_no_children, isolated, open_descriptors, watchdog, with_time_enough};
+use testing::{await_no_children, isolated, open_descriptors, watchdog, with_time_enough};
 
 fn sh(script: &str) -> Command {
     Command::new("sh").args(["-c", script])

@@ -1,13 +1,11 @@
 //! Many threads at one child, and many children that end at once.
 
-mod support;
-
 use std::os::unix::process::ExitStatusExt;
 use std::sync::Barrier;
 use std::time::Duration;
 
 use pipewright::{Command, Signal};
-use support::{children, isolated, open_descriptors, watchdog};
+use testing::{children, isolated, open_descriptors, watchdog};
 
 #[test]
 fn sixteen_threads_wait_look_signal_and_kill_at_one_child() {

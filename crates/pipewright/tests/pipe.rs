@@ -1,11 +1,9 @@
 //! One kernel pipe: capacity, what is unread, splice and tee.
 
-mod support;
-
 use std::io::{ErrorKind, Read, Write};
 
 use pipewright::{Error, PipeExt, pipe, splice, tee};
-use support::{is_root, isolated, watchdog};
+use testing::{is_root, isolated, watchdog};
 
 #[test]
 fn a_new_pipe_has_sixteen_pages_and_not_the_ceiling() {

@@ -1,7 +1,5 @@
 //! `A | B | C`: what each stage sees of its neighbours, and what is told at the end.
 
-mod support;
-
 use std::io::{Read, Write};
 use std::time::Duration;
 
@@ -9,7 +7,7 @@ use pipewright::{
     Capacity, Command, Error, InvalidCommand, Pipeline, Policy, Resource, Rlimit, Signal, StageEnd,
     Stdio, pipe,
 };
-use support::{children, isolated, open_descriptors, watchdog};
+use testing::{children, isolated, open_descriptors, watchdog};
 
 fn shell(script: &str) -> Command {
     Command::new("sh").args(["-c", script])

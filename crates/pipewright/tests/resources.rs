@@ -1,10 +1,8 @@
 //! Nothing is left behind: no descriptor, no zombie, after any number of starts, good or failed.
 
-mod support;
-
 use pipewright::{Command, Error, Resource, Stdio, Step, pipe};
 use rustix::process::{Rlimit, getrlimit, setrlimit};
-use support::{children, is_root, isolated, open_descriptors};
+use testing::{children, is_root, isolated, open_descriptors};
 
 #[test]
 fn ten_thousand_starts_leave_no_descriptor_and_no_zombie() {
@@ -57,7 +55,7 @@ fn no_descriptor_left_in_the_parent_is_an_error_and_leaks_nothing() {
             let limits = getrlimit(Resource::Nofile);
             // Room for so many descriptors more: the start needs one for the pidfd.
             for room in 0..3_u64 {
-                let highest = support::descriptors_of(std::process::id())
+                let highest = testing::descriptors_of(std::process::id())
                     .into_keys()
                     .max()
                     .unwrap();

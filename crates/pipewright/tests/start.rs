@@ -1,14 +1,12 @@
 //! Starting: which program, in which state, and what is told when it cannot.
 
-mod support;
-
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 
 use pipewright::{Command, Error, InvalidCommand, Resource, Rlimit, Signal, Stdio, Step, pipe};
-use support::{is_root, isolated, watchdog};
+use testing::{is_root, isolated, watchdog};
 
 /// What a command prints.
 fn output(command: Command) -> String {

@@ -2,13 +2,11 @@
 //! child.
 #![cfg(feature = "tracing")]
 
-mod support;
-
 use std::io::{PipeReader, Read};
 use std::sync::Mutex;
 
 use pipewright::{Command, pipe};
-use support::watchdog;
+use testing::watchdog;
 
 /// Everything that is told while `body` runs, as text. The subscriber writes to a pipe, so that
 /// what a child would tell arrives here as well.

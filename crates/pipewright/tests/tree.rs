@@ -1,13 +1,11 @@
 //! A whole tree of processes: its end reaches everybody in it, and nobody else.
 
-mod support;
-
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 
 use pipewright::{Command, Error, PipeReader, PipeWriter, Signal, Stdio, pipe, reap_adopted};
-use support::{
+use testing::{
     await_no_children, children, is_root, isolated, open_descriptors, watchdog, with_time_enough,
 };
 
@@ -397,7 +395,7 @@ fn a_status_that_a_killed_parent_had_not_taken_leaves_no_zombie() {
         }
         child.kill_tree(LONG).unwrap();
         child.wait().unwrap();
-        assert_eq!(support::children(), Vec::<String>::new());
+        assert_eq!(testing::children(), Vec::<String>::new());
     });
 }
 

@@ -1,53 +1,12 @@
-//! What several of these modules need: a watchdog, and pipelines of real processes.
+//! Pipelines of real processes, to look at.
 
 use std::io::{PipeReader, PipeWriter};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{RecvTimeoutError, Sender};
 use std::time::Duration;
 
 use pipewright_observe::{Intervals, PipeHandle, Process, Sampler};
 use rustix::process::{WaitId, WaitIdOptions, waitid};
-
-/// How long a test waits for what must come; below what the watchdog grants it.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(100);
-
-/// Ends this test process unless the test that holds the value returned is over in five minutes.
-#[must_use]
-pub(crate) fn watchdog() -> Sender<()> {
-    let (over, waiting) = std::sync::mpsc::channel();
-    let test = std::thread::current().name().unwrap_or("a test").to_owned();
-    std::thread::spawn(move || {
-        if waiting.recv_timeout(Duration::from_secs(300)) == Err(RecvTimeoutError::Timeout) {
-            eprintln!("watchdog: {test} hangs");
-            std::process::abort();
-        }
-    });
-    over
-}
-
-/// Set in a test process that runs one test only.
-const ALONE: &str = "OBSERVE_TEST_ALONE";
-
-/// `true` in a process in which no other test runs. Elsewhere it runs the test `name` in such a
-/// process, and fails if that does.
-pub(crate) fn alone(name: &str) -> bool {
-    if std::env::var_os(ALONE).is_some() {
-        return true;
-    }
-    let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", name, "--nocapture"])
-        .env(ALONE, "1")
-        .output()
-        .unwrap();
-    let (text, errors) = (
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr),
-    );
-    assert!(output.status.success(), "{text}{errors}");
-    assert!(text.contains("1 passed"), "no test is called {name}");
-    false
-}
 
 /// A line of shell commands, each with its own bash, connected by pipes. Ended when dropped.
 pub(crate) struct Line {

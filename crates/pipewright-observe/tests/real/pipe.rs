@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::common::{Line, alone, shell, until, watchdog};
+use crate::common::{Line, shell, until};
 use pipewright_observe::{Error, Intervals, PipeEnds, PipeHandle};
 use rustix::fs::{Mode, OFlags};
+use testing::{isolated, watchdog};
 
 /// Looks at a pipe without any pause, on a thread of its own, until it is ended.
 struct Stare {
@@ -181,26 +182,27 @@ fn what_is_no_anonymous_pipe_is_refused() {
 
 #[test]
 fn the_first_write_after_the_reader_has_gone_fails_however_fast_one_looks() {
-    let _watchdog = watchdog();
     // Other tests start processes, and between fork and exec those hold a copy of every end.
-    if !alone("pipe::the_first_write_after_the_reader_has_gone_fails_however_fast_one_looks") {
-        return;
-    }
-    for _ in 0..50 {
-        let (reader, mut writer) = std::io::pipe().unwrap();
-        let stare = Stare::at(PipeHandle::of_end(&reader).unwrap());
-        writer.write_all(b"x").unwrap();
-        drop(reader);
-        // A reader too many would swallow one of these. Rust ignores SIGPIPE, so the error shows.
-        let enough = stare.looks() + 50;
-        while stare.looks() < enough {
-            assert_eq!(
-                writer.write(b"y").unwrap_err().kind(),
-                ErrorKind::BrokenPipe
-            );
-        }
-        stare.end();
-    }
+    isolated(
+        "pipe::the_first_write_after_the_reader_has_gone_fails_however_fast_one_looks",
+        || {
+            for _ in 0..50 {
+                let (reader, mut writer) = std::io::pipe().unwrap();
+                let stare = Stare::at(PipeHandle::of_end(&reader).unwrap());
+                writer.write_all(b"x").unwrap();
+                drop(reader);
+                // A reader too many would swallow one of these. Rust ignores SIGPIPE, so the error shows.
+                let enough = stare.looks() + 50;
+                while stare.looks() < enough {
+                    assert_eq!(
+                        writer.write(b"y").unwrap_err().kind(),
+                        ErrorKind::BrokenPipe
+                    );
+                }
+                stare.end();
+            }
+        },
+    );
 }
 
 #[test]

@@ -8,7 +8,8 @@ use pipewright_observe::topology::{Scan, Shape};
 use pipewright_observe::verdict::{Bottleneck, Finding, History, Reason, Verdict};
 use pipewright_observe::{Activity, Figures, Intervals, Process, Sample, Sampler, State};
 
-use crate::common::{Line, PATIENCE, quick, shell, watchdog};
+use crate::common::{Line, quick, shell};
+use testing::{PATIENCE, watchdog};
 
 /// Set in a test process that is to be a stage.
 const SPLICE: &str = "OBSERVE_TEST_SPLICE";

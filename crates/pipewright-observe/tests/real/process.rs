@@ -16,7 +16,8 @@ use pipewright_observe::{
 
 use rustix::io::{FdFlags, fcntl_setfd};
 
-use crate::common::{Line, quick, shell, until, watchdog};
+use crate::common::{Line, quick, shell, until};
+use testing::watchdog;
 
 /// The number of the process to look at, for the test that runs itself as another user.
 const LOOK_AT: &str = "OBSERVE_TEST_LOOK_AT";

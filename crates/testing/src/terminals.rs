@@ -1,4 +1,4 @@
-//! `pipewright run` in a real pseudo-terminal, read back by a terminal emulator.
+//! A program in a real pseudo-terminal, read back by a terminal emulator.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -12,12 +12,13 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::pty::OpenptFlags;
 use rustix::termios::Winsize;
 
-/// How long to wait for what must come.
-const PATIENCE: Duration = Duration::from_secs(100);
+use crate::{PATIENCE, signals_at_their_default, state};
 
 /// A terminal with `pipewright` in its foreground, started by a shell.
 pub struct Terminal {
+    /// The terminal's other side.
     pub master: File,
+    /// What has come out of it, and word of more.
     pub seen: Arc<(Mutex<Seen>, Condvar)>,
     /// pipewright's.
     pub pid: u32,
@@ -31,23 +32,35 @@ pub struct Terminal {
 
 /// What has come out of the terminal: as bytes, and as a screen.
 pub struct Seen {
+    /// All bytes.
     pub raw: Vec<u8>,
+    /// The screen that they make.
     pub screen: vt100::Parser,
+    /// Nothing more comes.
     pub ended: bool,
 }
 
 /// How to start it.
 pub struct Setup {
+    /// Started with the argument `run`, the options and the pipeline.
+    pub program: &'static str,
+    /// Height, in lines.
     pub lines: u16,
+    /// Width, in columns.
     pub columns: u16,
+    /// TERM.
     pub term: &'static str,
+    /// Sets NO_COLOR.
     pub no_color: bool,
     /// Where stdout and stderr go. The terminal is descriptor 0.
     pub output: &'static str,
+    /// In front of the pipeline.
     pub options: &'static [&'static str],
 }
 
+/// A terminal of 24 lines and 100 columns, with stderr on it.
 pub const USUAL: Setup = Setup {
+    program: "pipewright",
     lines: 24,
     columns: 100,
     term: "xterm",
@@ -74,15 +87,9 @@ fn prepare(setup: &Setup, script: &str, pipeline: &str) -> (File, Command) {
     resize(&master, setup.lines, setup.columns);
     // The leader of a session that opens a terminal gets it as its own.
     let script = format!("exec <>\"$TTY_NAME\" {}; {script}", setup.output);
-    super::signals_at_their_default();
+    signals_at_their_default();
     let mut command = Command::new("bash")
-        .args([
-            "-c",
-            &script,
-            "bash",
-            env!("CARGO_BIN_EXE_pipewright"),
-            "run",
-        ])
+        .args(["-c", &script, "bash", setup.program, "run"])
         .args(setup.options)
         .arg(pipeline)
         .env("TTY_NAME", name.to_str().unwrap())
@@ -107,6 +114,7 @@ const STAY: &str = "trap : HUP INT QUIT TERM; \
      status=$?; printf '\\e_end\\e\\\\' >&0; echo $status >&9; read -r _ <&8";
 
 impl Terminal {
+    /// Starts the program with this pipeline as its last argument, in the foreground.
     pub fn start(setup: &Setup, pipeline: &str) -> Self {
         let (master, command) = prepare(setup, STAY, pipeline);
         let ((leashed, leash), (answers, answer)) =
@@ -152,6 +160,7 @@ impl Terminal {
         }
     }
 
+    /// Sends pipewright a signal.
     pub fn signal(&self, signal: Signal) {
         let pid = rustix::process::Pid::from_raw(self.pid as i32).unwrap();
         // A failing test sends it to one that may have ended.
@@ -195,20 +204,23 @@ impl Terminal {
     /// to stages that have it from the terminal: it cannot know which of them were there already.
     pub fn wait_until_it_waits(&self) {
         let begin = Instant::now();
-        while super::state(self.pid) != Some('S') {
+        while state(self.pid) != Some('S') {
             assert!(begin.elapsed() < PATIENCE, "it does not come to wait");
             std::thread::sleep(Duration::from_millis(5));
         }
     }
 
+    /// Reads the screen as text.
     pub fn screen(&self) -> String {
         self.seen.0.lock().unwrap().screen.screen().contents()
     }
 
+    /// Reads all bytes as text.
     pub fn raw(&self) -> String {
         String::from_utf8_lossy(&self.seen.0.lock().unwrap().raw).into_owned()
     }
 
+    /// Types these keys.
     pub fn type_in(&self, keys: &str) {
         (&self.master).write_all(keys.as_bytes()).unwrap();
     }
@@ -255,6 +267,7 @@ fn number(from: &PipeReader) -> Option<u32> {
     line.parse().ok()
 }
 
+/// Gives a terminal another size.
 pub fn resize(terminal: impl std::os::fd::AsFd, lines: u16, columns: u16) {
     let size = Winsize {
         ws_row: lines,

@@ -1,12 +1,9 @@
 //! Running tests from a `main` of one's own, which re-executed children need: they are dispatched
 //! there before anything else.
-#![allow(
-    dead_code,
-    unreachable_pub,
-    reason = "each test file compiles this module and uses a part of it"
-)]
 
 use libtest_mimic::{Arguments, Trial};
+
+use crate::watchdog;
 
 /// A test and its name.
 pub type Test = (&'static str, fn());
@@ -19,10 +16,12 @@ macro_rules! tests {
     };
 }
 
-/// Runs the tests that the command line asks for, as the ordinary test harness does, and exits.
+/// Runs the tests that the command line asks for, as the ordinary test harness does, each under a
+/// [`watchdog`], and exits.
 pub fn run(tests: Vec<Test>) -> ! {
     let trial = |(name, body): Test| {
         Trial::test(name, move || {
+            let _watchdog = watchdog();
             body();
             Ok(())
         })

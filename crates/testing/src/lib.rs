@@ -1,0 +1,23 @@
+//! What the tests of all crates share.
+//!
+//! Tests here use real processes, so a fault tends to be a hang: every test that could hang holds a
+//! [`watchdog`]. A test that counts this process's descriptors or children, or changes what belongs
+//! to all of its threads, runs [`isolated`]. A test that re-executes itself has a `main` of its own
+//! and runs by [`trials`].
+
+mod isolated;
+mod once;
+mod processes;
+mod programs;
+pub mod terminals;
+pub mod trials;
+mod watchdog;
+
+pub use isolated::isolated;
+pub use once::example;
+pub use processes::{
+    READY_THEN_WAIT, await_no_children, children, descriptors_of, is_root, lives, open_descriptors,
+    signals_at_their_default, state,
+};
+pub use programs::{copy_program, feed, shell_status, stderr, wait_for_lines, write_script};
+pub use watchdog::{PATIENCE, Watchdog, watchdog, with_time_enough, within_a_second};

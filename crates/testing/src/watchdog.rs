@@ -1,0 +1,45 @@
+//! Turns a hang into a failure.
+
+use std::sync::mpsc;
+use std::time::Duration;
+
+/// How long a test waits for what must come: less than the watchdog grants it, so that the test
+/// can say what did not come.
+pub const PATIENCE: Duration = Duration::from_secs(100);
+
+/// Ends the whole test process if it is not dropped in time.
+#[must_use]
+pub struct Watchdog {
+    _alive: mpsc::Sender<()>,
+}
+
+/// Grants the calling test five minutes, many times what any test takes.
+pub fn watchdog() -> Watchdog {
+    let (alive, expired) = mpsc::channel::<()>();
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    std::thread::spawn(move || {
+        if expired.recv_timeout(Duration::from_secs(300)) == Err(mpsc::RecvTimeoutError::Timeout) {
+            eprintln!("watchdog: {test} hangs");
+            std::process::abort();
+        }
+    });
+    Watchdog { _alive: alive }
+}
+
+/// Tries `attempt` with longer and longer times, from half a second to a minute, until it gives
+/// something: nobody knows how long a program takes to load.
+pub fn with_time_enough<T>(attempt: impl FnMut(Duration) -> Option<T>) -> T {
+    let times = (0..8).map(|doubled| Duration::from_millis(500 << doubled));
+    let given = times.into_iter().find_map(attempt);
+    given.expect("something is given within a minute")
+}
+
+/// Measures `attempt` until it took less than a second, five times at most: the machine may have had
+/// something else to do. What hangs hangs each time.
+pub fn within_a_second(mut attempt: impl FnMut() -> Duration) {
+    let took: Vec<Duration> = (0..5)
+        .map(|_| attempt())
+        .take_while(|took| *took >= Duration::from_secs(1))
+        .collect();
+    assert!(took.len() < 5, "{took:?}");
+}
