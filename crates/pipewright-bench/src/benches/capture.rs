@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use anyhow::{Context, ensure};
 
-use super::OURS;
 use super::throughput::bytes;
 use crate::measure::{Contender, Series, interleave};
+use crate::peers::OURS;
 use crate::peers::captures::Collector;
 use crate::report::{Group, Limit, Report, Target, Unit};
 use crate::timed_command::TimedCommand;

@@ -19,8 +19,8 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity}
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
-use super::OURS;
 use crate::measure::{Contender, Spread, interleave};
+use crate::peers::OURS;
 use crate::peers::driven::{Driven, build_go};
 use crate::peers::find_program;
 use crate::report::{Group, Limit, Report, Target, Unit};

@@ -13,9 +13,6 @@ mod throughput;
 
 use crate::report::Report;
 
-/// The name of our own contender, which the others are divided by.
-const OURS: &str = "pipewright";
-
 #[derive(clap::Subcommand)]
 pub(crate) enum Bench {
     /// Collect output: 1 GiB at once, through `cat` and back, and little of it often.
@@ -35,12 +32,12 @@ pub(crate) enum Bench {
 impl Bench {
     pub(crate) fn run(&self) -> anyhow::Result<Report> {
         match self {
-            Bench::Capture(options) => capture::run(options),
-            Bench::Spawn(options) => spawn::run(options),
-            Bench::Throughput(options) => throughput::run(options),
-            Bench::Startup(options) => startup::run(options),
-            Bench::Observe(options) => observe::run(options),
-            Bench::Handoff(options) => handoff::run(options),
+            Self::Capture(options) => capture::run(options),
+            Self::Spawn(options) => spawn::run(options),
+            Self::Throughput(options) => throughput::run(options),
+            Self::Startup(options) => startup::run(options),
+            Self::Observe(options) => observe::run(options),
+            Self::Handoff(options) => handoff::run(options),
         }
     }
 }

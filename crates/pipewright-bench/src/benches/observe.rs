@@ -7,9 +7,9 @@ use std::time::Instant;
 use anyhow::{Context, ensure};
 use pipewright::{Command, Pipeline, RunningPipeline, Stdio};
 
-use super::OURS;
 use super::throughput::bytes;
 use crate::measure::{Contender, interleave};
+use crate::peers::OURS;
 use crate::peers::find_program;
 use crate::report::{Group, Limit, Report, Target, Unit};
 use crate::timed_command::TimedCommand;

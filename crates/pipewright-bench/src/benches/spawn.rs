@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use tempfile::TempDir;
 
-use super::OURS;
 use crate::measure::{Contender, Spread, interleave};
 use crate::memory::{self, ResidentMemory};
+use crate::peers::OURS;
 use crate::peers::bare::{self, Memory, Program};
 use crate::peers::driven::{Driven, build_go};
 use crate::peers::{crates, find_program};

@@ -3,9 +3,9 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use super::OURS;
 use crate::executable;
 use crate::measure::{Contender, Series, Spread, interleave};
+use crate::peers::OURS;
 use crate::peers::find_program;
 use crate::report::{Group, Limit, Report, Target, Unit};
 use crate::timed_command::TimedCommand;

@@ -6,9 +6,9 @@
 use std::num::NonZeroUsize;
 use std::path::Path;
 
-use super::OURS;
 use crate::executable;
 use crate::measure::{Contender, interleave};
+use crate::peers::OURS;
 use crate::peers::find_program;
 use crate::report::{Group, Limit, Report, Target, Unit};
 use crate::timed_command::TimedCommand;

@@ -10,7 +10,10 @@ use std::path::PathBuf;
 
 use rustix::fs::{Access, access};
 
-/// The executable called `name` on PATH.
+/// The name of our own contender, which the others are divided by.
+pub(crate) const OURS: &str = "pipewright";
+
+/// Finds the executable called `name` along PATH.
 pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
     env::split_paths(&env::var_os("PATH")?)
         .map(|directory| directory.join(name))
