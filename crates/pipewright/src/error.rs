@@ -7,7 +7,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::collected::Collected;
+use crate::capture::collected::Collected;
 
 /// The result of everything in this crate that can fail.
 ///

@@ -120,10 +120,9 @@ compile_error!("pipewright supports Linux on x86-64 and aarch64, and nothing els
 
 #[cfg(feature = "tokio")]
 mod asynchronous;
+mod capture;
 mod child;
-mod collected;
 mod command;
-mod communicate;
 mod descent;
 mod descriptors;
 mod error;
@@ -136,12 +135,13 @@ mod tree;
 
 #[cfg(feature = "tokio")]
 pub use asynchronous::AsyncPipe;
-pub use child::Child;
-pub use collected::Collected;
-pub use command::{Command, Stdio};
 #[cfg(feature = "tokio")]
-pub use communicate::AsyncLines;
-pub use communicate::{Canceller, Capture, Input, Line, Lines, Output, OutputStream, TaggedLines};
+pub use capture::AsyncLines;
+pub use capture::{
+    Canceller, Capture, Collected, Input, Line, Lines, Output, OutputStream, TaggedLines,
+};
+pub use child::Child;
+pub use command::{Command, Stdio};
 pub use error::{Error, InvalidCommand, Result, StartError, Step};
 pub use pipe::{PipeExt, pipe, splice, tee};
 pub use pipeline::{

@@ -9,10 +9,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use super::cancel::Canceller;
+use super::collected::Collected;
 use super::input::{Fed, Feed};
 use super::resident::make_resident;
 use super::stream::{Keep, OutputStream, Stream, reserve};
-use crate::collected::Collected;
 use crate::error::{Error, Result};
 use crate::pipe::{self, PipeExt, fair_capacity};
 use crate::pipeline::{PipelineStatus, RunningPipeline, Stage};

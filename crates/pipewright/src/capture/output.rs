@@ -3,7 +3,7 @@
 use std::fmt;
 use std::process::ExitStatus;
 
-use crate::collected::{Collected, Excerpt, tail};
+use super::collected::{Collected, Excerpt, tail};
 use crate::error::{Error, Result};
 use crate::pipeline::{PipelineStatus, StageEnd};
 

@@ -4,6 +4,7 @@
 #[cfg(feature = "tokio")]
 mod asynchronous;
 mod cancel;
+pub(crate) mod collected;
 mod exchange;
 mod input;
 mod lines;
@@ -16,6 +17,7 @@ use std::time::Duration;
 #[cfg(feature = "tokio")]
 pub use asynchronous::AsyncLines;
 pub use cancel::Canceller;
+pub use collected::Collected;
 pub use input::Input;
 pub use lines::{Line, Lines, TaggedLines};
 pub use output::Output;
