@@ -5,7 +5,7 @@ use std::process::ExitStatus;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
 
@@ -13,6 +13,7 @@ use rustix::process::{Pid, Signal};
 use crate::command::Command;
 use crate::descent::{self, Descent};
 use crate::error::{Error, Result};
+use crate::poll::{Deadline, poll};
 use crate::spawn::{self, Reaped, ResourceUsage};
 
 /// A process that was started.
@@ -218,7 +219,7 @@ impl Child {
         if !matches!(*self.state(), State::Running) {
             return Ok(true);
         }
-        let ended = !wait_readable(&[self.as_fd()], Some(Instant::now()))?.is_empty();
+        let ended = !wait_readable(&[self.as_fd()], Deadline::now())?.is_empty();
         if ended {
             self.seen_ended
                 .get_or_init(|| self.origin.started.elapsed());
@@ -243,8 +244,7 @@ impl Child {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn wait_timeout(&self, timeout: Duration) -> Result<Option<ExitStatus>> {
-        // A time too far to be told is no limit.
-        self.wait_until(Instant::now().checked_add(timeout))
+        self.wait_until(Deadline::after(timeout).instant())
     }
 
     /// Waits until the process has ended, or until `deadline`; `None` if it still runs then.
@@ -526,26 +526,13 @@ impl Drop for Child {
 /// when the deadline has passed.
 pub(crate) fn wait_readable(
     descriptors: &[BorrowedFd<'_>],
-    deadline: Option<Instant>,
+    deadline: impl Into<Deadline>,
 ) -> Result<Vec<usize>> {
     let mut polled: Vec<PollFd<'_>> = descriptors
         .iter()
         .map(|descriptor| PollFd::from_borrowed_fd(*descriptor, PollFlags::IN))
         .collect();
-    loop {
-        let timeout = deadline.map(|deadline| {
-            let left = deadline.saturating_duration_since(Instant::now());
-            Timespec {
-                tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-                tv_nsec: left.subsec_nanos().into(),
-            }
-        });
-        match poll(&mut polled, timeout.as_ref()) {
-            Ok(_) => break,
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(Error::system("poll")(errno)),
-        }
-    }
+    poll(&mut polled, deadline).map_err(Error::system("poll"))?;
     let ready = polled.iter().enumerate();
     Ok(ready
         .filter(|(_, fd)| !fd.revents().is_empty())

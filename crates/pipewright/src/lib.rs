@@ -130,6 +130,8 @@ mod error;
 pub mod handoff;
 mod pipe;
 mod pipeline;
+#[doc(hidden)]
+pub mod poll;
 mod spawn;
 mod tree;
 
