@@ -60,7 +60,7 @@ pub(crate) enum Move {
     Save { from: i32 },
     /// `dup3(the number remembered, to)`.
     Restore { to: i32 },
-    /// Close one of 0, 1, 2 that the parent does not really have (see [`plan`]).
+    /// Close one of 0, 1, 2: it is not wanted, or the parent does not really have it (see [`plan`]).
     Close { number: i32 },
 }
 
@@ -75,14 +75,19 @@ pub(crate) struct Plan {
     pub(crate) executable: Option<i32>,
 }
 
-/// Plans the table `wanted` (target number → source). Numbers among 0, 1, 2 that are not in it are
-/// inherited as they are: closed, or close-on-exec, if that is what they are. `executable` is a descriptor that must survive the moves at any number, and is not to
-/// reach the program.
+/// Plans the table `wanted` (target number → source). Numbers among 0, 1, 2 that are neither in it
+/// nor in `closed` are inherited as they are: closed, or close-on-exec, if that is what they are.
+/// `executable` is a descriptor that must survive the moves at any number, and is not to reach the
+/// program.
 ///
 /// When the number of an owned source is one of 0, 1, 2 and nothing is wanted there, the parent
 /// has no such standard stream: the number was free when the source was opened. To inherit it would
 /// leak the source under a second number, so the child's is closed.
-pub(crate) fn plan(wanted: &BTreeMap<i32, Source>, executable: Option<i32>) -> Plan {
+pub(crate) fn plan(
+    wanted: &BTreeMap<i32, Source>,
+    closed: &[i32],
+    executable: Option<i32>,
+) -> Plan {
     let mut entries: BTreeMap<i32, i32> = wanted
         .iter()
         .map(|(&target, source)| (target, source.number()))
@@ -106,7 +111,7 @@ pub(crate) fn plan(wanted: &BTreeMap<i32, Source>, executable: Option<i32>) -> P
         let owned = wanted
             .values()
             .any(|&source| source == Source::Owned(number));
-        if owned || executable == Some(number) {
+        if owned || executable == Some(number) || closed.contains(&number) {
             moves.push(Move::Close { number });
         }
     }
@@ -248,7 +253,7 @@ mod tests {
 
     #[test]
     fn a_swap_goes_through_one_saved_copy() {
-        let plan = plan(&owned(&[(3, 4), (4, 3)]), None);
+        let plan = plan(&owned(&[(3, 4), (4, 3)]), &[], None);
         assert_eq!(
             plan.moves[..3],
             [
@@ -261,7 +266,7 @@ mod tests {
 
     #[test]
     fn a_target_that_is_a_source_is_used_before_it_is_overwritten() {
-        let plan = plan(&owned(&[(3, 7), (0, 3)]), None);
+        let plan = plan(&owned(&[(3, 7), (0, 3)]), &[], None);
         assert_eq!(
             plan.moves[..2],
             [
@@ -273,13 +278,13 @@ mod tests {
 
     #[test]
     fn a_source_below_three_does_not_stay_open_under_its_own_number() {
-        let plan = plan(&owned(&[(3, 0)]), None);
+        let plan = plan(&owned(&[(3, 0)]), &[], None);
         assert!(plan.moves.contains(&Move::Close { number: 0 }));
     }
 
     #[test]
     fn stderr_as_inherited_stdout_leaves_stdout_open() {
-        let plan = plan(&BTreeMap::from([(2, Source::Inherited(1))]), None);
+        let plan = plan(&BTreeMap::from([(2, Source::Inherited(1))]), &[], None);
         assert_eq!(plan.moves, [Move::Duplicate { from: 1, to: 2 }]);
     }
 
@@ -291,7 +296,7 @@ mod tests {
 
     #[test]
     fn the_executable_survives_a_target_at_its_number() {
-        let plan = plan(&owned(&[(5, 7), (7, 5)]), Some(7));
+        let plan = plan(&owned(&[(5, 7), (7, 5)]), &[], Some(7));
         let place = plan.executable.expect("given");
         assert!(place != 5 && place != 7);
     }
@@ -334,8 +339,12 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(20_000))]
 
         #[test]
-        fn any_table_comes_out_as_asked_and_with_nothing_else((parent, wanted, executable) in cases()) {
-            let plan = plan(&wanted, executable);
+        fn any_table_comes_out_as_asked_and_with_nothing_else(
+            (parent, wanted, executable) in cases(),
+            mut closed in prop::collection::vec(0..=2, 0..3),
+        ) {
+            closed.retain(|number| !wanted.contains_key(number));
+            let plan = plan(&wanted, &closed, executable);
             let child = carry_out(&parent, &plan);
 
             let mut expected: BTreeMap<i32, u32> = wanted
@@ -344,7 +353,8 @@ mod tests {
                 .collect();
             for number in (0..=2).filter(|number| !wanted.contains_key(number)) {
                 let owned = wanted.values().any(|source| source.number() == number)
-                    || executable == Some(number);
+                    || executable == Some(number)
+                    || closed.contains(&number);
                 if let (false, Some(&(object, false))) = (owned, parent.get(&number)) {
                     expected.insert(number, object);
                 }
@@ -356,7 +366,7 @@ mod tests {
 
         #[test]
         fn the_executable_is_still_itself_after_the_moves((parent, wanted, executable) in cases()) {
-            let plan = plan(&wanted, executable);
+            let plan = plan(&wanted, &[], executable);
             if let (Some(before), Some(after)) = (executable, plan.executable) {
                 // Nothing is close-on-exec: the table right before the exec.
                 let open: Table = parent.iter().map(|(&n, &(object, _))| (n, (object, false))).collect();

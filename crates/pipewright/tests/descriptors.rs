@@ -203,6 +203,27 @@ fn a_write_to_a_child_that_died_fails_and_does_not_block() {
 }
 
 #[test]
+fn a_standard_stream_may_be_closed_for_the_child_alone() {
+    let _watchdog = watchdog();
+    let script = "for n in 0 1 2; do test -e /proc/self/fd/$n && s=$s$n; done; printf \"$s\" >&3";
+    let open_in = |command: Command| {
+        let (reader, writer) = pipe().unwrap();
+        let command = command.args(["-c", script]).fd(3, writer);
+        command.spawn().unwrap().wait().unwrap();
+        std::io::read_to_string(reader).unwrap()
+    };
+    let sh = || Command::new("sh").stdin(Stdio::Null);
+    assert_eq!(open_in(sh()), "012");
+    assert_eq!(open_in(sh().stdin(Stdio::Closed)), "12");
+    assert_eq!(open_in(sh().stdout(Stdio::Closed)), "02");
+    assert_eq!(open_in(sh().stderr(Stdio::Closed)), "01");
+    // Where stdout goes to nowhere, so does what follows it.
+    let both = sh().stdout(Stdio::Closed).stderr(Stdio::SameAsStdout);
+    assert_eq!(open_in(both), "0");
+    assert!(std::fs::exists("/proc/self/fd/2").unwrap(), "open here");
+}
+
+#[test]
 fn standard_streams_closed_in_the_parent_are_no_obstacle() {
     isolated(
         "standard_streams_closed_in_the_parent_are_no_obstacle",

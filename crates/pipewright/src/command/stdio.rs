@@ -29,6 +29,8 @@ pub enum Stdio {
     Inherit,
     /// `/dev/null`: reads give the end of file, writes are swallowed.
     Null,
+    /// Nothing: the child starts without this descriptor, as after `>&-` in a shell.
+    Closed,
     /// This descriptor. It is closed here once the child has it.
     Descriptor(OwnedFd),
     /// For stderr only: where stdout goes, `2>&1`.

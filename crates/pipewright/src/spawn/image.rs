@@ -75,7 +75,7 @@ impl Image {
         let mut sources = Vec::new();
         let wanted = wanted_table(&command, &mut sources)?;
         let executable = command.executable.as_ref().map(AsRawFd::as_raw_fd);
-        let plan = plan(&wanted, executable);
+        let plan = plan(&wanted, &closed_numbers(&command), executable);
 
         let mut descent = Descent {
             marker: None,
@@ -236,7 +236,7 @@ fn wanted_table(command: &Command, opened: &mut Vec<OwnedFd>) -> Result<BTreeMap
     let mut wanted = BTreeMap::new();
     for (number, stdio) in (0..).zip([&command.stdin, &command.stdout, &command.stderr]) {
         let source = match stdio {
-            None | Some(Stdio::Inherit) => continue,
+            None | Some(Stdio::Inherit | Stdio::Closed) => continue,
             Some(Stdio::Descriptor(descriptor)) => Source::Owned(descriptor.as_raw_fd()),
             Some(Stdio::Null) => {
                 let null = command.open_null()?;
@@ -245,6 +245,7 @@ fn wanted_table(command: &Command, opened: &mut Vec<OwnedFd>) -> Result<BTreeMap
                 source
             }
             // Stdout was seen before; where it is not in the table it is inherited.
+            Some(Stdio::SameAsStdout) if matches!(command.stdout, Some(Stdio::Closed)) => continue,
             Some(Stdio::SameAsStdout) => wanted.get(&1).copied().unwrap_or(Source::Inherited(1)),
         };
         wanted.insert(number, source);
@@ -253,6 +254,24 @@ fn wanted_table(command: &Command, opened: &mut Vec<OwnedFd>) -> Result<BTreeMap
         wanted.insert(*number, Source::Owned(descriptor.as_raw_fd()));
     }
     Ok(wanted)
+}
+
+/// The numbers among 0, 1 and 2 that the child starts without. stderr follows stdout there, too.
+fn closed_numbers(command: &Command) -> Vec<i32> {
+    let mut stdout_is_closed = false;
+    let mut closed = Vec::new();
+    for (number, stdio) in (0..).zip([&command.stdin, &command.stdout, &command.stderr]) {
+        let is_closed = match stdio {
+            Some(Stdio::Closed) => true,
+            Some(Stdio::SameAsStdout) => stdout_is_closed,
+            _ => false,
+        };
+        if is_closed {
+            closed.push(number);
+        }
+        stdout_is_closed = is_closed && number == 1;
+    }
+    closed
 }
 
 /// Adds the child's environment: what is left of the parent's, then what was set. Returns its PATH.
