@@ -3,6 +3,7 @@
 mod cli;
 mod commands;
 mod export;
+mod inherited;
 mod observation;
 mod quantity;
 mod shell;
@@ -13,6 +14,7 @@ use std::process::ExitCode;
 use cli::{Arguments, Subcommand};
 
 fn main() -> ExitCode {
+    inherited::keep_statuses();
     let arguments = match Arguments::read() {
         Ok(arguments) => arguments,
         Err(status) => return status,

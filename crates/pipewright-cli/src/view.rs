@@ -9,8 +9,13 @@ pub(crate) mod text;
 
 use std::io::Write;
 
+use crate::inherited;
+
 /// Writes to stdout. A reader that has gone is no error: it wanted no more.
 pub(crate) fn print(bytes: &[u8]) -> std::io::Result<()> {
+    if inherited::was_closed(1) {
+        return Err(rustix::io::Errno::BADF.into());
+    }
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error),

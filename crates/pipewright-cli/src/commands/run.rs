@@ -17,8 +17,10 @@ use pipewright::{Command, Pipeline, PipelineStatus, StageEnd, Stdio};
 use pipewright_observe::verdict::{PipeShares, Verdict};
 use pipewright_observe::{Figures, Layout};
 use rustix::fs::{Access, access};
+use rustix::process::Resource;
 
 use crate::cli::{self, OWN_ERROR, When};
+use crate::inherited;
 use crate::shell::{self, Script, Start};
 use crate::view::{self, json, live, style::Palette, summary, text};
 use files::Files;
@@ -215,21 +217,34 @@ fn is_there(name: &str) -> bool {
 }
 
 fn pipeline(script: &Script, shell: &str, arguments: &[OsString]) -> Pipeline {
-    script
-        .stages
-        .iter()
-        .map(|stage| match &stage.start {
-            Start::Direct(words) => {
-                let command = Command::new(&words[0]).args(&words[1..]);
-                match stage.stderr_too {
-                    true => command.stderr(Stdio::SameAsStdout),
-                    false => command,
-                }
+    let last = script.stages.len() - 1;
+    let limit = inherited::raise_descriptor_limit();
+    let stages = script.stages.iter().enumerate();
+    stages
+        .map(|(index, stage)| {
+            let mut command = match &stage.start {
+                Start::Direct(words) => Command::new(&words[0]).args(&words[1..]),
+                Start::Shell => Command::new(shell)
+                    .arg("-c")
+                    .arg(no_option(&stage.text))
+                    .args(arguments),
+            };
+            // What the caller closed stays closed, as in a shell.
+            if index == 0 && inherited::was_closed(0) {
+                command = command.stdin(Stdio::Closed);
             }
-            Start::Shell => Command::new(shell)
-                .arg("-c")
-                .arg(no_option(&stage.text))
-                .args(arguments),
+            if index == last && inherited::was_closed(1) {
+                command = command.stdout(Stdio::Closed);
+            }
+            if stage.start != Start::Shell && stage.stderr_too {
+                command = command.stderr(Stdio::SameAsStdout);
+            } else if inherited::was_closed(2) {
+                command = command.stderr(Stdio::Closed);
+            }
+            if limit.current == limit.maximum {
+                return command;
+            }
+            command.rlimit(Resource::Nofile, limit.clone())
         })
         .collect()
 }

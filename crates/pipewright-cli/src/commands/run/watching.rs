@@ -156,7 +156,6 @@ impl<'a> Watching<'a> {
     }
 
     fn attach(&self) -> Option<State> {
-        allow_many_descriptors();
         let pids = || {
             self.running
                 .stages()
@@ -195,21 +194,6 @@ impl<'a> Watching<'a> {
         let observation = Box::new(Observation::new(sampler, self.keep_samples));
         Some(State::Attached { observation, first })
     }
-}
-
-/// A sampler holds several descriptors for each stage. The stages have been started, with the limit
-/// as it was.
-fn allow_many_descriptors() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    // Refused: then a very long pipeline is not watched.
-    let _ = setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: limit.maximum,
-            ..limit
-        },
-    );
 }
 
 /// The live view needs a terminal that the pipeline's data does not go to.

@@ -1,0 +1,101 @@
+//! What a caller leaves to `pipewright run` reaches the stages: closed streams, ignored signals, limits.
+
+use std::process::{Command, Output, Stdio};
+
+use testing::{shell_status, stderr, watchdog};
+
+/// Runs a script of bash that runs `"$@"` in what it has prepared.
+fn prepared(script: &str, words: &[&str]) -> Output {
+    let mut bash = Command::new("bash");
+    bash.args(["-c", script, "bash"]).args(words);
+    bash.stdin(Stdio::null()).output().unwrap()
+}
+
+const PIPEWRIGHT: &str = env!("CARGO_BIN_EXE_pipewright");
+
+#[test]
+fn a_stream_that_the_caller_closed_is_closed_for_the_stages_as_in_bash() {
+    let _watchdog = watchdog();
+    let texts = [
+        "echo hi | cat",
+        "echo hi",
+        "cat | wc -c",
+        "cat",
+        "cat | cat | cat",
+        "{ echo out; echo err >&2; } | cat",
+        "sh -c 'echo err >&2; exit 3'",
+        "test -e /proc/self/fd/0",
+        "true | test -e /proc/self/fd/1",
+        "true | test -e /proc/self/fd/2",
+        "test -e /proc/self/fd/2 | cat",
+        "true |& sh -c 'test -e /proc/self/fd/2'",
+    ];
+    for closing in [
+        "<&-",
+        ">&-",
+        "2>&-",
+        "<&- >&-",
+        ">&- 2>&-",
+        "<&- >&- 2>&-",
+        "</dev/null >/dev/null 2>/dev/null",
+        "<>/dev/null",
+    ] {
+        for text in texts {
+            let script = format!("\"$@\" {closing}");
+            let ours = prepared(&script, &[PIPEWRIGHT, "run", "-q", "--status=last", text]);
+            let theirs = prepared(&script, &["bash", "-c", text]);
+            let seen = |output: &Output| (shell_status(output), output.stdout.clone());
+            assert_eq!(
+                seen(&ours),
+                seen(&theirs),
+                "{text} {closing}: {} and {}",
+                stderr(&ours),
+                stderr(&theirs)
+            );
+        }
+    }
+}
+
+#[test]
+fn what_pipewright_prints_itself_to_a_closed_stdout_is_an_error() {
+    let _watchdog = watchdog();
+    let output = prepared("\"$@\" >&-", &[PIPEWRIGHT, "limits"]);
+    assert_eq!(output.status.code(), Some(125));
+    assert!(
+        stderr(&output).contains("Bad file descriptor"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn statuses_are_right_where_the_caller_ignores_sigchld() {
+    let _watchdog = watchdog();
+    // The stages have it at its default, so that they get the statuses of their own children.
+    let asks = "grep SigIgn /proc/self/status | { read -r name mask; exit $((0x$mask >> 16 & 1)); }";
+    for (text, status) in [
+        ("true | false", 1),
+        ("exit 7", 7),
+        ("false | true", 1),
+        ("sleep 0.1 | sh -c 'kill -TERM $$'", 143),
+        (asks, 0),
+    ] {
+        let output = prepared("trap '' CHLD; \"$@\"", &[PIPEWRIGHT, "run", text]);
+        assert_eq!(shell_status(&output), status, "{text}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn a_pipeline_longer_than_the_soft_limit_of_descriptors_runs_and_its_stages_keep_that_limit() {
+    let _watchdog = watchdog();
+    let cats = "cat | ".repeat(100);
+    let text = format!("ulimit -Sn | {cats} {{ cat; ulimit -Sn; }}");
+    let output = prepared("ulimit -Sn 40; \"$@\"", &[PIPEWRIGHT, "run", &text]);
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "40\n40\n",
+        "{}",
+        stderr(&output)
+    );
+    assert!(output.status.success());
+}
