@@ -72,7 +72,8 @@ fn what_pipewright_prints_itself_to_a_closed_stdout_is_an_error() {
 fn statuses_are_right_where_the_caller_ignores_sigchld() {
     let _watchdog = watchdog();
     // The stages have it at its default, so that they get the statuses of their own children.
-    let asks = "grep SigIgn /proc/self/status | { read -r name mask; exit $((0x$mask >> 16 & 1)); }";
+    let asks =
+        "grep SigIgn /proc/self/status | { read -r name mask; exit $((0x$mask >> 16 & 1)); }";
     for (text, status) in [
         ("true | false", 1),
         ("exit 7", 7),
