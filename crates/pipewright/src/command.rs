@@ -29,6 +29,37 @@ use crate::error::{Error, InvalidCommand, Result, StartError, Step};
 /// A start costs the same however large this process is: it never copies page tables, whichever
 /// options are set.
 ///
+/// # Privileges
+///
+/// The program gets the credentials of the *thread* that starts it, with its capabilities, its
+/// seccomp filters, its namespaces and its no_new_privs bit, changed by what was asked for:
+///
+/// | | [`groups`](Self::groups) | [`gid`](Self::gid) | [`uid`](Self::uid) |
+/// |---|---|---|---|
+/// | real, effective and saved group id | | set | **not touched** |
+/// | supplementary groups | set | not touched | dropped, unless `groups` is set |
+/// | real, effective and saved user id | | | set |
+///
+/// - They are carried out in this order: groups, group, user. So root can set all three.
+/// - `uid` alone leaves the group id: started by root, **the program keeps group 0**, and with it
+///   whatever root's group may read and write. Set `gid` as well.
+/// - Dropping the supplementary groups takes CAP_SETGID (not user id 0). Where the kernel forbids it,
+///   they stay, as with std. To have that told, set `groups([])`: it is then an error.
+/// - Capabilities are not set. The kernel takes them away: when the user id changes from 0 to another
+///   one, all permitted, effective and ambient capabilities go; otherwise the program keeps the ambient
+///   ones, and a program of user 0 gets all that the bounding set has. The inheritable and the bounding
+///   set stay. `setpriv --bounding-set … --inh-caps … PROGRAM` changes them.
+/// - no_new_privs and seccomp filters are this thread's and stay. Securebits such as keep-caps are
+///   honoured up to the exec.
+/// - An id of all ones ([`u32::MAX`]) is refused before anything starts: the kernel would read it as
+///   "leave it as it is".
+/// - Names of users are not looked up. Reading `/etc/passwd` would miss users that come from LDAP,
+///   systemd or another service; the C library's `getpwnam_r`, as the crate `uzers` calls it, asks
+///   them all.
+///
+/// See [credentials(7)](https://man7.org/linux/man-pages/man7/credentials.7.html) and
+/// [capabilities(7)](https://man7.org/linux/man-pages/man7/capabilities.7.html).
+///
 /// [`spawn`]: Command::spawn
 ///
 /// ```
@@ -408,6 +439,14 @@ impl Command {
         }
         if self.attributes.session && self.attributes.process_group.is_some() {
             return Some(Fault::SessionAndGroup);
+        }
+        // The kernel reads an id of all ones as "leave it as it is".
+        if self.attributes.user == Some(u32::MAX) {
+            return Some(Fault::UserId);
+        }
+        let mut groups = self.attributes.groups.iter().flatten();
+        if self.attributes.group == Some(u32::MAX) || groups.any(|group| *group == u32::MAX) {
+            return Some(Fault::GroupId);
         }
         let nul = |text: &OsStr| text.as_encoded_bytes().contains(&0);
         if nul(&self.program) || self.argv0.as_deref().is_some_and(nul) {

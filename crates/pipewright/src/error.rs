@@ -200,6 +200,10 @@ impl Error {
             }
             Self::CapacityBelowUnread { .. } => Some(rustix::io::Errno::BUSY.raw_os_error()),
             Self::TimedOut { .. } => Some(rustix::io::Errno::TIMEDOUT.raw_os_error()),
+            Self::Invalid {
+                reason: InvalidCommand::UserId | InvalidCommand::GroupId,
+                ..
+            } => Some(rustix::io::Errno::INVAL.raw_os_error()),
             Self::Invalid { .. }
             | Self::Cancelled { .. }
             | Self::OutputTooLarge { .. }
@@ -345,6 +349,9 @@ pub enum Step {
     MakePipe,
     /// Becoming a subreaper, for [`Command::own_tree`](crate::Command::own_tree).
     Subreaper,
+    /// Making the thread that lasts as long as the child, for
+    /// [`Command::parent_death_signal`](crate::Command::parent_death_signal).
+    Thread,
     /// Mapping the stack on which the child runs until it executes.
     MapStack,
     /// Blocking signals in the parent, or setting them up in the child.
@@ -383,6 +390,7 @@ impl fmt::Display for Step {
             Self::OpenNull => f.write_str("open /dev/null"),
             Self::MakePipe => f.write_str("make a pipe"),
             Self::Subreaper => f.write_str("become a subreaper"),
+            Self::Thread => f.write_str("make a thread that lasts as long as the child"),
             Self::MapStack => f.write_str("map a stack"),
             Self::Signals => f.write_str("set up signals"),
             Self::Clone => f.write_str("clone"),
@@ -434,6 +442,12 @@ pub enum InvalidCommand {
     /// A session leader is the leader of its own group already.
     #[error("a new session already is a new process group; ask for one of the two")]
     SessionAndGroup,
+    /// A user id of all ones, which the kernel reads as "leave it as it is".
+    #[error("user id 4294967295 stands for no user; name one below it")]
+    UserId,
+    /// A group id of all ones, likewise.
+    #[error("group id 4294967295 stands for no group; name one below it")]
+    GroupId,
     /// A middle stage whose stdin or stdout was chosen, although the pipeline connects it.
     #[error("its {0} is connected by the pipeline; leave it unset")]
     ConnectedByPipeline(&'static str),

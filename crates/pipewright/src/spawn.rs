@@ -17,7 +17,7 @@ mod walk;
 
 use std::os::fd::AsFd;
 use std::sync::mpsc;
-use std::sync::{OnceLock, PoisonError, RwLock};
+use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 pub(crate) use orphans::adopt;
@@ -27,7 +27,7 @@ pub(crate) use sigpipe::write_without_sigpipe;
 
 use crate::child::{Child, Origin};
 use crate::command::Command;
-use crate::error::{Error, Result, Step};
+use crate::error::{Error, Result, StartError, Step};
 use image::Image;
 use vfork::{Failure, Stage};
 
@@ -180,40 +180,34 @@ fn on_main_thread() -> bool {
     rustix::thread::gettid() == rustix::process::getpid()
 }
 
-type Job = (Command, mpsc::Sender<Result<Child>>);
-
-/// Starts from a thread that lasts as long as this process.
+/// Starts from a thread that lasts as long as the child.
 ///
-/// A parent-death signal is sent when the *thread* that made the child ends, not the process.
+/// A parent-death signal is sent when the *thread* that made the child ends, not the process. The
+/// thread is made here and not kept for the next start, because the kernel holds credentials,
+/// capabilities, seccomp filters, no_new_privs and namespaces by thread: a thread begins with its
+/// maker's, so the child gets what a child of the calling thread would.
 fn on_lasting_thread(command: Command) -> Result<Child> {
-    static THREAD: OnceLock<std::result::Result<mpsc::Sender<Job>, i32>> = OnceLock::new();
-    let thread = THREAD.get_or_init(|| {
-        let (sender, jobs) = mpsc::channel::<Job>();
-        std::thread::Builder::new()
-            .name("pipewright start".to_owned())
-            .spawn(move || {
-                for (command, reply) in jobs {
-                    // Nobody waits any more: the child goes the way of every dropped one.
-                    let _ = reply.send(start(command));
-                }
-            })
-            .map(|_| sender)
-            .map_err(|error| error.raw_os_error().unwrap_or(libc::EAGAIN))
-    });
-    let failed = |command: &Command, errno: i32| {
-        command.failed(Step::Clone, std::io::Error::from_raw_os_error(errno))
-    };
-    let jobs = match thread {
-        Ok(jobs) => jobs,
-        Err(errno) => return Err(failed(&command, *errno)),
-    };
-    let (reply, answer) = mpsc::channel();
-    if let Err(mpsc::SendError((command, _))) = jobs.send((command, reply)) {
-        return Err(failed(&command, libc::EAGAIN));
-    }
+    let program = command.program_name();
+    let (reply, answer) = mpsc::sync_channel(1);
+    std::thread::Builder::new()
+        .name("pipewright start".to_owned())
+        .stack_size(256 * 1024)
+        .spawn(move || {
+            // Signals for the process are the other threads' business.
+            let blocked = stack::AllSignalsBlocked::new();
+            let result = start(command);
+            let pid = result.as_ref().ok().map(Child::id);
+            // The answer is awaited until it is there.
+            let _ = reply.send(result);
+            if let Some(pid) = pid {
+                reap::await_end(pid);
+            }
+            drop(blocked);
+        })
+        .map_err(|error| StartError::new(program, Step::Thread, error))?;
     answer.recv().unwrap_or_else(|_| {
         Err(Error::System {
-            operation: "start from the lasting thread",
+            operation: "start from a thread that lasts as long as the child",
             source: std::io::Error::from_raw_os_error(libc::EAGAIN),
         })
     })

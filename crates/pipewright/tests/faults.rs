@@ -380,8 +380,6 @@ fn every_step_that_fails_is_named_and_leaves_nothing_behind() {
 
 #[test]
 fn a_parent_death_signal_that_cannot_be_set_is_named() {
-    // The thread that is kept for such starts comes from the one with the filter, and has it for
-    // good; so this process makes no other start.
     isolated("a_parent_death_signal_that_cannot_be_set_is_named", || {
         fault(libc::SYS_prctl, libc::EPERM)
             .when(0, u32::MAX, libc::PR_SET_PDEATHSIG as u32)

@@ -45,14 +45,18 @@ impl Command {
         self
     }
 
-    /// The signal that the program gets when *this process* ends.
+    /// Sends the program this signal when *this process* ends.
     ///
-    /// The kernel ties that signal to the parent's *thread*. A start from a thread that may end
-    /// sooner than the process is therefore made by a thread that this crate keeps for the purpose,
-    /// so that the child does not die of a thread's end. If the parent is gone before the signal
-    /// could be set, the child ends without executing the program.
+    /// The kernel ties the signal to the parent's *thread*. Only the main thread is sure to last as
+    /// long as the process; so when another thread starts the program, it does so by way of a new
+    /// thread, which waits until the program has ended. That thread begins with the caller's
+    /// credentials, capabilities, seccomp filters and namespaces, so the program has them as well. A
+    /// caller that may not make a thread gets an error ([`Step::Thread`](crate::Step::Thread)); one
+    /// that has unshared the pid namespace of its children may not.
     ///
-    /// The kernel drops the setting when the program is set-user-id or has file capabilities.
+    /// If the parent is gone before the signal could be set, the child ends without executing the
+    /// program. The signal is also sent when this process executes another program. The kernel drops
+    /// the setting when the program is set-user-id or has file capabilities.
     ///
     /// ```
     /// use pipewright::{Command, Signal};
@@ -77,10 +81,12 @@ impl Command {
         self
     }
 
-    /// Runs the program as this user: real, effective and saved id.
+    /// Runs the program as this user: sets its real, effective and saved user id.
     ///
-    /// When this process runs as root and no [`groups`](Command::groups) are set, the supplementary
-    /// groups are emptied, so that root's groups do not reach the program.
+    /// **The group id stays**: started by root, the program keeps group 0 unless
+    /// [`gid`](Command::gid) is set, too. The supplementary groups are dropped where the kernel lets
+    /// this thread do it (it takes CAP_SETGID), unless [`groups`](Command::groups) sets them. All of
+    /// it is in [the table above](Command#privileges).
     ///
     /// ```
     /// use pipewright::{Command, Error, Step};
@@ -102,7 +108,8 @@ impl Command {
         self
     }
 
-    /// Runs the program with this group id: real, effective and saved.
+    /// Runs the program with this group: sets its real, effective and saved group id. The
+    /// supplementary groups stay; see [the table above](Command#privileges).
     ///
     /// ```
     /// use pipewright::{Command, Error, Step};
@@ -124,7 +131,8 @@ impl Command {
         self
     }
 
-    /// Sets the supplementary groups.
+    /// Sets the supplementary groups, an empty list to drop them all. Without CAP_SETGID it is an
+    /// error. See [the table above](Command#privileges).
     ///
     /// ```
     /// use pipewright::{Command, Error, Step};

@@ -126,12 +126,6 @@ impl Image {
         let shell_argv = shell.map(Cell::new).collect();
 
         let attributes = &command.attributes;
-        // As std does: root's supplementary groups must not reach a program that runs as another
-        // user only because nobody thought of them.
-        let groups = match (&attributes.groups, attributes.user) {
-            (None, Some(_)) if rustix::process::geteuid().is_root() => Some(Vec::new()),
-            (groups, _) => groups.clone(),
-        };
         let mask = |set, signal: &rustix::process::Signal| {
             set | 1_u64.wrapping_shl(signal.as_raw().wrapping_sub(1) as u32)
         };
@@ -160,7 +154,7 @@ impl Image {
                 .collect(),
             nice: attributes.nice,
             umask: attributes.umask,
-            groups,
+            groups: attributes.groups.clone(),
             group: attributes.group,
             user: attributes.user,
             parent_death_signal: attributes.parent_death_signal.map(|signal| signal.as_raw()),

@@ -11,7 +11,7 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::process::{WaitId, WaitIdOptions, waitid};
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
 /// What a process used, with all its descendants that it waited for.
 ///
@@ -125,6 +125,21 @@ pub(crate) fn wait_for_end(pidfd: BorrowedFd<'_>) -> Result<(), Errno> {
     match rustix::io::retry_on_intr(|| waitid(WaitId::PidFd(pidfd), options)) {
         Ok(_) | Err(Errno::CHILD) => Ok(()),
         Err(errno) => Err(errno),
+    }
+}
+
+/// Blocks until no child of this number runs any more. Leaves its status to be taken.
+pub(super) fn await_end(pid: u32) {
+    let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
+        return;
+    };
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+    // ECHILD: its status was taken already. Where waiting is forbidden, the thread lasts for good.
+    match rustix::io::retry_on_intr(|| waitid(WaitId::Pid(pid), options)) {
+        Ok(_) | Err(Errno::CHILD) => {}
+        Err(_) => loop {
+            std::thread::park();
+        },
     }
 }
 

@@ -222,6 +222,16 @@ pub(super) unsafe fn become_program(image: &Image) -> Result<(), Failure> {
         unsafe { call(libc::SYS_setresgid, [id, id, id, 0, 0]) }.map_err(at(Stage::GroupId, 0))?;
     }
     if let Some(user) = image.user {
+        if image.groups.is_none() {
+            // As std does: this process's supplementary groups must not reach a program that runs as
+            // another user only because nobody thought of them. Only the kernel knows whether they
+            // may be dropped (capability, user namespace, sandbox), so it is asked by doing it.
+            // SAFETY: see above; no list is read.
+            match unsafe { call(libc::SYS_setgroups, [0; 5]) } {
+                Ok(_) | Err(libc::EPERM) => {}
+                Err(errno) => return Err(at(Stage::Groups, 0)(errno)),
+            }
+        }
         let id = c_long::from(user);
         // SAFETY: see above.
         unsafe { call(libc::SYS_setresuid, [id, id, id, 0, 0]) }.map_err(at(Stage::UserId, 0))?;
