@@ -195,6 +195,24 @@ impl Sampler {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn new(stages: Vec<Process>, links: Vec<Link>, intervals: Intervals) -> Result<Sampler> {
+        let named = stages.into_iter().map(|process| {
+            let command = process.command_line().unwrap_or_default();
+            (process, command.to_string())
+        });
+        Self::named(named.collect(), links, intervals)
+    }
+
+    /// Watches `stages`, each with the name that the layout and the verdict give it in place of its
+    /// command line, which is not read then.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Sampler::new`].
+    pub fn named(
+        stages: Vec<(Process, String)>,
+        links: Vec<Link>,
+        intervals: Intervals,
+    ) -> Result<Sampler> {
         if let Some(wrong) = links
             .iter()
             .flat_map(|link| link.writers.iter().chain(&link.readers))
@@ -210,9 +228,9 @@ impl Sampler {
         let layout = Layout {
             stages: stages
                 .iter()
-                .map(|process| StageLayout {
+                .map(|(process, name)| StageLayout {
                     process: process.id(),
-                    command: process.command_line().unwrap_or_default().to_string(),
+                    command: name.clone(),
                 })
                 .collect(),
             pipes: links
@@ -232,7 +250,7 @@ impl Sampler {
         let stages = stages
             .into_iter()
             .enumerate()
-            .map(|(index, process)| Watched {
+            .map(|(index, (process, _))| Watched {
                 stage: Stage::new(process),
                 inputs: touching(|link| &link.readers, index),
                 outputs: touching(|link| &link.writers, index),

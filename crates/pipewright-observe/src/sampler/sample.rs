@@ -50,7 +50,7 @@ pub struct Layout {
 pub struct StageLayout {
     /// The process at the root of the stage.
     pub process: ProcessId,
-    /// Its command line, safe to show.
+    /// Its command line, safe to show; or the name that it was given.
     pub command: String,
 }
 

@@ -196,7 +196,7 @@ impl Bottleneck {
             ("", Some(program)) => program,
             (command, _) => command,
         };
-        let name = format!("stage {} ({command})", self.stage + 1);
+        let name = format!("stage {} ({})", self.stage + 1, shortened(command));
         let percent = self.own * 100.0;
         match self.reason {
             Reason::Cpu => match self.cpus {
@@ -299,4 +299,13 @@ impl Bottleneck {
             })
         })
     }
+}
+
+/// As much of a command as a sentence can hold.
+fn shortened(command: &str) -> String {
+    const LONGEST: usize = 40;
+    if command.chars().count() <= LONGEST {
+        return command.to_owned();
+    }
+    command.chars().take(LONGEST - 1).chain(['…']).collect()
 }
