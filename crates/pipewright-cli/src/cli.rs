@@ -7,13 +7,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, ValueEnum};
 
+use crate::outcome::OWN_ERROR;
 use crate::quantity;
-
-/// The status of an error of pipewright's own, as env(1), nice(1) and timeout(1) have it.
-pub(crate) const OWN_ERROR: u8 = 125;
-
-/// The status of a pipeline that ran out of time, as timeout(1) has it.
-pub(crate) const TIMED_OUT: u8 = 124;
 
 /// Run a pipeline, tell how each stage ended
 #[derive(Debug, Parser)]
@@ -130,19 +125,6 @@ pub(crate) struct Run {
     /// When to colour; auto: on a terminal, unless NO_COLOR is set
     #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
     pub(crate) color: When,
-}
-
-impl Run {
-    /// Whether what watching shows is told at the end.
-    pub(crate) fn wants_figures(&self) -> bool {
-        let summary = !self.quiet && self.summary != When::Never;
-        summary || self.json.is_some() || self.keeps_samples()
-    }
-
-    /// Whether every sample is wanted at the end.
-    pub(crate) fn keeps_samples(&self) -> bool {
-        self.samples.is_some() || self.trace.is_some() || self.report.is_some()
-    }
 }
 
 /// How a pipeline is shown while it runs.
@@ -266,9 +248,10 @@ impl Arguments {
         Self::try_parse().map_err(|error| {
             // Printing fails only when nobody is there to read it.
             let _ = error.print();
-            match error.use_stderr() {
-                true => ExitCode::from(OWN_ERROR),
-                false => ExitCode::SUCCESS, // --help, --version
+            if error.use_stderr() {
+                ExitCode::from(OWN_ERROR)
+            } else {
+                ExitCode::SUCCESS // --help, --version
             }
         })
     }

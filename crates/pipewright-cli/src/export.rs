@@ -1,5 +1,6 @@
 //! A run written to files for other programs.
 
+pub(crate) mod json;
 #[cfg(test)]
 mod recordings;
 pub(crate) mod report;
@@ -8,17 +9,16 @@ pub(crate) mod trace;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 
-use pipewright_observe::{Layout, PipeLayout};
+use pipewright_observe::PipeLayout;
 
-use crate::observation::Recording;
-use crate::view::text;
+use crate::outcome::Observed;
 
 /// JSON lines: the layout first, then every sample.
-pub(crate) fn samples(file: File, recording: &Recording) -> anyhow::Result<()> {
+pub(crate) fn samples(file: File, observed: &Observed) -> anyhow::Result<()> {
     let mut file = BufWriter::new(file);
-    serde_json::to_writer(&mut file, &recording.layout)?;
+    serde_json::to_writer(&mut file, &observed.layout)?;
     file.write_all(b"\n")?;
-    for sample in &recording.samples {
+    for sample in &observed.samples {
         serde_json::to_writer(&mut file, sample)?;
         file.write_all(b"\n")?;
     }
@@ -29,15 +29,11 @@ pub(crate) fn samples(file: File, recording: &Recording) -> anyhow::Result<()> {
 fn joined(pipe: &PipeLayout) -> String {
     let side = |stages: &[usize]| {
         let numbers: Vec<String> = stages.iter().map(|stage| (stage + 1).to_string()).collect();
-        match numbers.is_empty() {
-            true => "outside".to_owned(),
-            false => numbers.join(", "),
+        if numbers.is_empty() {
+            "outside".to_owned()
+        } else {
+            numbers.join(", ")
         }
     };
     format!("{} → {}", side(&pipe.writers), side(&pipe.readers))
-}
-
-/// What a stage is called: as it was typed, or else by its command line. One line, safe to show.
-fn name(layout: &Layout, typed: Option<&str>, stage: usize) -> String {
-    text::line(typed.unwrap_or(&layout.stages[stage].command).trim())
 }

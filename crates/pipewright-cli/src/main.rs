@@ -5,6 +5,7 @@ mod commands;
 mod export;
 mod inherited;
 mod observation;
+mod outcome;
 mod quantity;
 mod shell;
 mod view;
@@ -20,7 +21,7 @@ fn main() -> ExitCode {
         Err(status) => return status,
     };
     let result = match arguments.command {
-        Subcommand::Run(options) => commands::run::run(&options),
+        Subcommand::Run(options) => commands::run::run(*options),
         Subcommand::Ls(options) => looked(commands::ls::ls(&options)),
         Subcommand::Watch(options) => looked(commands::watch::watch(&options)),
         Subcommand::Resize(options) => looked(commands::resize::resize(&options)),
@@ -30,7 +31,7 @@ fn main() -> ExitCode {
     };
     result.unwrap_or_else(|error| {
         view::complain(&format!("{error:#}"));
-        ExitCode::from(cli::OWN_ERROR)
+        ExitCode::from(outcome::OWN_ERROR)
     })
 }
 

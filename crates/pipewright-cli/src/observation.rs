@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use pipewright_observe::verdict::{History, Verdict};
-use pipewright_observe::{Figures, Layout, Sample, Sampler};
+use pipewright_observe::{Figures, Layout, Process, Sample, Sampler};
+
+use crate::outcome::Observed;
 
 /// What counts as the recent past, for the live view's verdict.
 const RECENT: Duration = Duration::from_secs(5);
@@ -20,24 +22,13 @@ pub(crate) struct Observation {
     samples: Option<Vec<Sample>>,
 }
 
-/// All that was seen of a run.
-#[derive(Debug)]
-pub(crate) struct Recording {
-    pub(crate) layout: Layout,
-    pub(crate) samples: Vec<Sample>,
-    pub(crate) verdict: Verdict,
-}
-
-impl Recording {
-    /// Of a run that was over before it could be watched.
-    pub(crate) fn empty() -> Self {
-        let layout = Layout::default();
-        Self {
-            verdict: Verdict::of(&layout, []),
-            layout,
-            samples: Vec::new(),
-        }
-    }
+/// How far a stage is in the regular file that it reads.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct InputPosition {
+    /// 0 to 1.
+    pub(crate) fraction: f64,
+    /// The time to its end, at the speed so far.
+    pub(crate) left: Option<Duration>,
 }
 
 impl Observation {
@@ -110,12 +101,35 @@ impl Observation {
         self.history.overall()
     }
 
-    /// What was seen, if it was kept.
-    pub(crate) fn into_recording(self) -> Recording {
-        Recording {
-            verdict: self.history.overall(),
-            layout: self.sampler.layout().clone(),
+    /// All that was seen.
+    pub(crate) fn into_observed(self) -> Observed {
+        Observed {
+            verdict: self.overall(),
+            layout: self.layout().clone(),
+            figures: self.figures,
             samples: self.samples.unwrap_or_default(),
         }
+    }
+}
+
+impl InputPosition {
+    /// That of a process in its stdin, or in the one file that it has opened: of several, as sort
+    /// has while it merges, none is the input. `elapsed` is the time it took to get there, where
+    /// that is known.
+    pub(crate) fn of(process: &Process, elapsed: Option<Duration>) -> Option<Self> {
+        let at = |descriptor| {
+            let file = process.file_position(descriptor).ok()??;
+            (file.size > 0 && file.offset > 0).then_some(file)
+        };
+        let opened = || {
+            let mut files = (3..10).filter_map(at);
+            files.next().filter(|_| files.next().is_none())
+        };
+        let file = at(0).or_else(opened)?;
+        let fraction = (file.offset as f64 / file.size as f64).min(1.0);
+        // Too early to tell how long it takes.
+        let known = elapsed.filter(|_| fraction > 0.01);
+        let left = known.map(|elapsed| elapsed.mul_f64((1.0 - fraction) / fraction));
+        Some(Self { fraction, left })
     }
 }

@@ -1,11 +1,12 @@
-//! What people see: the summary, JSON, messages.
+//! What people see: the live view, the summary, messages.
 
 pub(crate) mod inline;
-pub(crate) mod json;
 pub(crate) mod live;
 pub(crate) mod style;
 pub(crate) mod summary;
+pub(crate) mod terminal;
 pub(crate) mod text;
+pub(crate) mod units;
 
 use std::io::Write;
 

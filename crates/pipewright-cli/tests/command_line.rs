@@ -397,7 +397,9 @@ fn the_summary_is_shown_when_asked_for_or_when_something_failed() {
     assert_eq!(said(&["-q", "true | sh -c 'exit 3'"]), "");
     let verbose = said(&["-v", "true | sort"]);
     assert!(
-        verbose.contains("run by bash; then | of ") && verbose.contains("executed directly"),
+        verbose.contains("run by bash; ")
+            && verbose.contains(" pipe to the next stage\n")
+            && verbose.contains("run directly\n"),
         "{verbose}"
     );
     let coloured = said(&["--color", "always", "--summary", "always", "true"]);

@@ -127,7 +127,6 @@ fn why_a_program_could_not_be_executed_is_told() {
         ("/etc/passwd", 126, "chmod +x"),
         ("/etc/passwd/x", 126, "Not a directory"),
         (orphan, 127, "the interpreter its first line names"),
-        ("no-such-program", 127, "No such file"),
     ] {
         let output = run(&["--", program]);
         assert_eq!(output.status.code(), Some(status), "{program}");
@@ -137,4 +136,33 @@ fn why_a_program_could_not_be_executed_is_told() {
             "{said}"
         );
     }
+}
+
+#[test]
+fn a_missing_command_is_told_as_shells_tell_it_and_in_full_when_asked() {
+    let _watchdog = watchdog();
+    let told = stderr(&run(&["sleep 0.3 | no-such-command"]));
+    assert!(
+        told.contains("stage 2 failed: no-such-command: command not found in "),
+        "{told}"
+    );
+    assert!(told.contains("installed and in your PATH?"), "{told}");
+    // That it was too short to be judged is no news after a failure.
+    assert!(
+        !told.contains("too short") && !told.contains("cannot start"),
+        "{told}"
+    );
+    let told = stderr(&run(&["-v", "true | no-such-command"]));
+    assert!(
+        told.contains("cannot start \"no-such-command\": exec"),
+        "{told}"
+    );
+    let told = stderr(&run(&["-q", "true | no-such-command"]));
+    assert_eq!(told, "pipewright: no-such-command: command not found\n");
+    // A path is no command that could be installed.
+    let told = stderr(&run(&["true | /no/such/command"]));
+    assert!(
+        told.contains("No such file or directory") && !told.contains("PATH"),
+        "{told}"
+    );
 }

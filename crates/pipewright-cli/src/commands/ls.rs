@@ -11,9 +11,9 @@ use pipewright_observe::{BlockedOn, PipeHandle, PipeLevel, Process, ProcessId, i
 use serde::Serialize;
 
 use crate::cli;
-use crate::view::live::size;
 use crate::view::style::Palette;
-use crate::view::{self, summary, text};
+use crate::view::units::{seconds, size};
+use crate::view::{self, terminal, text};
 
 /// All that is told, in the form of `--json`.
 #[derive(Debug, Serialize)]
@@ -255,7 +255,7 @@ impl Found {
 
 impl Line {
     fn tell(&self, told: &mut String, palette: Palette) {
-        let since = summary::seconds(Duration::from_secs_f64(self.age_seconds));
+        let since = seconds(Duration::from_secs_f64(self.age_seconds));
         let ancestor = if self.with_ancestor {
             ", with its own ancestor"
         } else {
@@ -273,7 +273,7 @@ impl Line {
             .map(|stage| stage.pid.to_string().len())
             .max()
             .unwrap_or(1);
-        let width = super::columns_of_stdout();
+        let width = terminal::columns(std::io::stdout());
         let longest = self
             .stages
             .iter()

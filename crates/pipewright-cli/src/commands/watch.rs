@@ -18,11 +18,12 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGTSTP};
 
 use crate::cli;
-use crate::commands::run::Seen;
-use crate::observation::Observation;
-use crate::view::live::{Frame, Row, Tone};
-use crate::view::style::Palette;
-use crate::view::{self, summary};
+use crate::observation::{InputPosition, Observation};
+use crate::view;
+use crate::view::live::Frame;
+use crate::view::style::{Palette, Row, Tone};
+use crate::view::summary::OfOthers;
+use crate::view::terminal;
 
 /// Between two pictures.
 const REPAINT: Duration = Duration::from_millis(200);
@@ -39,8 +40,7 @@ pub(crate) fn watch(options: &cli::Watch) -> anyhow::Result<ExitCode> {
         observation: Observation::new(sampler, false),
         first,
         started: Instant::now(),
-        coloured: options.color != cli::When::Never
-            && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+        coloured: options.color != cli::When::Never && !terminal::has_no_color(),
         selected: 0,
         frozen: None,
         expanded: false,
@@ -53,7 +53,11 @@ pub(crate) fn watch(options: &cli::Watch) -> anyhow::Result<ExitCode> {
     ratatui::restore();
     result?;
     screen.observation.look_at_end();
-    view::print(screen.summary(Palette::new(options.color)).as_bytes())?;
+    let summary = OfOthers {
+        observed: &screen.observation.into_observed(),
+        palette: Palette::new(options.color),
+    };
+    view::print(summary.to_string().as_bytes())?;
     match asked.load(Ordering::Relaxed) {
         0 => {}
         signal => {
@@ -186,15 +190,13 @@ impl Screen {
         Asked::Nothing
     }
 
-    fn names(&self) -> Vec<String> {
-        let stages = &self.observation.layout().stages;
-        stages.iter().map(|stage| stage.command.clone()).collect()
-    }
-
     fn frame(&self) -> Frame {
         let elapsed = self.started.elapsed();
-        let progress = super::run::progress(&self.first, None);
-        Frame::of(&self.observation, &self.names(), elapsed, progress)
+        Frame::of(
+            &self.observation,
+            elapsed,
+            InputPosition::of(&self.first, None),
+        )
     }
 
     fn draw(&self, canvas: &mut ratatui::Frame<'_>) {
@@ -217,16 +219,15 @@ impl Screen {
             lines.push(self.line(&Row(vec![(Tone::Warning, format!("  {advice}"))])));
         }
         canvas.render_widget(Paragraph::new(lines), area);
-        let names = self.names();
         if self.help {
             overlay(canvas, "keys", HELP);
         } else if self.expanded
-            && let Some(name) = names.get(self.selected)
+            && let Some(stage) = self.observation.layout().stages.get(self.selected)
         {
             overlay(
                 canvas,
                 &format!("stage {}", self.selected + 1),
-                &view::text::line(name),
+                &view::text::line(&stage.command),
             );
         }
     }
@@ -250,15 +251,6 @@ impl Screen {
             Tone::Warning => colour(Color::Yellow),
             Tone::Selected => Style::new().add_modifier(Modifier::BOLD | Modifier::REVERSED),
         }
-    }
-
-    fn summary(&self, palette: Palette) -> String {
-        let seen = Seen {
-            verdict: view::live::named(self.observation.overall(), &self.names()),
-            figures: self.observation.figures().cloned(),
-            layout: self.observation.layout().clone(),
-        };
-        summary::of_others(&self.names(), &seen, palette)
     }
 }
 

@@ -4,8 +4,7 @@ use pipewright::{StageEnd, signal_name};
 use pipewright_observe::verdict::{Finding, PipeShares, StageShares};
 use serde::Serialize;
 
-use crate::commands::run::Report;
-use crate::shell::Start;
+use crate::outcome::Outcome;
 
 #[derive(Debug, Serialize)]
 struct Run<'a> {
@@ -85,23 +84,22 @@ struct Pipe<'a> {
 }
 
 /// One line of JSON.
-pub(crate) fn run(report: &Report<'_>) -> serde_json::Result<String> {
-    let status = report.status;
-    let texts = &report.script.stages;
-    let seen = report.seen.as_ref();
-    let figures = |index: usize| seen?.figures.as_ref()?.stages.get(index);
-    let stages = status
-        .stages()
+pub(crate) fn json(outcome: &Outcome) -> serde_json::Result<String> {
+    let observed = outcome.observed.as_ref();
+    let figures = |index: usize| observed?.figures.as_ref()?.stages.get(index);
+    let stages = outcome
+        .stages
         .iter()
         .enumerate()
         .map(|(index, stage)| Stage {
             number: index + 1,
-            text: &texts[index].text,
-            start: match texts[index].start {
-                Start::Direct(_) => "direct",
-                Start::Shell => "shell",
+            text: &stage.text,
+            start: if stage.shell.is_some() {
+                "shell"
+            } else {
+                "direct"
             },
-            pid: report.pids[index],
+            pid: stage.pid,
             end: end(&stage.end),
             exit_code: stage.end.exit_code(),
             wall_seconds: stage.wall.as_secs_f64(),
@@ -110,36 +108,32 @@ pub(crate) fn run(report: &Report<'_>) -> serde_json::Result<String> {
             peak_memory_bytes: stage.usage.peak_memory,
             read_bytes: figures(index).and_then(|figures| figures.read),
             written_bytes: figures(index).and_then(|figures| figures.written),
-            shares: seen.and_then(|seen| seen.verdict.stages.get(index)),
+            shares: observed.and_then(|observed| observed.verdict.stages.get(index)),
         });
-    let pipes = report
-        .capacities
-        .iter()
-        .enumerate()
-        .map(|(index, &capacity_bytes)| Pipe {
-            from: index + 1,
-            to: index + 2,
-            capacity_bytes,
-            stderr_too: texts[index].stderr_too,
-            estimated_bytes: seen.and_then(|seen| seen.bytes_after(index)),
-            shares: seen.and_then(|seen| seen.pipe_after(index)),
-        });
+    let pipes = outcome.pipes.iter().enumerate().map(|(index, pipe)| Pipe {
+        from: index + 1,
+        to: index + 2,
+        capacity_bytes: pipe.capacity,
+        stderr_too: pipe.stderr_too,
+        estimated_bytes: observed.and_then(|observed| observed.bytes_after(index)),
+        shares: observed.and_then(|observed| observed.pipe_after(index)),
+    });
     let run = Run {
         version: 1,
-        negated: report.script.negated,
-        success: report.exit_code() == 0,
-        exit_code: report.exit_code(),
-        timed_out: report.timed_out.is_some(),
-        signal: report.signal.map(signal_name),
-        wall_seconds: status.wall().as_secs_f64(),
+        negated: outcome.inverted,
+        success: outcome.exit_code() == 0,
+        exit_code: outcome.exit_code(),
+        timed_out: outcome.timed_out.is_some(),
+        signal: outcome.signal.map(signal_name),
+        wall_seconds: outcome.wall.as_secs_f64(),
         stages: stages.collect(),
         pipes: pipes.collect(),
-        verdict: seen.map(|seen| Conclusion {
-            sentence: seen.verdict.sentence(),
-            advice: seen.verdict.advice(),
-            finding: &seen.verdict.finding,
-            seconds: seen.verdict.seconds,
-            samples: seen.verdict.samples,
+        verdict: observed.map(|observed| Conclusion {
+            sentence: observed.verdict.sentence(),
+            advice: observed.verdict.advice(),
+            finding: &observed.verdict.finding,
+            seconds: observed.verdict.seconds,
+            samples: observed.verdict.samples,
         }),
     };
     Ok(serde_json::to_string(&run)? + "\n")

@@ -12,7 +12,7 @@ use pipewright_observe::{
 use proptest::prelude::*;
 use rustix::fs::{OFlags, fcntl_setfl};
 
-use crate::observation::Recording;
+use crate::outcome::Observed;
 
 /// Puts together a recording of stages in a line.
 #[derive(Debug)]
@@ -23,12 +23,14 @@ pub(super) struct Recorded {
 
 impl Recorded {
     pub(super) fn new(stages: usize) -> Self {
-        let stage = |index| StageLayout {
-            process: ProcessId {
-                pid: 100 + index,
-                start_time: 1,
-            },
-            command: format!("stage-{index}"),
+        Self::named(&vec!["stage"; stages])
+    }
+
+    /// Of stages that were typed so.
+    pub(super) fn named(names: &[&str]) -> Self {
+        let stage = |(pid, name): (u32, &&str)| StageLayout {
+            process: ProcessId { pid, start_time: 1 },
+            command: (*name).to_owned(),
         };
         let pipe = |index: usize| PipeLayout {
             pipe: PipeId(index as u64),
@@ -36,8 +38,8 @@ impl Recorded {
             readers: vec![index + 1],
         };
         let layout = Layout {
-            stages: (0..stages as u32).map(stage).collect(),
-            pipes: (0..stages.saturating_sub(1)).map(pipe).collect(),
+            stages: (100..).zip(names).map(stage).collect(),
+            pipes: (0..names.len().saturating_sub(1)).map(pipe).collect(),
         };
         Self {
             layout,
@@ -84,9 +86,10 @@ impl Recorded {
         self.samples.last_mut().expect("a sample comes first")
     }
 
-    pub(super) fn finish(self) -> Recording {
-        Recording {
+    pub(super) fn finish(self) -> Observed {
+        Observed {
             verdict: Verdict::of(&self.layout, &self.samples),
+            figures: last_figures(&self.samples),
             layout: self.layout,
             samples: self.samples,
         }
@@ -94,7 +97,7 @@ impl Recorded {
 }
 
 /// Of up to so many stages and samples, each later than the one before.
-pub(super) fn any(stages: usize, samples: usize) -> impl Strategy<Value = Recording> {
+pub(super) fn any(stages: usize, samples: usize) -> impl Strategy<Value = Observed> {
     let activity = prop::sample::select(&[
         Activity::Ended,
         Activity::Unknown,
@@ -132,7 +135,7 @@ pub(super) fn any(stages: usize, samples: usize) -> impl Strategy<Value = Record
 
 /// `head -c 300M /dev/zero | gzip -1 | cat`, watched to its end. What comes out is read between two
 /// looks, a little at a time: so it is not over before it was looked at often.
-pub(super) fn real() -> Recording {
+pub(super) fn real() -> Observed {
     let pipe = || {
         let (reader, writer) = std::io::pipe().expect("a pipe");
         let handle = PipeHandle::of_end(&reader).expect("a handle of it");
@@ -189,9 +192,17 @@ pub(super) fn real() -> Recording {
         assert!(child.wait().expect("it is ours to wait for").success());
     }
     let layout = sampler.layout().clone();
-    Recording {
+    Observed {
         verdict: Verdict::of(&layout, &samples),
+        figures: last_figures(&samples),
         layout,
         samples,
     }
+}
+
+fn last_figures(samples: &[Sample]) -> Option<Figures> {
+    samples
+        .iter()
+        .rev()
+        .find_map(|sample| sample.figures.clone())
 }

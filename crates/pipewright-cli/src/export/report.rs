@@ -14,52 +14,23 @@ mod timeline;
 mod timelines;
 
 use std::fmt::Write;
-use std::time::Duration;
 
 use pipewright_observe::StageFigures;
-use pipewright_observe::verdict::{Finding, StageShares};
+use pipewright_observe::verdict::StageShares;
 
 use self::html::Escaped;
-use crate::observation::Recording;
-use crate::view::{live, summary, text};
+use crate::outcome::{Observed, Outcome};
+use crate::view::text;
+use crate::view::units::{seconds, size};
 
 /// Columns of text that all names in the table may take together, and those of one.
 const ALL_NAMES: usize = 20_000;
 const NAME: std::ops::RangeInclusive<usize> = 60..=400;
 
-/// What is known of a run beside the samples. Texts may hold anything.
-#[derive(Debug)]
-pub(crate) struct Facts {
-    /// The pipeline as it was typed.
-    pub(crate) pipeline: String,
-    /// The stages, in the order of the recording's layout.
-    pub(crate) stages: Vec<StageFacts>,
-    /// What pipewright ended with.
-    pub(crate) exit_code: u8,
-    /// From the start to the last stage's end.
-    pub(crate) wall: Duration,
-    /// When it started, for people.
-    pub(crate) started: String,
-}
-
-/// What is known of one stage.
-#[derive(Debug)]
-pub(crate) struct StageFacts {
-    /// The stage as it was typed.
-    pub(crate) text: String,
-    /// How it ended, in a few words.
-    pub(crate) ended: String,
-    /// Whether that is a failure.
-    pub(crate) failed: bool,
-    pub(crate) wall: Duration,
-    /// User and system time.
-    pub(crate) cpu: Duration,
-}
-
 /// The page.
-pub(crate) fn report(recording: &Recording, run: &Facts) -> String {
+pub(crate) fn report(recording: &Observed, run: &Outcome) -> String {
     let mut page = String::from("<!doctype html>\n<html lang=\"en\">\n<head>\n");
-    let title = text::shortened(&text::line(&run.pipeline), 80);
+    let title = text::shortened(&run.pipeline(), 80);
     // Writing to a string does not fail.
     let _ = write!(
         page,
@@ -74,7 +45,7 @@ pub(crate) fn report(recording: &Recording, run: &Facts) -> String {
     page.push_str("<main>\n");
     verdict(&mut page, recording, run);
     table(&mut page, recording, run);
-    timelines::draw(&mut page, recording, run);
+    timelines::draw(&mut page, recording);
     let _ = write!(
         page,
         "</main>\n<footer>≈ Byte counts are those of the processes at a pipe's ends, over all their \
@@ -85,9 +56,9 @@ pub(crate) fn report(recording: &Recording, run: &Facts) -> String {
     page
 }
 
-fn header(page: &mut String, recording: &Recording, run: &Facts) {
-    let pipeline = text::shortened(&text::line(run.pipeline.trim()), 4000);
-    let status = match run.exit_code {
+fn header(page: &mut String, recording: &Observed, run: &Outcome) {
+    let pipeline = text::shortened(&run.pipeline(), 4000);
+    let status = match run.exit_code() {
         0 => "status 0".to_owned(),
         code => format!("<span class=\"bad\">✗ status {code}</span>"),
     };
@@ -96,15 +67,14 @@ fn header(page: &mut String, recording: &Recording, run: &Facts) {
         "<header>\n<p class=\"kind\">pipewright report</p>\n<h1><code>{}</code></h1>\n\
          <p>Started {} · took {} · ended with {status} · {} samples</p>\n</header>\n",
         Escaped(&pipeline),
-        Escaped(&run.started),
-        summary::seconds(run.wall),
+        Escaped(&started(run)),
+        seconds(run.wall),
         recording.samples.len(),
     );
 }
 
-fn verdict(page: &mut String, recording: &Recording, run: &Facts) {
-    let names: Vec<String> = run.stages.iter().map(|stage| stage.text.clone()).collect();
-    let verdict = live::named(recording.verdict.clone(), &names);
+fn verdict(page: &mut String, recording: &Observed, run: &Outcome) {
+    let verdict = &recording.verdict;
     let _ = write!(
         page,
         "<section class=\"verdict\" aria-label=\"Verdict\">\n<p class=\"finding\">{}.</p>\n",
@@ -117,12 +87,12 @@ fn verdict(page: &mut String, recording: &Recording, run: &Facts) {
             Escaped(&advice)
         );
     }
-    if let Some(index) = run.stages.iter().rposition(|stage| stage.failed) {
+    if let Some(index) = run.failed {
         let _ = writeln!(
             page,
             "<p class=\"advice bad\">✗ Stage {} failed: {}.</p>",
             index + 1,
-            Escaped(&run.stages[index].ended),
+            Escaped(&run.stages[index].ended()),
         );
     }
     page.push_str("</section>\n");
@@ -143,24 +113,20 @@ const TABLE_HEAD: &str = "<section>\n<h2>Stages</h2>\n<div class=\"scroll\">\n<t
     <th scope=\"col\">Blocked<br>on output</th><th scope=\"col\">On CPU</th><th scope=\"col\">Else</th>\
     <th scope=\"col\">Read ≈</th><th scope=\"col\">Written ≈</th></tr></thead>\n<tbody>\n";
 
-fn table(page: &mut String, recording: &Recording, run: &Facts) {
+fn table(page: &mut String, recording: &Observed, run: &Outcome) {
     page.push_str(TABLE_HEAD);
-    let bottleneck = bottleneck(recording);
+    let bottleneck = recording.bottleneck();
     let room = (ALL_NAMES / run.stages.len().max(1)).clamp(*NAME.start(), *NAME.end());
-    let figures = recording
-        .samples
-        .iter()
-        .rev()
-        .find_map(|sample| sample.figures.as_ref());
+    let figures = recording.figures.as_ref();
     for (index, stage) in run.stages.iter().enumerate() {
-        let command = text::shortened(&text::line(stage.text.trim()), room);
+        let command = text::shortened(&stage.name, room);
         let mark = match bottleneck == Some(index) {
             true => " <span class=\"mark\">◀ bottleneck</span>",
             false => "",
         };
-        let ended = match stage.failed {
-            true => format!("<span class=\"bad\">✗ {}</span>", Escaped(&stage.ended)),
-            false => Escaped(&stage.ended).to_string(),
+        let ended = match run.failed == Some(index) {
+            true => format!("<span class=\"bad\">✗ {}</span>", Escaped(&stage.ended())),
+            false => Escaped(&stage.ended()).to_string(),
         };
         let _ = write!(
             page,
@@ -168,8 +134,8 @@ fn table(page: &mut String, recording: &Recording, run: &Facts) {
              <td class=\"text\">{ended}</td><td>{}</td><td>{}</td>",
             index + 1,
             Escaped(&command),
-            summary::seconds(stage.wall),
-            summary::seconds(stage.cpu),
+            seconds(stage.wall),
+            seconds(stage.usage.cpu()),
         );
         let shares = recording
             .verdict
@@ -182,7 +148,7 @@ fn table(page: &mut String, recording: &Recording, run: &Facts) {
             stage
                 .filter(|stage| !stage.splices)
                 .and_then(count)
-                .map(|bytes| live::size(bytes as f64))
+                .map(|bytes| size(bytes as f64))
         };
         let cells = [
             told(|shares| shares.waiting_for_input),
@@ -205,11 +171,12 @@ fn table(page: &mut String, recording: &Recording, run: &Facts) {
     page.push_str("</tbody>\n</table>\n</div>\n</section>\n");
 }
 
-fn bottleneck(recording: &Recording) -> Option<usize> {
-    match &recording.verdict.finding {
-        Finding::Bottleneck(bottleneck) => Some(bottleneck.stage),
-        _ => None,
-    }
+/// When the run started, for people.
+fn started(run: &Outcome) -> String {
+    jiff::Zoned::try_from(run.started).map_or_else(
+        |_| String::new(),
+        |time| time.strftime("%Y-%m-%d %H:%M:%S %Z").to_string(),
+    )
 }
 
 /// A share in percent; the space in it does not break.

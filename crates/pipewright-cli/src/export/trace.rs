@@ -13,7 +13,8 @@ use std::time::Duration;
 use pipewright_observe::{Activity, Sample};
 use serde::Serialize;
 
-use crate::observation::Recording;
+use crate::outcome::Observed;
+use crate::view::text;
 
 /// The one process of the trace: the pipeline.
 const PIPELINE: u32 = 1;
@@ -76,11 +77,13 @@ enum Metadata {
 /// The series of a counter at one moment.
 type Values = BTreeMap<&'static str, f64>;
 
-/// The recording as JSON. `names`: the stages as they were typed, in the layout's order.
-pub(crate) fn trace(recording: &Recording, names: &[String]) -> serde_json::Result<String> {
+/// The recording as JSON.
+pub(crate) fn trace(recording: &Observed) -> serde_json::Result<String> {
     let layout = &recording.layout;
-    let names: Vec<String> = (0..layout.stages.len())
-        .map(|stage| super::name(layout, names.get(stage).map(String::as_str), stage))
+    let names: Vec<String> = layout
+        .stages
+        .iter()
+        .map(|stage| text::line(&stage.command))
         .collect();
     let counters: Vec<[String; 3]> = layout
         .pipes
@@ -258,9 +261,8 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::Value;
 
-    fn events(recording: &Recording, names: &[&str]) -> Vec<Value> {
-        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
-        let json = trace(recording, &names).expect("plain values become JSON");
+    fn events(recording: &Observed) -> Vec<Value> {
+        let json = trace(recording).expect("plain values become JSON");
         let mut loaded: Value = serde_json::from_str(&json).expect("what was written is JSON");
         assert_eq!(loaded["displayTimeUnit"], "ms");
         let events = match loaded["traceEvents"].take() {
@@ -328,7 +330,7 @@ mod tests {
             .sample(45, &[BlockedOnOutput, WaitingForInput])
             .sample(60, &[Running, Running])
             .finish();
-        let events = events(&recording, &["cat", "wc"]);
+        let events = events(&recording);
         assert_eq!(
             slices_of(&events, 0),
             [
@@ -344,8 +346,8 @@ mod tests {
 
     #[test]
     fn tracks_are_named_after_the_stages_without_control_characters() {
-        let recording = Recorded::new(2).finish();
-        let events = events(&recording, &["zcat log.gz", "grep \x1b[31m\"x\""]);
+        let recording = Recorded::named(&["zcat log.gz", "grep \x1b[31m\"x\""]).finish();
+        let events = events(&recording);
         let named = |kind: &str| -> Vec<&str> {
             let of_kind = events.iter().filter(|event| event["name"] == kind);
             of_kind
@@ -370,7 +372,7 @@ mod tests {
             .sample(40, &running)
             .level(0, 4096, 4096)
             .finish();
-        let events = events(&recording, &["a", "b"]);
+        let events = events(&recording);
         let bytes = counters_of(&events, "pipe 1 → 2 fill, bytes");
         assert_eq!(bytes.len(), 2);
         assert_eq!(
@@ -394,7 +396,7 @@ mod tests {
             .sample(4000, &running)
             .rate(0, Some(7e6))
             .finish();
-        let events = events(&recording, &["a", "b"]);
+        let events = events(&recording);
         let name = "pipe 1 → 2 rate, ≈ bytes/s";
         let rates = counters_of(&events, name);
         let told: Vec<_> = rates
@@ -413,13 +415,13 @@ mod tests {
 
     #[test]
     fn an_empty_recording_is_a_trace_too() {
-        assert_eq!(events(&Recorded::new(0).finish(), &[]).len(), 1);
+        assert_eq!(events(&Recorded::new(0).finish()).len(), 1);
     }
 
     #[test]
     fn a_real_pipeline_is_traced() {
         let recording = recordings::real();
-        let events = events(&recording, &["head", "gzip", "cat"]);
+        let events = events(&recording);
         assert!((0..3).all(|stage| !slices_of(&events, stage).is_empty()));
         assert!(!counters_of(&events, "pipe 1 → 2 fill, bytes").is_empty());
         assert!(!counters_of(&events, "pipe 2 → 3 rate, ≈ bytes/s").is_empty());
@@ -431,7 +433,7 @@ mod tests {
             recording in recordings::any(4, 60)
         ) {
             let stages = recording.layout.stages.len();
-            let events = events(&recording, &[]);
+            let events = events(&recording);
             let first = recording.samples.first().map_or(0, |sample| microseconds(sample.at));
             let last = recording.samples.last().map_or(0, |sample| microseconds(sample.at));
             for stage in 0..stages {

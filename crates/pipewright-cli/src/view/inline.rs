@@ -10,10 +10,10 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::sync::Once;
 
-use rustix::termios::{LocalModes, tcgetattr, tcgetpgrp, tcgetwinsize};
+use rustix::termios::{LocalModes, tcgetattr, tcgetpgrp};
 
-use super::live::Row;
-use super::style::Palette;
+use super::style::{Palette, Row};
+use super::terminal;
 
 /// Rows at the bottom of the terminal that is stderr.
 #[derive(Debug)]
@@ -25,9 +25,9 @@ pub(crate) struct Inline {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Held {
-    lines: u16,
-    columns: u16,
-    rows: u16,
+    lines: usize,
+    columns: usize,
+    rows: usize,
 }
 
 const SAVE: &str = "\x1b7";
@@ -45,9 +45,8 @@ impl Inline {
 
     /// Columns, and the rows that may be held: half of the terminal.
     pub(crate) fn room(&self) -> Option<(usize, usize)> {
-        let size = tcgetwinsize(std::io::stderr()).ok()?;
-        let room = usize::from(size.ws_row / 2);
-        (size.ws_col > 0 && room > 0).then_some((usize::from(size.ws_col), room))
+        let (columns, rows) = terminal::size(std::io::stderr())?;
+        (rows > 1).then_some((columns, rows / 2))
     }
 
     /// Whether the terminal is ours to paint on: this process is in its foreground, and no program
@@ -62,14 +61,14 @@ impl Inline {
 
     /// Paints the rows, making room for them first where there is none.
     pub(crate) fn paint(&mut self, rows: &[Row]) {
-        let Ok(size) = tcgetwinsize(std::io::stderr()) else {
+        let Some((columns, lines)) = terminal::size(std::io::stderr()) else {
             return;
         };
         restore_on_panic();
         let wanted = Held {
-            lines: size.ws_row,
-            columns: size.ws_col,
-            rows: rows.len() as u16,
+            lines,
+            columns,
+            rows: rows.len(),
         };
         if wanted.rows >= wanted.lines {
             return;
@@ -120,7 +119,7 @@ impl Drop for Inline {
 /// A step down by a vertical tab, and not by a new line, keeps the column at which a stage may have
 /// stopped: terminals take it for a line feed, and the kernel puts no carriage return before it.
 fn hold(held: Held) -> String {
-    let room = "\x0b".repeat(held.rows.into());
+    let room = "\x0b".repeat(held.rows);
     let last = held.lines - held.rows;
     format!("{room}\x1b[{}A{SAVE}\x1b[1;{last}r{RESTORE}", held.rows)
 }

@@ -5,8 +5,44 @@ use std::io::IsTerminal;
 
 use anstyle::{AnsiColor, Style};
 
-use super::live::Tone;
+use super::{terminal, text};
 use crate::cli::When;
+
+/// The look of a piece of text. Nothing that matters is told by it alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tone {
+    Plain,
+    Bold,
+    Faint,
+    Good,
+    Warning,
+    /// The row that keys act on.
+    Selected,
+}
+
+/// One line, in pieces.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Row(pub(crate) Vec<(Tone, String)>);
+
+impl Row {
+    /// Cut at the width.
+    pub(super) fn fitted(pieces: Vec<(Tone, String)>, width: usize) -> Self {
+        let mut left = width;
+        let mut kept = Vec::new();
+        for (tone, piece) in pieces {
+            let piece = text::shortened(&piece, left);
+            left -= text::width(&piece).min(left);
+            kept.push((tone, piece));
+        }
+        Self(kept)
+    }
+
+    /// Without tones.
+    #[cfg(test)]
+    pub(super) fn plain(&self) -> String {
+        self.0.iter().map(|(_, piece)| piece.as_str()).collect()
+    }
+}
 
 /// Decides about colour once, and lays styles over text.
 #[derive(Debug, Clone, Copy)]
@@ -17,15 +53,11 @@ pub(crate) struct Palette {
 impl Palette {
     /// For stderr.
     pub(crate) fn new(when: When) -> Self {
-        let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
         let coloured = match when {
             When::Always => true,
             When::Never => false,
-            // https://no-color.org
             When::Auto => {
-                set("NO_COLOR").is_none()
-                    && set("TERM").is_some_and(|term| term != "dumb")
-                    && std::io::stderr().is_terminal()
+                !terminal::has_no_color() && !terminal::is_dumb() && std::io::stderr().is_terminal()
             }
         };
         Self { coloured }
@@ -65,9 +97,10 @@ impl Palette {
     }
 
     fn styled(self, style: Style, text: impl Display) -> String {
-        match self.coloured {
-            true => format!("{style}{text}{style:#}"),
-            false => text.to_string(),
+        if self.coloured {
+            format!("{style}{text}{style:#}")
+        } else {
+            text.to_string()
         }
     }
 }

@@ -3,15 +3,21 @@
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
-use super::Report;
-use crate::cli;
-use crate::export::{self, report::Facts, report::StageFacts};
-use crate::observation::{Observation, Recording};
-use crate::view::{json, summary};
+use crate::export;
+use crate::outcome::{Observed, Outcome};
+
+/// Where to write; `-` is stdout.
+#[derive(Debug)]
+pub(super) struct Paths {
+    pub(super) json: Option<PathBuf>,
+    pub(super) samples: Option<PathBuf>,
+    pub(super) trace: Option<PathBuf>,
+    pub(super) page: Option<PathBuf>,
+}
 
 /// Open from before the start, so that one that cannot be written keeps the pipeline from running.
 #[derive(Debug)]
@@ -19,104 +25,54 @@ pub(super) struct Files {
     json: Option<File>,
     samples: Option<File>,
     trace: Option<File>,
-    report: Option<File>,
-    started: std::time::SystemTime,
+    page: Option<File>,
 }
 
 impl Files {
-    pub(super) fn create(options: &cli::Run) -> anyhow::Result<Self> {
-        let create = |path: Option<&Path>| -> anyhow::Result<Option<File>> {
-            let open = |path: &Path| {
-                let file = if path == Path::new("-") {
-                    std::io::stdout()
-                        .as_fd()
-                        .try_clone_to_owned()
-                        .map(File::from)
-                } else {
-                    File::create(path)
-                };
-                file.with_context(|| format!("cannot write to {}", path.display()))
-            };
-            path.map(open).transpose()
-        };
+    pub(super) fn create(paths: &Paths) -> anyhow::Result<Self> {
         Ok(Self {
-            json: create(options.json.as_ref().and_then(Option::as_deref))?,
-            samples: create(options.samples.as_deref())?,
-            trace: create(options.trace.as_deref())?,
-            report: create(options.report.as_deref())?,
-            started: std::time::SystemTime::now(),
+            json: create(paths.json.as_deref())?,
+            samples: create(paths.samples.as_deref())?,
+            trace: create(paths.trace.as_deref())?,
+            page: create(paths.page.as_deref())?,
         })
     }
 
-    /// Writes what was asked for. A pipeline that was over before it could be watched has a
-    /// recording without a sample.
-    pub(super) fn write(
-        self,
-        report: &Report<'_>,
-        names: &[String],
-        observation: Option<Observation>,
-    ) -> anyhow::Result<()> {
-        let write = |file: Option<File>, text: &str, what: &str| match file {
-            Some(mut file) => file
-                .write_all(text.as_bytes())
-                .with_context(|| format!("cannot write the {what}")),
-            None => Ok(()),
+    /// Writes what was asked for. A pipeline that was over before it could be watched has no
+    /// samples.
+    pub(super) fn write(self, outcome: &Outcome) -> anyhow::Result<()> {
+        let write = |mut file: File, text: &str, what: &str| {
+            file.write_all(text.as_bytes())
+                .with_context(|| format!("cannot write the {what}"))
         };
-        if self.json.is_some() {
-            write(self.json, &json::run(report)?, "JSON")?;
+        let nothing = Observed::nothing();
+        let observed = outcome.observed.as_ref().unwrap_or(&nothing);
+        if let Some(file) = self.json {
+            write(file, &export::json::json(outcome)?, "JSON")?;
         }
-        let recording = observation.map_or_else(Recording::empty, Observation::into_recording);
-        if self.trace.is_some() {
-            write(
-                self.trace,
-                &export::trace::trace(&recording, names)?,
-                "trace",
-            )?;
+        if let Some(file) = self.trace {
+            write(file, &export::trace::trace(observed)?, "trace")?;
         }
-        if self.report.is_some() {
-            let facts = facts(report, self.started);
-            write(
-                self.report,
-                &export::report::report(&recording, &facts),
-                "report",
-            )?;
+        if let Some(file) = self.page {
+            let page = export::report::report(observed, outcome);
+            write(file, &page, "report")?;
         }
         if let Some(file) = self.samples {
-            export::samples(file, &recording).context("cannot write the samples")?;
+            export::samples(file, observed).context("cannot write the samples")?;
         }
         Ok(())
     }
 }
 
-/// What the page tells of the run itself.
-fn facts(report: &Report<'_>, started: std::time::SystemTime) -> Facts {
-    let texts: Vec<&str> = report
-        .script
-        .stages
-        .iter()
-        .map(|stage| stage.text.trim_end())
-        .collect();
-    let failed = report.status.failed_stage();
-    let stages = report
-        .status
-        .stages()
-        .iter()
-        .enumerate()
-        .map(|(index, stage)| StageFacts {
-            text: texts[index].to_owned(),
-            ended: summary::end(&stage.end),
-            failed: failed == Some(index),
-            wall: stage.wall,
-            cpu: stage.usage.cpu(),
-        });
-    Facts {
-        pipeline: texts.join(" | "),
-        stages: stages.collect(),
-        exit_code: report.exit_code(),
-        wall: report.status.wall(),
-        started: jiff::Zoned::try_from(started).map_or_else(
-            |_| String::new(),
-            |time| time.strftime("%Y-%m-%d %H:%M:%S %Z").to_string(),
-        ),
-    }
+fn create(path: Option<&Path>) -> anyhow::Result<Option<File>> {
+    let open = |path: &Path| {
+        let file = if path == Path::new("-") {
+            let stdout = std::io::stdout().as_fd().try_clone_to_owned();
+            stdout.map(File::from)
+        } else {
+            File::create(path)
+        };
+        file.with_context(|| format!("cannot write to {}", path.display()))
+    };
+    path.map(open).transpose()
 }

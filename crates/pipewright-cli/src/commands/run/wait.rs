@@ -9,11 +9,19 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::signals::Signals;
 use super::watching::Watching;
-use crate::cli;
-use crate::observation::Observation;
+use crate::outcome::Observed;
 
 /// How long a killed process may take to be gone.
 const TO_DIE: Duration = Duration::from_secs(1);
+
+/// The time that the stages may take.
+#[derive(Debug)]
+pub(super) struct Limit {
+    /// SIGTERM comes after this time.
+    pub(super) timeout: Option<Duration>,
+    /// SIGKILL comes this much later.
+    pub(super) kill_after: Option<Duration>,
+}
 
 /// What came of the wait.
 pub(super) struct Waited {
@@ -21,7 +29,7 @@ pub(super) struct Waited {
     /// The limit that was reached.
     pub(super) timed_out: Option<Duration>,
     /// What was seen, if the pipeline ran long enough.
-    pub(super) observation: Option<Observation>,
+    pub(super) observed: Option<Observed>,
 }
 
 /// Waits for every stage.
@@ -29,11 +37,11 @@ pub(super) fn wait(
     running: &RunningPipeline,
     signals: &mut Signals,
     mut watching: Watching<'_>,
-    options: &cli::Run,
+    limit: &Limit,
 ) -> anyhow::Result<Waited> {
-    let mut deadline = options
+    let mut deadline = limit
         .timeout
-        .and_then(|limit| running.started().checked_add(limit));
+        .and_then(|timeout| running.started().checked_add(timeout));
     let mut timed_out = None;
     for signal in signals.take_all() {
         running.signal(signal)?;
@@ -51,11 +59,11 @@ pub(super) fn wait(
         if alive.is_empty() {
             // What ended the last stage may have come to us as well.
             signals.take_undelivered();
-            let observation = watching.finish();
+            let observed = watching.finish();
             return Ok(Waited {
                 status: running.wait()?,
                 timed_out,
-                observation,
+                observed,
             });
         }
 
@@ -72,8 +80,8 @@ pub(super) fn wait(
         watching.step();
         if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             if timed_out.is_none() {
-                timed_out = options.timeout;
-                deadline = options
+                timed_out = limit.timeout;
+                deadline = limit
                     .kill_after
                     .and_then(|grace| Instant::now().checked_add(grace));
                 running.signal_tree(Signal::TERM)?;

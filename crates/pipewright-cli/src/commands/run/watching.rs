@@ -1,18 +1,15 @@
 //! Watching the pipeline that `run` has started, and showing what is seen.
 
-use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use pipewright::{RunningPipeline, Stage};
 use pipewright_observe::{Intervals, Link, PipeHandle, PipeId, Process, Sampler};
 
-use crate::cli::{self, Progress as When};
-use crate::observation::Observation;
-use crate::shell::Script;
+use crate::observation::{InputPosition, Observation};
+use crate::outcome::Observed;
 use crate::view;
 use crate::view::inline::Inline;
-use crate::view::live::{Frame, Progress};
-use crate::view::style::Palette;
+use crate::view::live::Frame;
 
 /// A pipeline that is over sooner is not watched: it could not be judged, and should not be slowed.
 const ATTACH_AFTER: Duration = Duration::from_millis(50);
@@ -21,15 +18,26 @@ const FIRST_PAINT: Duration = Duration::from_millis(500);
 /// Between two pictures.
 const REPAINT: Duration = Duration::from_millis(200);
 
+/// How a run is to be watched.
+#[derive(Debug)]
+pub(super) struct Watch {
+    /// Somebody wants to know what there is to see, now or at the end.
+    pub(super) wanted: bool,
+    pub(super) face: Face,
+    /// Between two sets of figures.
+    pub(super) interval: Duration,
+    /// Every sample is wanted at the end.
+    pub(super) keep_samples: bool,
+}
+
 /// The watcher of one run.
 #[derive(Debug)]
 pub(super) struct Watching<'a> {
     running: &'a RunningPipeline,
+    /// What to call the stages.
     names: Vec<String>,
     state: State,
-    face: Face,
-    interval: Duration,
-    keep_samples: bool,
+    watch: Watch,
     next_show: Instant,
 }
 
@@ -47,7 +55,7 @@ enum State {
 
 /// Where what is seen is shown while the pipeline runs.
 #[derive(Debug)]
-enum Face {
+pub(super) enum Face {
     Nowhere,
     Live(Inline),
     /// A line an interval.
@@ -55,36 +63,28 @@ enum Face {
 }
 
 impl<'a> Watching<'a> {
-    pub(super) fn new(running: &'a RunningPipeline, script: &Script, options: &cli::Run) -> Self {
-        let face = face(options);
-        let wanted = !matches!(face, Face::Nowhere) || options.wants_figures();
+    pub(super) fn new(running: &'a RunningPipeline, names: Vec<String>, watch: Watch) -> Self {
         let complete = running.stages().iter().all(|stage| stage.child().is_some());
-        let first = match face {
-            Face::Plain => options.interval,
+        let first = match watch.face {
+            Face::Plain => watch.interval,
             _ => FIRST_PAINT,
         };
         Self {
             running,
-            names: script
-                .stages
-                .iter()
-                .map(|stage| stage.text.clone())
-                .collect(),
-            state: if wanted && complete {
+            names,
+            state: if watch.wanted && complete {
                 State::Waiting
             } else {
                 State::Off
             },
-            face,
-            interval: options.interval,
-            keep_samples: options.keeps_samples(),
+            watch,
             next_show: running.started() + first,
         }
     }
 
-    /// Whether the terminal has to be given back before this process stops or ends.
+    /// The terminal has to be given back before this process stops or ends.
     pub(super) fn paints(&self) -> bool {
-        matches!(self.face, Face::Live(_))
+        matches!(self.watch.face, Face::Live(_))
     }
 
     /// When there is something to do next.
@@ -114,11 +114,10 @@ impl<'a> Watching<'a> {
         let elapsed = self.running.started().elapsed();
         let frame = Frame::of(
             observation,
-            &self.names,
             elapsed,
-            progress(first, Some(elapsed)),
+            InputPosition::of(first, Some(elapsed)),
         );
-        match &mut self.face {
+        match &mut self.watch.face {
             Face::Nowhere => {}
             Face::Live(inline) => {
                 self.next_show = Instant::now() + REPAINT;
@@ -128,7 +127,7 @@ impl<'a> Watching<'a> {
                 }
             }
             Face::Plain => {
-                self.next_show += self.interval;
+                self.next_show += self.watch.interval;
                 view::tell(&format!("{}\n", frame.line()));
             }
         }
@@ -136,38 +135,33 @@ impl<'a> Watching<'a> {
 
     /// Gives the terminal back; the next step paints again.
     pub(super) fn hide(&mut self) {
-        if let Face::Live(inline) = &mut self.face {
+        if let Face::Live(inline) = &mut self.watch.face {
             inline.restore();
         }
     }
 
     /// The last look, when every stage has ended and none has been waited for.
-    pub(super) fn finish(mut self) -> Option<Observation> {
+    pub(super) fn finish(mut self) -> Option<Observed> {
         self.hide();
         match self.state {
             State::Attached {
                 mut observation, ..
             } => {
                 observation.look_at_end();
-                Some(*observation)
+                Some(observation.into_observed())
             }
             _ => None,
         }
     }
 
     fn attach(&self) -> Option<State> {
-        let pids = || {
-            self.running
-                .stages()
-                .iter()
-                .filter_map(Stage::child)
-                .map(|child| child.id())
-        };
-        let stages: Vec<Process> = pids()
-            .map(|pid| Process::open(pid).ok())
+        let children = self.running.stages().iter().filter_map(Stage::child);
+        let pids: Vec<u32> = children.map(|child| child.id()).collect();
+        let named = pids.iter().zip(self.names.iter().cloned());
+        let stages = named
+            .map(|(&pid, name)| Some((Process::open(pid).ok()?, name)))
             .collect::<Option<_>>()?;
-        let first = Process::open(pids().next()?).ok()?;
-        let pids: Vec<u32> = pids().collect();
+        let first = Process::open(*pids.first()?).ok()?;
         let links = self
             .running
             .pipe_inodes()
@@ -187,46 +181,11 @@ impl<'a> Watching<'a> {
                 })
             });
         let intervals = Intervals {
-            figures: self.interval,
+            figures: self.watch.interval,
             ..Intervals::default()
         };
-        let sampler = Sampler::new(stages, links.collect(), intervals).ok()?;
-        let observation = Box::new(Observation::new(sampler, self.keep_samples));
+        let sampler = Sampler::named(stages, links.collect(), intervals).ok()?;
+        let observation = Box::new(Observation::new(sampler, self.watch.keep_samples));
         Some(State::Attached { observation, first })
     }
-}
-
-/// The live view needs a terminal that the pipeline's data does not go to.
-fn face(options: &cli::Run) -> Face {
-    let terminal = std::io::stderr().is_terminal();
-    let dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
-    let live = || Face::Live(Inline::new(Palette::new(options.color)));
-    match options.progress {
-        When::Never => Face::Nowhere,
-        _ if options.quiet => Face::Nowhere,
-        When::Plain => Face::Plain,
-        When::Auto if terminal && !dumb && !std::io::stdout().is_terminal() => live(),
-        When::Auto => Face::Nowhere,
-        When::Always if terminal && !dumb => live(),
-        When::Always => Face::Plain,
-    }
-}
-
-/// How far the first stage is in the regular file that it reads: its stdin, or the one that it has
-/// opened. Of several, as sort has while it merges, none is the input. `elapsed` is the time it took to get there, where that is known.
-pub(crate) fn progress(first: &Process, elapsed: Option<Duration>) -> Option<Progress> {
-    let at = |descriptor| {
-        let file = first.file_position(descriptor).ok()??;
-        (file.size > 0 && file.offset > 0).then_some(file)
-    };
-    let opened = || {
-        let mut files = (3..10).filter_map(at);
-        files.next().filter(|_| files.next().is_none())
-    };
-    let file = at(0).or_else(opened)?;
-    let fraction = (file.offset as f64 / file.size as f64).min(1.0);
-    // Too early to tell how long it takes.
-    let known = elapsed.filter(|_| fraction > 0.01);
-    let left = known.map(|elapsed| elapsed.mul_f64((1.0 - fraction) / fraction));
-    Some(Progress { fraction, left })
 }

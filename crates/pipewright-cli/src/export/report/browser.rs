@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::report;
-use super::tests::facts;
+use super::tests::outcome;
 use crate::export::recordings;
 
 /// Reads from the laid-out page what a person would see, and writes it where `--dump-dom` shows it.
@@ -93,7 +93,7 @@ fn a_browser_shows_the_page_in_light_and_dark_without_an_error() {
         "gzip -1 </script><b>\"",
         "cat >/dev/null",
     ];
-    let page = report(&recordings::real(), &facts(&names));
+    let page = report(&recordings::real(), &outcome(&names));
     let home = tempfile::tempdir().expect("a directory");
     let whole = home.path().join("report.html");
     fs::write(&whole, &page).expect("room for a page");

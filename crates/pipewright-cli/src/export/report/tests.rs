@@ -1,29 +1,37 @@
 //! Pages of made-up and real recordings: complete, well formed, bounded, and safe.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use pipewright::{ResourceUsage, StageEnd};
 use pipewright_observe::Activity;
 use proptest::prelude::*;
 
-use super::{Facts, StageFacts, report};
+use super::report;
 use crate::export::recordings::{self, Recorded};
-use crate::observation::Recording;
+use crate::outcome::{Observed, Outcome, Stage};
+use crate::view::text;
 
 /// A run of stages with these names, each of which ended well.
-pub(super) fn facts(names: &[&str]) -> Facts {
-    let stage = |name: &&str| StageFacts {
+pub(super) fn outcome(names: &[&str]) -> Outcome {
+    let stage = |name: &&str| Stage {
+        name: text::line(name),
         text: (*name).to_owned(),
-        ended: "exit 0".to_owned(),
-        failed: false,
+        shell: None,
+        pid: None,
+        end: StageEnd::Exited(0),
         wall: Duration::from_millis(2500),
-        cpu: Duration::from_millis(1900),
+        usage: ResourceUsage::default(),
     };
-    Facts {
-        pipeline: names.join(" | "),
+    Outcome {
         stages: names.iter().map(stage).collect(),
-        exit_code: 0,
+        pipes: Vec::new(),
+        inverted: false,
+        failed: None,
+        started: SystemTime::UNIX_EPOCH,
         wall: Duration::from_millis(2500),
-        started: "2026-05-01 14:03:12 UTC".to_owned(),
+        timed_out: None,
+        signal: None,
+        observed: None,
     }
 }
 
@@ -63,8 +71,8 @@ fn check_well_formed(page: &str) {
     assert_eq!(open, Vec::<&str>::new());
 }
 
-fn page(recording: &Recording, names: &[&str]) -> String {
-    let page = report(recording, &facts(names));
+fn page(recording: &Observed, names: &[&str]) -> String {
+    let page = report(recording, &outcome(names));
     check_well_formed(&page);
     for outside in [
         "http:",
@@ -82,7 +90,7 @@ fn page(recording: &Recording, names: &[&str]) -> String {
 }
 
 /// An hour of samples, 20 ms apart, in which every stage changes its state all the time.
-fn hour(stages: usize, samples: u64) -> Recording {
+fn hour(stages: usize, samples: u64) -> Observed {
     let states = [
         Activity::Running,
         Activity::WaitingForInput,
@@ -133,15 +141,11 @@ fn a_real_run_has_its_verdict_table_and_charts() {
 #[test]
 fn hostile_text_stays_text() {
     let hostile = "</script><img src=x onerror=\"alert('1')\">\x1b]0;title\x07\u{202e}";
-    let recording = Recorded::new(2)
+    let recording = Recorded::named(&[hostile; 2])
         .sample(0, &[Activity::Running; 2])
         .sample(20, &[Activity::Running; 2])
         .finish();
-    let mut facts = facts(&[hostile, hostile]);
-    facts.started = hostile.to_owned();
-    facts.stages[1].ended = hostile.to_owned();
-    facts.stages[1].failed = true;
-    let page = report(&recording, &facts);
+    let page = report(&recording, &outcome(&[hostile, hostile]));
     check_well_formed(&page);
     assert!(!page.contains("<img") && !page.contains("</script"));
     assert!(!page.contains("onerror=\"") && !page.contains("onerror='"));
@@ -151,11 +155,10 @@ fn hostile_text_stays_text() {
 
 #[test]
 fn a_failure_is_told_by_word_and_sign() {
-    let mut facts = facts(&["true", "false"]);
-    facts.exit_code = 1;
-    facts.stages[1].ended = "exit 1".to_owned();
-    facts.stages[1].failed = true;
-    let page = report(&Recorded::new(2).finish(), &facts);
+    let mut outcome = outcome(&["true", "false"]);
+    outcome.stages[1].end = StageEnd::Exited(1);
+    outcome.failed = Some(1);
+    let page = report(&Recorded::new(2).finish(), &outcome);
     assert!(page.contains("✗ status 1") && page.contains("✗ exit 1"));
     assert!(page.contains("✗ Stage 2 failed: exit 1."));
 }
@@ -216,6 +219,6 @@ proptest! {
         names in prop::collection::vec(any::<String>(), 0..5),
     ) {
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        check_well_formed(&report(&recording, &facts(&names)));
+        check_well_formed(&report(&recording, &outcome(&names)));
     }
 }

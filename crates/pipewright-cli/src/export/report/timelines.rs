@@ -6,17 +6,18 @@ use pipewright_observe::verdict::StageShares;
 
 use super::charts;
 use super::html::Escaped;
+use super::percent;
 use super::state::State;
 use super::timeline::{self, Shares, Timeline};
-use super::{Facts, bottleneck, percent};
-use crate::observation::Recording;
-use crate::view::{live, text};
+use crate::outcome::Observed;
+use crate::view::text;
+use crate::view::units;
 
 /// Bytes that all charts together may take: a page has to go into a ticket.
 const LARGEST: usize = 700_000;
 
 /// Draws stages and pipes, in the order of the data's way, on one axis of time.
-pub(super) fn draw(page: &mut String, recording: &Recording, run: &Facts) {
+pub(super) fn draw(page: &mut String, recording: &Observed) {
     page.push_str("<section>\n<h2>Over time</h2>\n");
     let span = Timeline::new(&recording.samples, 1).span();
     if span.is_zero() {
@@ -34,11 +35,11 @@ pub(super) fn draw(page: &mut String, recording: &Recording, run: &Facts) {
         "<div class=\"timelines\" style=\"--step:{step:.4}%\">"
     );
     axis(page, &ticks);
-    let names: Vec<String> = (0..recording.layout.stages.len())
-        .map(|index| {
-            let typed = run.stages.get(index).map(|stage| stage.text.as_str());
-            text::shortened(&crate::export::name(&recording.layout, typed, index), 60)
-        })
+    let names: Vec<String> = recording
+        .layout
+        .stages
+        .iter()
+        .map(|stage| text::shortened(&text::line(&stage.command), 60))
         .collect();
     let mut drawn = String::new();
     for columns in charts::COLUMNS {
@@ -84,7 +85,7 @@ fn axis(page: &mut String, ticks: &[(f64, String)]) {
     page.push_str("</div></div>\n");
 }
 
-fn rows(recording: &Recording, names: &[String], columns: usize) -> String {
+fn rows(recording: &Observed, names: &[String], columns: usize) -> String {
     let timeline = Timeline::new(&recording.samples, columns);
     let layout = &recording.layout;
     let mut told = String::new();
@@ -111,9 +112,9 @@ fn rows(recording: &Recording, names: &[String], columns: usize) -> String {
     told
 }
 
-fn stage(page: &mut String, recording: &Recording, index: usize, name: &str, columns: &[Shares]) {
+fn stage(page: &mut String, recording: &Observed, index: usize, name: &str, columns: &[Shares]) {
     let number = index + 1;
-    let mark = match bottleneck(recording) == Some(index) {
+    let mark = match recording.bottleneck() == Some(index) {
         true => " <span class=\"mark\">◀ bottleneck</span>",
         false => "",
     };
@@ -155,7 +156,7 @@ fn most(shares: &StageShares) -> String {
     told.join(", ")
 }
 
-fn pipe(page: &mut String, recording: &Recording, index: usize, timeline: Timeline<'_>) {
+fn pipe(page: &mut String, recording: &Observed, index: usize, timeline: Timeline<'_>) {
     let joined = crate::export::joined(&recording.layout.pipes[index]);
     let rates = timeline.rates(index);
     let most = rates
@@ -174,12 +175,12 @@ fn pipe(page: &mut String, recording: &Recording, index: usize, timeline: Timeli
         .and_then(|figures| figures.pipes.get(index))
         .and_then(|pipe| pipe.bytes);
     let total = match bytes {
-        Some(bytes) => format!("≈ {} in all", live::size(bytes as f64)),
+        Some(bytes) => format!("≈ {} in all", units::size(bytes as f64)),
         None => "bytes not known".to_owned(),
     };
     let (capacity, levels) = match recording.verdict.pipes.get(index).copied().flatten() {
         Some(shares) => (
-            live::size(shares.capacity as f64),
+            units::size(shares.capacity as f64),
             format!(
                 "full {}, empty {}",
                 percent(shares.full),
@@ -189,7 +190,7 @@ fn pipe(page: &mut String, recording: &Recording, index: usize, timeline: Timeli
         None => ("capacity not known".to_owned(), "fill not known".to_owned()),
     };
     let rate = match most {
-        Some(most) => format!("rate, up to {}", live::rate(Some(most))),
+        Some(most) => format!("rate, up to {}", units::rate(Some(most))),
         None => "rate not known".to_owned(),
     };
     let fill_chart = charts::fill(

@@ -1,0 +1,56 @@
+//! What stderr is told of a run when it is over.
+
+use pipewright::StageEnd;
+
+use crate::export::json;
+use crate::outcome::Outcome;
+use crate::view::style::Palette;
+use crate::view::summary::Summary;
+use crate::view::{self, terminal};
+
+/// When to print the summary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Summarize {
+    Never,
+    Failures,
+    Always,
+}
+
+/// What to tell, and how.
+#[derive(Debug)]
+pub(super) struct Telling {
+    pub(super) summarize: Summarize,
+    /// JSON takes the place of the summary.
+    pub(super) json_to_stderr: bool,
+    pub(super) verbose: bool,
+    pub(super) palette: Palette,
+}
+
+impl Telling {
+    pub(super) fn tell(&self, outcome: &Outcome) -> anyhow::Result<()> {
+        let failed = outcome.failed.is_some() || outcome.timed_out.is_some();
+        let summarize = match self.summarize {
+            Summarize::Never => false,
+            Summarize::Failures => failed,
+            Summarize::Always => true,
+        };
+        if self.json_to_stderr {
+            view::tell(&json::json(outcome)?);
+        } else if summarize {
+            let summary = Summary {
+                outcome,
+                palette: self.palette,
+                width: terminal::columns(std::io::stderr()),
+                verbose: self.verbose,
+            };
+            view::tell(&summary.to_string());
+        } else {
+            // A stage that could not start would fail in silence: nobody else tells.
+            let not_started = |end: &StageEnd| matches!(end, StageEnd::NotStarted(_));
+            for stage in outcome.stages.iter().filter(|it| not_started(&it.end)) {
+                view::complain(&stage.reason());
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,180 @@
+//! What a run came to: commands make it, views and exports read it.
+
+use std::time::{Duration, SystemTime};
+
+use pipewright::{Error, ResourceUsage, StageEnd};
+use pipewright_observe::verdict::{Finding, PipeShares, Verdict};
+use pipewright_observe::{Figures, Layout, Sample};
+
+/// The status of an error of pipewright's own, as env(1), nice(1) and timeout(1) have it.
+pub(crate) const OWN_ERROR: u8 = 125;
+
+/// The status of a pipeline that ran out of time, as timeout(1) has it.
+pub(crate) const TIMED_OUT: u8 = 124;
+
+/// One run of one pipeline, from its start to the end of its last stage.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// From the first to the last.
+    pub(crate) stages: Vec<Stage>,
+    /// From each stage to the next.
+    pub(crate) pipes: Vec<Pipe>,
+    /// A leading `!` inverts the status.
+    pub(crate) inverted: bool,
+    /// The stage whose failure is the pipeline's.
+    pub(crate) failed: Option<usize>,
+    pub(crate) started: SystemTime,
+    pub(crate) wall: Duration,
+    /// The limit that was reached.
+    pub(crate) timed_out: Option<Duration>,
+    /// The signal that reached pipewright.
+    pub(crate) signal: Option<i32>,
+    /// `None`: it was over too soon to be watched, or nobody wanted to know.
+    pub(crate) observed: Option<Observed>,
+}
+
+/// One stage, and its end.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    /// The text in one line, safe to show.
+    pub(crate) name: String,
+    /// The text as it was run.
+    pub(crate) text: String,
+    /// The shell that ran it; `None` where it was run directly.
+    pub(crate) shell: Option<String>,
+    pub(crate) pid: Option<u32>,
+    pub(crate) end: StageEnd,
+    pub(crate) wall: Duration,
+    pub(crate) usage: ResourceUsage,
+}
+
+/// The pipe between two stages.
+#[derive(Debug)]
+pub(crate) struct Pipe {
+    /// In bytes.
+    pub(crate) capacity: usize,
+    /// `|&`: it takes the stage's stderr too.
+    pub(crate) stderr_too: bool,
+}
+
+/// What watching a pipeline has shown. Indices are those of the layout.
+#[derive(Debug)]
+pub(crate) struct Observed {
+    /// Names the stages.
+    pub(crate) layout: Layout,
+    pub(crate) verdict: Verdict,
+    /// The totals at the end.
+    pub(crate) figures: Option<Figures>,
+    /// Every sample, if somebody wanted them.
+    pub(crate) samples: Vec<Sample>,
+}
+
+impl Outcome {
+    /// What pipewright ends with, unless a signal ends it.
+    pub(crate) fn exit_code(&self) -> u8 {
+        if self.timed_out.is_some() {
+            return TIMED_OUT;
+        }
+        let code = self
+            .failed
+            .map_or(0, |index| self.stages[index].end.exit_code());
+        if self.inverted {
+            u8::from(code == 0)
+        } else {
+            code
+        }
+    }
+}
+
+impl Outcome {
+    /// The whole pipeline in one line, safe to show.
+    pub(crate) fn pipeline(&self) -> String {
+        let names: Vec<&str> = self.stages.iter().map(|stage| &*stage.name).collect();
+        names.join(" | ")
+    }
+}
+
+impl Stage {
+    /// The reason of its failure.
+    pub(crate) fn reason(&self) -> String {
+        match (&self.end, self.missing_command()) {
+            (_, Some(program)) => format!("{program}: command not found"),
+            (StageEnd::NotStarted(error), None) => error.to_string(),
+            (end, None) => end.to_string(),
+        }
+    }
+
+    /// How it ended, in a few words.
+    pub(crate) fn ended(&self) -> String {
+        match &self.end {
+            StageEnd::NotStarted(error) => match error.exit_code() {
+                127 => "not found".to_owned(),
+                126 => "not executable".to_owned(),
+                _ => "not started".to_owned(),
+            },
+            StageEnd::Exited(status) => format!("exit {status}"),
+            other => other.to_string(),
+        }
+    }
+
+    /// Its program, if that was looked for along `PATH` and is not there.
+    pub(crate) fn missing_command(&self) -> Option<&str> {
+        match &self.end {
+            StageEnd::NotStarted(error) => match &**error {
+                Error::Start(failure)
+                    if error.exit_code() == 127
+                        && failure.advice.is_none()
+                        && !failure.program.contains('/') =>
+                {
+                    Some(&failure.program)
+                }
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+}
+
+impl Observed {
+    /// Of a run that was not watched.
+    pub(crate) fn nothing() -> Self {
+        let layout = Layout::default();
+        Self {
+            verdict: Verdict::of(&layout, []),
+            layout,
+            figures: None,
+            samples: Vec::new(),
+        }
+    }
+
+    /// The bytes that a stage handed to the next one, estimated; `None` is unknown.
+    pub(crate) fn bytes_after(&self, stage: usize) -> Option<u64> {
+        let pipe = self.index_after(stage)?;
+        self.figures.as_ref()?.pipes.get(pipe)?.bytes
+    }
+
+    /// The pipe behind a stage; `None` where it could not be looked at.
+    pub(crate) fn pipe_after(&self, stage: usize) -> Option<&PipeShares> {
+        self.verdict.pipes.get(self.index_after(stage)?)?.as_ref()
+    }
+
+    fn index_after(&self, stage: usize) -> Option<usize> {
+        self.layout
+            .pipes
+            .iter()
+            .position(|pipe| pipe.writers == [stage])
+    }
+
+    /// The stage that the others wait for.
+    pub(crate) fn bottleneck(&self) -> Option<usize> {
+        bottleneck(&self.verdict)
+    }
+}
+
+/// The stage that the others wait for.
+pub(crate) fn bottleneck(verdict: &Verdict) -> Option<usize> {
+    match &verdict.finding {
+        Finding::Bottleneck(bottleneck) => Some(bottleneck.stage),
+        _ => None,
+    }
+}
