@@ -2,11 +2,11 @@
 #![no_main]
 
 #[allow(dead_code, reason = "each target uses a part of it")]
-#[path = "../../crates/pipewright/tests/support/decoders.rs"]
+#[path = "../../crates/pipewright-handoff/tests/support/decoders.rs"]
 mod decoders;
 
 use libfuzzer_sys::fuzz_target;
-use pipewright::handoff::Error;
+use pipewright_handoff::Error;
 
 fuzz_target!(|input: &[u8]| {
     let (_, error) = decoders::through_channel(input);

@@ -384,18 +384,30 @@ impl Command {
         stdio.is_some() || self.descriptors.iter().any(|(fd, _)| *fd == number)
     }
 
-    /// The numbers at which descriptors were put.
-    #[cfg(feature = "handoff")]
-    pub(crate) fn numbers(&self) -> impl Iterator<Item = i32> {
+    /// The numbers given to [`fd`](Command::fd) so far, for a caller that adds a descriptor at a free
+    /// one.
+    pub fn fd_numbers(&self) -> impl Iterator<Item = i32> {
         self.descriptors.iter().map(|(number, _)| *number)
     }
 
-    /// Puts arguments before those that there are.
-    #[cfg(feature = "handoff")]
-    pub(crate) fn first_args(mut self, arguments: [String; 2]) -> Self {
-        let arguments = arguments.map(OsString::from);
-        self.arguments.splice(..0, arguments);
+    /// Puts arguments before those given so far, as a program does that wraps another one's command.
+    ///
+    /// ```
+    /// use pipewright::Command;
+    ///
+    /// let given = Command::new("env").args(["sh", "-c", "echo $LEVEL"]);
+    /// assert_eq!(given.first_args(["LEVEL=2"]).capture().read()?, "2");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn first_args(mut self, args: impl IntoIterator<Item: AsRef<OsStr>>) -> Self {
+        let first = args.into_iter().map(|arg| arg.as_ref().to_owned());
+        self.arguments.splice(..0, first);
         self
+    }
+
+    /// The program that is to be run, as it was given.
+    pub fn get_program(&self) -> &OsStr {
+        &self.program
     }
 
     /// The error of a command that was put together wrongly.

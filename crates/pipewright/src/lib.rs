@@ -126,8 +126,6 @@ mod command;
 mod descent;
 mod descriptors;
 mod error;
-#[cfg(feature = "handoff")]
-pub mod handoff;
 mod pipe;
 mod pipeline;
 #[doc(hidden)]
@@ -151,6 +149,6 @@ pub use pipeline::{
     signal_name,
 };
 pub use rustix::process::{Resource, Rlimit, Signal};
-pub use spawn::ResourceUsage;
+pub use spawn::{ResourceUsage, write_without_sigpipe};
 pub use std::io::{PipeReader, PipeWriter};
 pub use tree::{TreeReport, Unreached, reap_adopted};

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 pub(crate) use orphans::adopt;
 pub use reap::ResourceUsage;
 pub(crate) use reap::{Reaped, reap, wait_for_end};
-pub(crate) use sigpipe::write_without_sigpipe;
+pub use sigpipe::write_without_sigpipe;
 
 use crate::child::{Child, Origin};
 use crate::command::Command;

@@ -4,10 +4,9 @@ use std::borrow::Cow;
 use std::fmt;
 use std::fs::File;
 use std::io::{ErrorKind, PipeReader, PipeWriter, Read};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
-use rustix::io::Errno;
 
 use crate::command::Stdio;
 use crate::error::{Error, Result};
@@ -191,12 +190,19 @@ impl<'a> Feed<'a> {
         if unwritten.is_empty() {
             return Ok(Fed::Done);
         }
-        match write_without_sigpipe(self.writer.as_fd(), unwritten) {
+        match write_without_sigpipe(&self.writer, unwritten) {
             Ok(count) => self.written += count,
-            Err(Errno::AGAIN | Errno::INTR) => return Ok(Fed::More),
-            // It did not want all of it. That is its right, as in `yes | head`.
-            Err(Errno::PIPE) => return Ok(Fed::Done),
-            Err(errno) => return Err(Error::system("write to a child's stdin")(errno)),
+            Err(error) => match error.kind() {
+                ErrorKind::WouldBlock | ErrorKind::Interrupted => return Ok(Fed::More),
+                // It did not want all of it. That is its right, as in `yes | head`.
+                ErrorKind::BrokenPipe => return Ok(Fed::Done),
+                _ => {
+                    return Err(Error::System {
+                        operation: "write to a child's stdin",
+                        source: error,
+                    });
+                }
+            },
         }
         // The end of a known length is seen at once, so that the child sees it without delay.
         match &self.source {

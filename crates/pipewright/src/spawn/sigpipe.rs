@@ -4,19 +4,30 @@
     reason = "the signal mask of this thread is in no crate we use"
 )]
 
+use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::BorrowedFd;
+use std::os::fd::AsFd;
 use std::ptr;
 
 use rustix::io::{Errno, write};
 
-/// `write`, but EPIPE comes without SIGPIPE.
+/// Writes once, as `write(2)`, and returns how many bytes were taken. Where nobody reads any more it
+/// fails with EPIPE, and SIGPIPE is not raised.
 ///
-/// Rust's runtime ignores the signal; a process that set it back to its default, as command-line
-/// programs do, would die here because a child did not read all of its input. The signal goes to
-/// the thread that writes, so it is enough to block it here, and to take it off the queue again
-/// if this write put it there.
-pub(crate) fn write_without_sigpipe(to: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize, Errno> {
+/// Rust's runtime ignores that signal. A process that set it back to its default, as command-line
+/// programs do, would otherwise die because a child did not read all of its input.
+///
+/// # Errors
+///
+/// Those of the system call, EPIPE, EAGAIN and EINTR among them.
+///
+/// # References
+///
+/// [write(2)](https://man7.org/linux/man-pages/man2/write.2.html),
+/// [pipe(7)](https://man7.org/linux/man-pages/man7/pipe.7.html)
+pub fn write_without_sigpipe(to: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
+    // The signal goes to the thread that writes, so it is enough to block it here, and to take it
+    // off the queue again if this write put it there.
     let mut sigpipe = MaybeUninit::<libc::sigset_t>::uninit();
     let mut pending = MaybeUninit::<libc::sigset_t>::zeroed();
     let mut before = MaybeUninit::<libc::sigset_t>::zeroed();
@@ -42,5 +53,5 @@ pub(crate) fn write_without_sigpipe(to: BorrowedFd<'_>, bytes: &[u8]) -> Result<
         }
         libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, ptr::null_mut());
     }
-    result
+    Ok(result?)
 }

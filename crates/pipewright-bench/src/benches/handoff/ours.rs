@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
-use pipewright::handoff::{ChildLink, EntryPoints, Error, ParentLink, ReExec, Receiver, Sender};
 use pipewright::{PipeExt, PipeWriter};
+use pipewright_handoff::{ChildLink, EntryPoints, Error, ParentLink, ReExec, Receiver, Sender};
 
 use super::{Config, Small, now, seconds};
 

@@ -1,0 +1,98 @@
+//! Handing over to a child: re-execution, a config of any size, named descriptors, typed messages,
+//! barriers, and becoming another program at the end.
+//!
+//! A program that must do something *inside* a new process before the real program runs there (enter
+//! a namespace, give up a privilege, take over a terminal) starts itself again. What the new process
+//! needs to know comes over pipes and inherited descriptors, and that is where such programs hang and
+//! leak: a config larger than a pipe, a child that dies early while the parent writes or waits, an
+//! end of a pipe left open somewhere, a descriptor that reaches the program at the end. Here it takes
+//! a few lines.
+//!
+//! # A child with a config
+//!
+//! Entry points are registered by name and dispatched first thing in `main`. [`ReExec`] starts one.
+//! The example is at [`ReExec`]; what follows is the exchange inside.
+//!
+//! # Doing something for the child, and the exec at the end
+//!
+//! ```
+//! use std::time::Duration;
+//! use pipewright::Command;
+//! use pipewright_handoff::{EntryPoints, ParentLink, ReExec, Result};
+//!
+//! fn init(parent: &mut ParentLink) -> Result<()> {
+//!     // Waits until the parent has done its part, dies, refuses, or takes too long.
+//!     parent.channel().barrier("map my ids")?;
+//!     parent.exec(Command::new("true"))
+//! }
+//!
+//! fn main() -> Result<()> {
+//!     EntryPoints::new().entry("init", init).dispatch();
+//!
+//!     let mut child = ReExec::new("init").spawn()?;
+//!     child.channel().serve_barrier("map my ids", || Ok::<(), std::io::Error>(()))?;
+//!     let running = child.wait_exec(Duration::from_secs(10))?;
+//!     assert!(running.wait()?.success());
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # What can be relied on
+//!
+//! - **No write waits for the child.** The config is in sealed memory before the child exists.
+//! - **Every wait ends**: in what was waited for, or in an [`Error`] that says which: the other side
+//!   died ([`Error::PeerDied`]), failed ([`Error::Remote`]), sent something else
+//!   ([`Error::Protocol`], [`Error::TooLarge`]), or the deadline has passed ([`Error::TimedOut`]). It
+//!   watches the process and not only the channel, because a sibling or a daemon may hold a copy of
+//!   the channel's other end for ever.
+//! - **What was sent before a death is received before the death is told.**
+//! - **The program at the end has 0, 1, 2 and what was named for it.** The channel's own descriptors
+//!   are close-on-exec from the child's first moment.
+//! - **Parent and child are the same build**, or nothing is decoded.
+//!
+//! Between the two processes, messages have [postcard](https://docs.rs/postcard)'s form.
+
+mod arrival;
+mod barrier;
+mod bounded;
+mod build;
+mod channel;
+mod descriptors;
+mod entry;
+mod error;
+mod exec;
+mod executable;
+mod foreign;
+mod frame;
+#[cfg(feature = "gate")]
+mod gate;
+#[cfg(feature = "log")]
+mod lines;
+mod link;
+#[cfg(feature = "log")]
+mod log;
+mod manifest;
+mod mapping;
+mod peer;
+mod reexec;
+mod socket;
+#[cfg(feature = "stream")]
+mod stream;
+mod trace;
+mod wait;
+
+pub use channel::Channel;
+pub use descriptors::{FromDescriptor, Terminal};
+pub use entry::EntryPoints;
+pub use error::{DescriptorFault, DescriptorKind, Error, Result};
+pub use executable::SelfExe;
+pub use foreign::{CHANNEL_VARIABLE, Foreign};
+#[cfg(feature = "gate")]
+pub use gate::Gate;
+pub use link::{ChildLink, ParentLink};
+#[cfg(feature = "log")]
+pub use log::{Log, LogSink};
+pub use reexec::ReExec;
+#[cfg(feature = "stream")]
+pub use stream::{DEFAULT_MESSAGE_LIMIT, Receiver, Sender};
+pub use trace::{Direction, Event};
