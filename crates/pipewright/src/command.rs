@@ -9,8 +9,7 @@ use std::fmt;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use rustix::process::{Resource, Rlimit, Signal};
-
+pub(crate) use attributes::Attributes;
 pub use stdio::Stdio;
 
 use crate::error::{Error, InvalidCommand, Result, StartError, Step};
@@ -91,6 +90,8 @@ pub struct Command {
     pub(crate) stderr: Option<Stdio>,
     pub(crate) descriptors: Vec<(i32, OwnedFd)>,
     pub(crate) attributes: Attributes,
+    pub(crate) own_tree: bool,
+    pub(crate) kill_on_drop: bool,
 }
 
 /// The changes to this process's environment that the child is to see.
@@ -99,23 +100,6 @@ pub(crate) struct Environment {
     pub(crate) cleared: bool,
     /// `None`: the variable is removed.
     pub(crate) changes: BTreeMap<OsString, Option<OsString>>,
-}
-
-/// What else the child sets on itself before it executes.
-#[derive(Debug, Default, Clone)]
-pub(crate) struct Attributes {
-    pub(crate) session: bool,
-    pub(crate) process_group: Option<i32>,
-    pub(crate) parent_death_signal: Option<Signal>,
-    pub(crate) user: Option<u32>,
-    pub(crate) group: Option<u32>,
-    pub(crate) groups: Option<Vec<u32>>,
-    pub(crate) umask: Option<u32>,
-    pub(crate) nice: Option<i32>,
-    pub(crate) limits: Vec<(Resource, Rlimit)>,
-    pub(crate) signal_mask: Vec<Signal>,
-    pub(crate) own_tree: bool,
-    pub(crate) kill_on_drop: bool,
 }
 
 impl Command {
@@ -153,6 +137,8 @@ impl Command {
             stderr: None,
             descriptors: Vec::new(),
             attributes: Attributes::default(),
+            own_tree: false,
+            kill_on_drop: false,
         }
     }
 

@@ -7,29 +7,39 @@
 //! process's. [`vfork`] is the child's half.
 
 mod image;
+mod in_child;
+mod mask;
 mod orphans;
+mod raw;
 mod reap;
 mod replace;
 mod sigpipe;
 mod stack;
+mod stop;
+mod under_way;
 mod vfork;
 mod walk;
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 use std::sync::mpsc;
-use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
 
 pub(crate) use orphans::adopt;
 pub use reap::ResourceUsage;
 pub(crate) use reap::{Reaped, reap, wait_for_end};
 pub use sigpipe::write_without_sigpipe;
+pub(crate) use under_way::Earlier;
 
 use crate::child::{Child, Origin};
 use crate::command::Command;
+use crate::descent::{self, Descent};
 use crate::error::{Error, Result, StartError, Step};
 use image::Image;
-use vfork::{Failure, Stage};
+use under_way::UnderWay;
+use vfork::{Failure, at};
 
 impl Command {
     /// Starts the program.
@@ -77,103 +87,103 @@ impl Command {
 }
 
 /// Starts from this thread.
-fn start(command: Command) -> Result<Child> {
+fn start(mut command: Command) -> Result<Child> {
     orphans::reap_ended();
+    let program = command.program_name();
+    let kill_on_drop = command.kill_on_drop;
+    let descent = mark_descendants(&mut command)?;
     let image = Image::new(command)?;
-    let mut pause = Duration::from_millis(1);
-    let mut drained = false;
+    let mut earlier = None;
+    let mut pauses = (0..PAUSES).map(|doubled| Duration::from_millis(1 << doubled));
     loop {
-        let failure = match clone_child(&image)? {
-            Ok(child) => return Ok(child),
+        let started = Instant::now();
+        let failure = match clone_child(&image) {
+            Ok((pid, pidfd)) => {
+                let origin = Origin {
+                    program,
+                    started,
+                    own_peak_memory: reap::own_peak_memory(),
+                    descent,
+                    kill_on_drop,
+                };
+                return Ok(Child::new(pid, pidfd, origin));
+            }
             Err(failure) => failure,
         };
-        // ETXTBSY: the program was written just now, and a process that another thread is starting
-        // holds a copy of the descriptor that it was written through, until it executes. Waiting
-        // until every start under way is over is certain to help against our own; against a fork
-        // from elsewhere only time helps.
-        if failure.stage != Stage::Execute || failure.errno != libc::ETXTBSY {
-            return Err(describe(&image, failure));
-        }
-        if !drained {
-            drained = true;
-            await_starts();
-        } else if pause <= Duration::from_millis(64) {
-            std::thread::sleep(pause);
-            pause *= 2;
-        } else {
-            return Err(describe(&image, failure));
-        }
+        let pause = match (failure.step, failure.errno) {
+            // The program was written just now, and a process that another thread is starting holds a
+            // copy of the descriptor that it was written through, until it executes. Waiting for the
+            // starts under way is certain to help against our own, unless one is stuck; against a fork
+            // from elsewhere only time helps.
+            (Step::Execute(_), libc::ETXTBSY) if earlier.is_none() => {
+                earlier.insert(Earlier::now()).wait();
+                Some(Duration::ZERO)
+            }
+            (Step::Execute(_), libc::ETXTBSY) => pauses.next(),
+            // The limit on processes: some may be just ending.
+            (Step::Clone, libc::EAGAIN) => pauses.next(),
+            _ => None,
+        };
+        let Some(pause) = pause else {
+            return Err(describe(program, &image, failure));
+        };
+        std::thread::sleep(pause);
+        orphans::reap_ended();
     }
 }
 
-/// Returns when every start that is under way has executed its program, or failed.
-pub(crate) fn await_starts() {
-    drop(STARTS.write().unwrap_or_else(PoisonError::into_inner));
-}
+/// How often a start is tried again that the kernel refuses for the moment: after 1, 2, 4, … 256
+/// milliseconds, half a second in all. A shell tries for 15 seconds; but a caller of a library may do
+/// something better meanwhile, and can try again itself.
+const PAUSES: u32 = 9;
 
-/// Held for reading across every start, and for writing by a start that must be alone.
-///
-/// Alone must be one that changes credentials. The kernel then marks the memory, which the child
-/// shares with this process, as not dumpable; that is what keeps another process of the new user
-/// from tracing the child and so reaching into this process. The mark is taken back when the child
-/// has left the memory, and no other such child may be in it at that moment.
-static STARTS: RwLock<()> = RwLock::new(());
-
-/// One attempt. The outer error is of the parent's side, the inner one is the child's report.
-fn clone_child(image: &Image) -> Result<Result<Child, Failure>> {
-    let stack = stack::Loan::take().map_err(|errno| image.failed(Step::MapStack, errno))?;
-    let started = Instant::now();
-    let (pid, pidfd, failure) = if image.changes_credentials() {
-        let _alone = STARTS.write().unwrap_or_else(PoisonError::into_inner);
-        let dumpable = rustix::process::dumpable_behavior();
-        let result = stack.clone_onto(image);
-        if let Ok(behavior @ rustix::process::DumpableBehavior::Dumpable) = dumpable {
-            // It cannot fail with a value that was in force before.
-            let _ = rustix::process::set_dumpable_behavior(behavior);
-        }
-        result
-    } else {
-        let _together = STARTS.read().unwrap_or_else(PoisonError::into_inner);
-        stack.clone_onto(image)
-    }
-    .map_err(|(step, errno)| image.failed(step, errno))?;
-
-    match failure {
-        None => {
-            let origin = Origin {
-                program: image.program().to_owned(),
-                started,
-                own_peak_memory: reap::own_peak_memory(),
-                descent: image.descent.clone(),
-                kill_on_drop: image.kill_on_drop,
-            };
-            Ok(Ok(Child::new(pid, pidfd, origin)))
-        }
-        Some(failure) => {
-            // Its zombie, which is there in a moment. An error means that somebody else took it.
-            let _ = wait_for_end(pidfd.as_fd()).map(|()| reap(pidfd.as_fd()));
-            Ok(Err(failure))
-        }
-    }
-}
-
-fn describe(image: &Image, failure: Failure) -> Error {
-    let step = match failure.stage {
-        Stage::Signals => Step::Signals,
-        Stage::PlaceDescriptor => Step::PlaceDescriptor(failure.detail),
-        Stage::CloseDescriptors => Step::CloseDescriptors,
-        Stage::NewSession => Step::NewSession,
-        Stage::ProcessGroup => Step::ProcessGroup,
-        Stage::ResourceLimit => Step::ResourceLimit(image.limited_resource(failure.detail)),
-        Stage::Nice => Step::Nice,
-        Stage::Groups => Step::Groups,
-        Stage::GroupId => Step::GroupId,
-        Stage::UserId => Step::UserId,
-        Stage::ChangeDirectory => Step::ChangeDirectory(image.directory_path()),
-        Stage::ParentDeathSignal => Step::ParentDeathSignal,
-        Stage::Execute => Step::Execute(image.candidate(failure.detail)),
+/// Gives the child what its descendants will be known by.
+fn mark_descendants(command: &mut Command) -> Result<Descent> {
+    let attributes = &command.attributes;
+    let mut descent = Descent {
+        marker: None,
+        leads_group: attributes.session || attributes.process_group == Some(0),
     };
-    image.failed(step, failure.errno)
+    if command.own_tree {
+        let failed = |errno: Errno| command.failed(Step::Subreaper, errno.into());
+        let marker = descent::new_marker().map_err(failed)?;
+        let (name, value) = descent::variable(&marker);
+        command.environment.changes.insert(name, Some(value));
+        descent.marker = Some(marker);
+    }
+    Ok(descent)
+}
+
+/// One attempt.
+fn clone_child(image: &Image) -> Result<(i32, OwnedFd), Failure> {
+    let stack = stack::Loan::take().map_err(at(&Step::MapStack))?;
+    let under_way = UnderWay::new(image.parent, image.changes_credentials());
+    let (pid, pidfd, failure) = stack.clone_onto(image)?;
+    drop(under_way);
+    let Some(failure) = failure else {
+        return Ok((pid, pidfd));
+    };
+    // Its zombie, which is there in a moment. An error means that somebody else took it.
+    let _ = wait_for_end(pidfd.as_fd()).map(|()| reap(pidfd.as_fd()));
+    Err(failure)
+}
+
+/// The error that tells of a failure, with what the step names.
+fn describe(program: String, image: &Image, failure: Failure) -> Error {
+    let step = match failure.step {
+        Step::PlaceDescriptor(_) => Step::PlaceDescriptor(failure.detail),
+        Step::ResourceLimit(_) => {
+            Step::ResourceLimit(image.attributes.limits[failure.detail as usize].0)
+        }
+        Step::ChangeDirectory(_) => Step::ChangeDirectory(image.directory_path()),
+        Step::Execute(_) => {
+            let candidate = image.candidate(failure.detail);
+            Step::Execute(candidate.unwrap_or_else(|| PathBuf::from(&program)))
+        }
+        step => step.clone(),
+    };
+    let source = std::io::Error::from_raw_os_error(failure.errno);
+    StartError::new(program, step, source).into()
 }
 
 fn on_main_thread() -> bool {
@@ -194,7 +204,7 @@ fn on_lasting_thread(command: Command) -> Result<Child> {
         .stack_size(256 * 1024)
         .spawn(move || {
             // Signals for the process are the other threads' business.
-            let blocked = stack::AllSignalsBlocked::new();
+            let blocked = mask::AllSignalsBlocked::new();
             let result = start(command);
             let pid = result.as_ref().ok().map(Child::id);
             // The answer is awaited until it is there.

@@ -110,7 +110,7 @@ impl Command {
     /// PR_SET_CHILD_SUBREAPER in
     /// [prctl(2)](https://man7.org/linux/man-pages/man2/PR_SET_CHILD_SUBREAPER.2const.html)
     pub fn own_tree(mut self) -> Self {
-        self.attributes.own_tree = true;
+        self.own_tree = true;
         self
     }
 }

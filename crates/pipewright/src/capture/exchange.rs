@@ -90,7 +90,9 @@ pub(super) struct Exchange<'a> {
     ended: bool,
     /// When a pipe that others hold is given up: known once every stage has ended.
     grace_end: Option<Instant>,
-    /// Whether the starts that were under way at the end of the grace are over.
+    /// The starts that were under way at the end of the grace.
+    earlier: Option<spawn::Earlier>,
+    /// Whether they are over.
     settled: bool,
     bounds: Bounds,
     deadline: Option<Instant>,
@@ -131,6 +133,7 @@ impl<'a> Exchange<'a> {
         let mut exchange = Self {
             ended: false,
             grace_end: None,
+            earlier: None,
             settled: false,
             running,
             feed,
@@ -255,8 +258,8 @@ impl<'a> Exchange<'a> {
         } else {
             // Perhaps the holder is a child that another thread is starting: until it executes its
             // program it has a copy of everything that was open here when it was made.
-            spawn::await_starts();
-            self.settled = true;
+            let earlier = self.earlier.get_or_insert_with(spawn::Earlier::now);
+            self.settled = earlier.is_over();
             self.grace_end = Instant::now().checked_add(SETTLING);
             Ok(())
         }

@@ -4,6 +4,22 @@ use rustix::process::{Resource, Rlimit, Signal};
 
 use super::Command;
 
+/// What the child sets on itself before it executes: what [`spawn::vfork`](crate::spawn) reads.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Attributes {
+    pub(crate) session: bool,
+    pub(crate) process_group: Option<i32>,
+    pub(crate) limits: Vec<(Resource, Rlimit)>,
+    pub(crate) nice: Option<i32>,
+    pub(crate) umask: Option<u32>,
+    pub(crate) groups: Option<Vec<u32>>,
+    pub(crate) group: Option<u32>,
+    pub(crate) user: Option<u32>,
+    pub(crate) parent_death_signal: Option<Signal>,
+    /// Bit n-1 stands for signal n, as in the kernel's own set.
+    pub(crate) signal_mask: u64,
+}
+
 impl Command {
     /// Starts the program as the leader of a new session without a controlling terminal.
     ///
@@ -225,7 +241,8 @@ impl Command {
     ///
     /// [sigprocmask(2)](https://man7.org/linux/man-pages/man2/sigprocmask.2.html)
     pub fn signal_mask(mut self, blocked: impl IntoIterator<Item = Signal>) -> Self {
-        self.attributes.signal_mask = blocked.into_iter().collect();
+        let bit = |signal: Signal| 1_u64.wrapping_shl(signal.as_raw().wrapping_sub(1) as u32);
+        self.attributes.signal_mask = blocked.into_iter().fold(0, |set, it| set | bit(it));
         self
     }
 
@@ -244,7 +261,7 @@ impl Command {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn kill_on_drop(mut self) -> Self {
-        self.attributes.kill_on_drop = true;
+        self.kill_on_drop = true;
         self
     }
 }

@@ -9,219 +9,157 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::ptr;
 
-use libc::c_char;
-use rustix::io::Errno;
-use rustix::process::Resource;
+use libc::{c_char, c_long};
 
-use crate::command::{Command, Environment, Stdio};
-use crate::descent::{self, Descent};
+use crate::command::{Attributes, Command, Environment, Stdio};
 use crate::descriptors::{Plan, Source, plan};
-use crate::error::{Error, Result, StartError, Step};
+use crate::error::Result;
 
 /// Everything the child reads. Nothing in here changes once it is built, except
-/// [`shell_argv`](Self::shell_argv), which belongs to the child.
+/// [`script_arguments`](Self::script_arguments), which belongs to the child.
 pub(super) struct Image {
-    program: String,
-    /// The strings that the pointers below point into: on the heap, where they do not move with the
-    /// image, and never changed.
+    pub(super) plan: Plan,
+    /// Paths to try, in order.
+    pub(super) candidates: Vec<Text>,
+    /// Whether the candidates come from `PATH`, and not from a name with a slash.
+    pub(super) searched: bool,
+    pub(super) arguments: Texts,
+    pub(super) environment: Texts,
+    /// Runs a file without `#!`, by [`script_arguments`](Self::script_arguments).
+    pub(super) shell: Text,
+    /// The shell, the script, then the arguments. The child fills in the script.
+    pub(super) script_arguments: Texts,
+    /// `None`: the child stays where it is.
+    pub(super) directory: Option<Text>,
+    pub(super) attributes: Attributes,
+    /// This process's id, for the child to see whether its parent is still there.
+    pub(super) parent: i32,
+    /// The strings that the texts point into: on the heap, where they do not move with the image, and
+    /// never changed.
     strings: Vec<u8>,
     /// Owners of the sources, open until the child has its copy.
     _sources: Vec<OwnedFd>,
-
-    pub(super) plan: Plan,
-    /// Paths to try, in order.
-    pub(super) candidates: Vec<*const c_char>,
-    /// Whether the candidates come from `PATH`, and not from a name with a slash.
-    pub(super) searched: bool,
-    pub(super) argv: Vec<*const c_char>,
-    /// `/bin/sh`, the script, then the arguments: for a file without `#!`. The child fills in the
-    /// script, hence the cells.
-    pub(super) shell_argv: Vec<Cell<*const c_char>>,
-    pub(super) envp: Vec<*const c_char>,
-    /// Null: the child stays where it is.
-    pub(super) directory: *const c_char,
-
-    pub(super) session: bool,
-    pub(super) process_group: Option<i32>,
-    pub(super) limits: Vec<Limit>,
-    pub(super) nice: Option<i32>,
-    pub(super) umask: Option<u32>,
-    pub(super) groups: Option<Vec<u32>>,
-    pub(super) group: Option<u32>,
-    pub(super) user: Option<u32>,
-    pub(super) parent_death_signal: Option<i32>,
-    /// Bit n-1 stands for signal n, as in the kernel's own set.
-    pub(super) signal_mask: u64,
-    /// Whether the child is killed when its handle is dropped.
-    pub(super) kill_on_drop: bool,
-    /// How the child's descendants will be known, for the parent.
-    pub(super) descent: Descent,
-    /// This process's id, for the child to see whether its parent is still there.
-    pub(super) parent: i32,
 }
 
-/// One resource limit in the kernel's form.
-pub(super) struct Limit {
-    pub(super) resource: Resource,
-    /// Current and maximum, as in the kernel's `struct rlimit64`.
-    pub(super) values: [u64; 2],
+/// A C string of an image's, or a constant.
+#[derive(Clone, Copy)]
+pub(super) struct Text(*const c_char);
+
+impl Text {
+    pub(super) const fn constant(text: &'static CStr) -> Self {
+        Self(text.as_ptr())
+    }
+
+    /// The place for a system call.
+    pub(super) fn address(self) -> c_long {
+        self.0 as c_long
+    }
 }
 
-pub(super) const SHELL: &CStr = c"/bin/sh";
+/// Texts with a null behind the last, as execve takes them.
+pub(super) struct Texts(Vec<Cell<*const c_char>>);
+
+impl Texts {
+    fn new(texts: impl IntoIterator<Item = Text>) -> Self {
+        let pointers = texts.into_iter().map(|text| text.0);
+        Self(pointers.chain([ptr::null()]).map(Cell::new).collect())
+    }
+
+    /// Puts another text in the place of one.
+    pub(super) fn set(&self, index: usize, text: Text) {
+        if let Some(place) = self.0.get(index) {
+            place.set(text.0);
+        }
+    }
+
+    /// The place for a system call. A cell of a pointer has the layout of the pointer.
+    pub(super) fn address(&self) -> c_long {
+        self.0.as_ptr() as c_long
+    }
+}
+
+const SHELL: Text = Text::constant(c"/bin/sh");
 
 impl Image {
     /// Flattens a command. It must have passed [`Command::check`].
-    pub(super) fn new(mut command: Command) -> Result<Self> {
+    pub(super) fn new(command: Command) -> Result<Self> {
         let mut sources = Vec::new();
         let wanted = wanted_table(&command, &mut sources)?;
         let executable = command.executable.as_ref().map(AsRawFd::as_raw_fd);
         let plan = plan(&wanted, &closed_numbers(&command), executable);
 
-        let mut descent = Descent {
-            marker: None,
-            leads_group: command.attributes.session || command.attributes.process_group == Some(0),
-        };
-        if command.attributes.own_tree {
-            let failed = |errno: Errno| command.failed(Step::Subreaper, errno.into());
-            let marker = descent::new_marker().map_err(failed)?;
-            let (name, value) = descent::variable(&marker);
-            command.environment.changes.insert(name, Some(value));
-            descent.marker = Some(marker);
-        }
-
         // Offsets at first: the strings move while more are added.
         let mut strings = Strings::default();
         let path = environment(&command.environment, &mut strings);
-        let envp = std::mem::take(&mut strings.offsets);
+        let environment = strings.take();
         strings.add_candidates(command.program.as_bytes(), path.as_deref());
-        let candidates = std::mem::take(&mut strings.offsets);
-        strings.add(&[command
-            .argv0
-            .as_ref()
-            .unwrap_or(&command.program)
-            .as_bytes()]);
-        for argument in &command.arguments {
+        let candidates = strings.take();
+        let name = command.argv0.as_ref().unwrap_or(&command.program);
+        for argument in [name].into_iter().chain(&command.arguments) {
             strings.add(&[argument.as_bytes()]);
         }
-        let argv = std::mem::take(&mut strings.offsets);
+        let arguments = strings.take();
         if let Some(directory) = &command.directory {
             strings.add(&[directory.as_os_str().as_bytes()]);
         }
-        let directory = strings.offsets.first().copied();
+        let directory = strings.take();
 
-        let strings = strings.bytes;
-        let start = strings.as_ptr();
-        let place = |offset: usize| start.wrapping_add(offset).cast::<c_char>();
-        let array = |offsets: &[usize]| -> Vec<*const c_char> {
-            offsets
-                .iter()
-                .map(|&offset| place(offset))
-                .chain([ptr::null()])
-                .collect()
-        };
-        let argv = array(&argv);
-        let shell = [SHELL.as_ptr(), ptr::null()]
-            .into_iter()
-            .chain(argv.iter().skip(1).copied());
-        let shell_argv = shell.map(Cell::new).collect();
-
-        let attributes = &command.attributes;
-        let mask = |set, signal: &rustix::process::Signal| {
-            set | 1_u64.wrapping_shl(signal.as_raw().wrapping_sub(1) as u32)
-        };
-        let unlimited = |limit: Option<u64>| limit.unwrap_or(u64::MAX);
-
-        let mut image = Self {
-            program: command.program_name(),
+        let bytes = strings.bytes;
+        let text = |offset: usize| Text(bytes.as_ptr().wrapping_add(offset).cast());
+        let texts = |offsets: Vec<usize>| offsets.into_iter().map(text);
+        // The second place is the script's.
+        let script = [SHELL, SHELL].into_iter();
+        let image = Self {
             searched: is_searched(command.program.as_bytes()),
-            candidates: candidates.into_iter().map(place).collect(),
-            envp: array(&envp),
-            directory: directory.map_or(ptr::null(), place),
-            strings,
-            _sources: Vec::new(),
-            plan,
-            argv,
-            shell_argv,
-            session: attributes.session,
-            process_group: attributes.process_group,
-            limits: attributes
-                .limits
-                .iter()
-                .map(|(resource, limit)| Limit {
-                    resource: *resource,
-                    values: [unlimited(limit.current), unlimited(limit.maximum)],
-                })
-                .collect(),
-            nice: attributes.nice,
-            umask: attributes.umask,
-            groups: attributes.groups.clone(),
-            group: attributes.group,
-            user: attributes.user,
-            parent_death_signal: attributes.parent_death_signal.map(|signal| signal.as_raw()),
-            signal_mask: attributes.signal_mask.iter().fold(0, mask),
-            kill_on_drop: attributes.kill_on_drop,
-            descent,
+            candidates: texts(candidates).collect(),
+            script_arguments: Texts::new(script.chain(texts(arguments.clone()).skip(1))),
+            arguments: Texts::new(texts(arguments)),
+            environment: Texts::new(texts(environment)),
+            shell: SHELL,
+            directory: texts(directory).next(),
+            attributes: command.attributes,
             parent: rustix::process::getpid().as_raw_pid(),
+            plan,
+            strings: bytes,
+            _sources: Vec::new(),
         };
         // From here on the image owns every descriptor that the plan names.
-        let Command {
-            stdin,
-            stdout,
-            stderr,
-            descriptors,
-            executable,
-            ..
-        } = command;
-        sources.extend(descriptors.into_iter().map(|(_, descriptor)| descriptor));
-        sources.extend(executable);
-        for stdio in [stdin, stdout, stderr].into_iter().flatten() {
-            if let Stdio::Descriptor(descriptor) = stdio {
+        sources.extend(command.descriptors.into_iter().map(|(_, it)| it));
+        sources.extend(command.executable);
+        for stdio in [command.stdin, command.stdout, command.stderr] {
+            if let Some(Stdio::Descriptor(descriptor)) = stdio {
                 sources.push(descriptor);
             }
         }
-        image._sources = sources;
-        Ok(image)
+        Ok(Self {
+            _sources: sources,
+            ..image
+        })
+    }
+
+    /// The path at `index` of the candidates, as the child reported it; `None` when it named none.
+    pub(super) fn candidate(&self, index: i32) -> Option<PathBuf> {
+        let candidate = self.candidates.get(usize::try_from(index).ok()?)?;
+        Some(self.path(*candidate))
+    }
+
+    /// The directory that the child changes to.
+    pub(super) fn directory_path(&self) -> PathBuf {
+        self.directory
+            .map(|directory| self.path(directory))
+            .unwrap_or_default()
+    }
+
+    /// One of the image's own texts, as a path.
+    fn path(&self, text: Text) -> PathBuf {
+        let offset = text.0.addr() - self.strings.as_ptr().addr();
+        let string = CStr::from_bytes_until_nul(&self.strings[offset..]);
+        PathBuf::from(OsStr::from_bytes(string.map_or(b"", CStr::to_bytes)))
     }
 
     /// Whether the child changes its credentials.
     pub(super) fn changes_credentials(&self) -> bool {
-        self.user.is_some() || self.group.is_some()
-    }
-
-    /// The error for a step that failed.
-    pub(super) fn failed(&self, step: Step, errno: i32) -> Error {
-        let source = std::io::Error::from_raw_os_error(errno);
-        StartError::new(self.program.clone(), step, source).into()
-    }
-
-    /// The program as it was named.
-    pub(super) fn program(&self) -> &str {
-        &self.program
-    }
-
-    /// The resource of the limit at `index`, as the child reported it.
-    pub(super) fn limited_resource(&self, index: i32) -> Resource {
-        self.limits[index as usize].resource
-    }
-
-    /// The path at `index` of the candidates; where there is none, the program as it was named.
-    pub(super) fn candidate(&self, index: i32) -> PathBuf {
-        let candidate = usize::try_from(index)
-            .ok()
-            .and_then(|index| self.candidates.get(index));
-        candidate.map_or_else(|| PathBuf::from(&self.program), |&path| self.path_at(path))
-    }
-
-    /// The directory as a path, for errors.
-    pub(super) fn directory_path(&self) -> PathBuf {
-        self.path_at(self.directory)
-    }
-
-    /// The string at one of the image's own pointers.
-    fn path_at(&self, pointer: *const c_char) -> PathBuf {
-        let offset = pointer.addr() - self.strings.as_ptr().addr();
-        let string = CStr::from_bytes_until_nul(&self.strings[offset..]);
-        PathBuf::from(OsStr::from_bytes(string.map_or(b"", CStr::to_bytes)))
+        self.attributes.user.is_some() || self.attributes.group.is_some()
     }
 }
 
@@ -307,6 +245,11 @@ fn is_searched(program: &[u8]) -> bool {
 }
 
 impl Strings {
+    /// Where the strings begin that were added since the last time.
+    fn take(&mut self) -> Vec<usize> {
+        std::mem::take(&mut self.offsets)
+    }
+
     /// Adds the parts as one string.
     fn add(&mut self, parts: &[&[u8]]) {
         self.offsets.push(self.bytes.len());

@@ -3,8 +3,9 @@
 
 use super::describe;
 use super::image::Image;
-use super::stack::AllSignalsBlocked;
-use super::vfork::become_program;
+use super::in_child::InChild;
+use super::mask::AllSignalsBlocked;
+use super::vfork::{at, become_program};
 use crate::command::Command;
 use crate::error::{Error, Step};
 
@@ -34,26 +35,22 @@ impl Command {
         if let Err(error) = self.check() {
             return error;
         }
+        let program = self.program_name();
         let mut image = match Image::new(self) {
             Ok(image) => image,
             Err(error) => return error,
         };
         // The parent whose end sends the parent-death signal is not this process but its parent.
         image.parent = rustix::process::getppid().map_or(0, |parent| parent.as_raw_pid());
-        let blocked = match AllSignalsBlocked::new() {
-            Ok(blocked) => blocked,
-            Err(errno) => return image.failed(Step::Signals, errno),
+        let failure = match AllSignalsBlocked::new() {
+            Ok(_blocked) => {
+                // SAFETY: what is changed is the table of descriptors and the attributes of the process
+                // that asked for it, from an image that outlives the call. Signals are blocked, so that
+                // none arrives while handlers are reset.
+                become_program(unsafe { InChild::assume() }, &image)
+            }
+            Err(errno) => at(&Step::Signals)(errno),
         };
-        // SAFETY: the rules of that function protect a parent whose memory a child shares, and one
-        // who is suspended meanwhile. Here the process is its own: what is changed is the table of
-        // descriptors and the attributes of the process that asked for it, from data that outlives
-        // the call. Signals are blocked, so that none arrives while handlers are reset.
-        let result = unsafe { become_program(&image) };
-        drop(blocked);
-        match result {
-            Err(failure) => describe(&image, failure),
-            // It does not return when the program executes.
-            Ok(()) => image.failed(Step::Execute(image.candidate(0)), 0),
-        }
+        describe(program, &image, failure)
     }
 }

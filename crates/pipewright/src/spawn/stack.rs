@@ -1,33 +1,46 @@
-//! The stack of its own on which the child runs between clone and exec, and the clone itself.
+//! The memory that the child runs on between clone and exec, and the clone itself.
 #![allow(unsafe_code, reason = "mmap and clone")]
 
+use std::arch::asm;
 use std::ffi::c_void;
 use std::ops::Deref;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::ptr;
 use std::sync::{Mutex, PoisonError};
 
+use libc::c_int;
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
 
 use super::image::Image;
-use super::vfork::{self, Failure, Report, Start};
+use super::in_child::InChild;
+use super::mask::AllSignalsBlocked;
+use super::stop::Noted;
+use super::vfork::{Failure, at, become_program};
 use crate::error::Step;
 
-/// Bytes for the child's frames: it calls a few functions deep and keeps one buffer of 2 KiB.
+/// Bytes for the child's frames: it calls a few functions deep and keeps one buffer of 2 KiB, and a
+/// signal's frame may take 12 KiB.
 const SIZE: usize = 32 * 1024;
 
-/// A mapping with a page at its low end that nobody may touch, so that an overflow is a fault and
-/// not a quiet change to the parent's memory.
+/// From the low end to the high one: a page that nobody may touch, so that an overflow is a fault and
+/// not a quiet change to the parent's memory; the stack; and a page for the child's [`Report`].
 pub(super) struct Stack {
     start: *mut c_void,
     length: usize,
+    report: *mut Report,
 }
+
+/// What the child tells: nothing, unless the start failed.
+///
+/// Its page is shared as a file's would be. The child shares all of the parent's memory anyway, but
+/// not where a tool such as valgrind turns the clone into a fork.
+type Report = Option<Failure>;
 
 /// Stacks that no start uses just now. Mapping one anew would cost more than everything else that
 /// the parent does for a start.
 static SPARE: Mutex<Vec<Stack>> = Mutex::new(Vec::new());
 
-/// How many are kept, of 36 KiB each; as many starts at once need no mapping.
+/// How many are kept, of 40 KiB each; as many starts at once need no mapping.
 const SPARE_STACKS: usize = 16;
 
 // SAFETY: a mapping belongs to no thread; whoever owns the value is the only one to use it.
@@ -68,65 +81,63 @@ impl Drop for Loan {
 
 impl Stack {
     fn map() -> Result<Self, i32> {
-        let guard = rustix::param::page_size();
-        let length = guard + SIZE;
+        let page = rustix::param::page_size();
+        let length = page + SIZE + page;
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        let private = MapFlags::PRIVATE | MapFlags::STACK | MapFlags::NORESERVE;
         // SAFETY: a new private mapping at an address that the kernel chooses.
-        let start = unsafe {
-            mmap_anonymous(
-                ptr::null_mut(),
-                length,
-                ProtFlags::READ | ProtFlags::WRITE,
-                MapFlags::PRIVATE | MapFlags::STACK | MapFlags::NORESERVE,
-            )
-        }
-        .map_err(|errno| errno.raw_os_error())?;
-        let stack = Self { start, length };
-        // SAFETY: the first page of the mapping just made, which nothing uses yet.
-        unsafe { mprotect(stack.start, guard, MprotectFlags::empty()) }
+        let start = unsafe { mmap_anonymous(ptr::null_mut(), length, access, private) }
             .map_err(|errno| errno.raw_os_error())?;
+        let report = start.wrapping_byte_add(page + SIZE);
+        let stack = Self {
+            start,
+            length,
+            report: report.cast(),
+        };
+        // SAFETY: the first page and the last one of the mapping just made, which nothing uses yet.
+        unsafe {
+            mprotect(stack.start, page, MprotectFlags::empty())
+                .and_then(|()| {
+                    let shared = MapFlags::SHARED | MapFlags::FIXED;
+                    mmap_anonymous(report, page, access, shared).map(drop)
+                })
+                .map_err(|errno| errno.raw_os_error())?;
+        }
         Ok(stack)
     }
 
-    /// Clones a child onto the stack. Returns when it has executed the program, or has ended with
-    /// the failure it reports.
+    /// Clones a child onto the stack. Returns when it has executed the program, or has ended with the
+    /// failure that comes with it.
     pub(super) fn clone_onto(
         &self,
         image: &Image,
-    ) -> Result<(i32, OwnedFd, Option<Failure>), (Step, i32)> {
-        let report = Report::default();
+    ) -> Result<(i32, OwnedFd, Option<Failure>), Failure> {
         let start = Start {
             image,
-            report: &report,
+            report: self.report,
         };
-        let mut pidfd: libc::c_int = -1;
-        let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
-
-        let blocked = AllSignalsBlocked::new().map_err(|errno| (Step::Signals, errno))?;
-        // SAFETY: the stack is mapped, unused, and its high end is page-aligned; with CLONE_VFORK
-        // this thread is suspended until the child no longer uses it, nor `start`, `report` and
-        // `image`. The child keeps to the rules of the module `vfork`. The kernel stores the pidfd
-        // through the pointer to `pidfd`, the place where clone(2) passes it.
-        let pid = unsafe {
-            libc::clone(
-                vfork::child,
-                self.start.byte_add(self.length),
-                flags,
-                (&raw const start).cast_mut().cast(),
-                &raw mut pidfd,
-                ptr::null_mut::<c_void>(),
-                ptr::null_mut::<c_void>(),
-            )
+        let blocked = AllSignalsBlocked::new().map_err(at(&Step::Signals))?;
+        let noted = Noted::default();
+        noted.begin();
+        let mut pidfd: c_int = -1;
+        // SAFETY: the page is this stack's, mapped and large enough, and no other start uses it. The
+        // stack is as `clone` needs it; `start` and what it points to live on in this frame.
+        let (pid, failure) = unsafe {
+            self.report.write(None);
+            let pid = clone(self.report.cast(), &start, &mut pidfd);
+            (pid, self.report.read())
         };
-        let errno = vfork::errno();
-        drop(blocked);
-
-        if pid == -1 {
-            return Err((Step::Clone, errno));
-        }
+        let stopped = noted.end();
+        let pid = pid.map_err(at(&Step::Clone))?;
         // SAFETY: clone succeeded with CLONE_PIDFD, so the kernel stored a new descriptor, which
         // nobody else owns. The kernel made it close-on-exec.
         let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-        Ok((pid, pidfd, report.failure()))
+        if let Some(signal) = stopped.and_then(rustix::process::Signal::from_named_raw) {
+            // Before this thread takes its own. A child that has ended needs none.
+            let _ = rustix::process::pidfd_send_signal(&pidfd, signal);
+        }
+        drop(blocked);
+        Ok((pid, pidfd, failure))
     }
 }
 
@@ -137,44 +148,91 @@ impl Drop for Stack {
     }
 }
 
-/// Every signal is blocked in this thread until this is dropped.
+/// What the parent hands to [`child`].
+struct Start<'a> {
+    image: &'a Image,
+    report: *mut Report,
+}
+
+/// Where the child begins, on its own stack.
 ///
-/// Done with the system call itself: the C library keeps two signals of its own out of every mask,
-/// and a handler of those would run in the child, too.
-pub(super) struct AllSignalsBlocked {
-    before: u64,
+/// # Safety
+///
+/// Only as what [`clone`] calls, all of whose conditions hold.
+unsafe extern "C" fn child(start: *const Start<'_>) -> ! {
+    // SAFETY: the Start is in the frame of the parent, which is suspended in clone until this child has
+    // executed or ended. The clone was without CLONE_FILES, CLONE_FS, CLONE_SIGHAND and CLONE_THREAD,
+    // and with all signals blocked: what the token asks for.
+    let (start, token) = unsafe { (&*start, InChild::assume()) };
+    let failure = become_program(token, start.image);
+    // SAFETY: the page is this start's alone.
+    unsafe { start.report.write(Some(failure)) };
+    token.end()
 }
 
-impl AllSignalsBlocked {
-    pub(super) fn new() -> Result<Self, i32> {
-        let mut before = 0_u64;
-        set_mask(u64::MAX, Some(&mut before))?;
-        Ok(Self { before })
+/// Makes a child that shares this process's memory, and returns when it has executed or ended.
+///
+/// Not by the C library's `clone`, which tools put their own in the place of: ThreadSanitizer does, and
+/// ends the process.
+///
+/// # Safety
+///
+/// All signals are blocked in this thread. Below `top`, which is aligned to 16, is a stack that nobody
+/// uses.
+unsafe fn clone(top: *mut c_void, start: &Start<'_>, pidfd: &mut c_int) -> Result<i32, i32> {
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
+    let result: isize;
+    // SAFETY: the parent goes on behind `2:` with nothing changed but the registers named. The child
+    // has copies of all registers and a stack of its own, so it touches nothing of this frame's before
+    // it calls `child`, which does not return. The kernel stores the pidfd through the pointer to it,
+    // the place where clone(2) passes it.
+    #[cfg(target_arch = "x86_64")]
+    unsafe {
+        asm!(
+            "syscall",
+            "test rax, rax",
+            "jnz 2f",
+            "xor ebp, ebp", // the outermost frame
+            "mov rdi, r12",
+            "call r13",
+            "ud2",
+            "2:",
+            inlateout("rax") libc::SYS_clone as isize => result,
+            in("rdi") flags as isize,
+            in("rsi") top,
+            in("rdx") pidfd,
+            in("r10") 0,
+            in("r8") 0,
+            in("r12") start,
+            in("r13") child as unsafe extern "C" fn(_) -> !,
+            lateout("rcx") _,
+            lateout("r11") _,
+        );
     }
-}
-
-impl Drop for AllSignalsBlocked {
-    fn drop(&mut self) {
-        // It cannot fail: the mask is one that was in force.
-        let _ = set_mask(self.before, None);
+    // SAFETY: as above.
+    #[cfg(target_arch = "aarch64")]
+    unsafe {
+        asm!(
+            "svc #0",
+            "cbnz x0, 2f",
+            "mov x29, xzr", // the outermost frame
+            "mov x30, xzr",
+            "mov x0, x20",
+            "blr x21",
+            "brk #1",
+            "2:",
+            in("x8") libc::SYS_clone,
+            inlateout("x0") flags as isize => result,
+            in("x1") top,
+            in("x2") pidfd,
+            in("x3") 0,
+            in("x4") 0,
+            in("x20") start,
+            in("x21") child as unsafe extern "C" fn(_) -> !,
+        );
     }
-}
-
-fn set_mask(mask: u64, before: Option<&mut u64>) -> Result<(), i32> {
-    let before = before.map_or(ptr::null_mut(), ptr::from_mut);
-    // SAFETY: both point to 8 bytes, the size of the kernel's signal set, or are null.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_rt_sigprocmask,
-            libc::c_long::from(libc::SIG_SETMASK),
-            &raw const mask,
-            before,
-            vfork::SIGNAL_SET_BYTES,
-        )
-    };
-    if result == -1 {
-        Err(vfork::errno())
-    } else {
-        Ok(())
+    match i32::try_from(result) {
+        Ok(pid) if pid > 0 => Ok(pid),
+        _ => Err(result.unsigned_abs() as i32),
     }
 }
