@@ -3,111 +3,15 @@
 //! A seccomp filter lets one system call fail. It holds for the thread that installs it and for the
 //! children of that thread; so each case has a thread of its own, and the thread that checks has no
 //! filter.
-#![allow(unsafe_code, reason = "installs seccomp filters by system calls")]
-
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 
-use libc::{c_long, sock_filter, sock_fprog};
+use libc::c_long;
 use pipewright::{Command, Error, Resource, Signal, StageEnd, Stdio, Step};
-use testing::{await_no_children, children, descriptors_of, is_root, isolated};
-
-/// Which system call fails, and how.
-#[derive(Debug, Clone, Copy)]
-struct Fault {
-    call: c_long,
-    errno: i32,
-    /// Only when these bits of this argument have this value.
-    argument: Option<(u32, u32, u32)>,
-}
-
-impl Fault {
-    fn when(self, argument: u32, mask: u32, value: u32) -> Self {
-        Self {
-            argument: Some((argument, mask, value)),
-            ..self
-        }
-    }
-
-    /// The program for the kernel. Offsets are of `struct seccomp_data`; both architectures are
-    /// little-endian, so that the low half of an argument comes first.
-    fn program(self) -> Vec<sock_filter> {
-        const NUMBER: u32 = 0;
-        const ARCHITECTURE: u32 = 4;
-        const ARGUMENTS: u32 = 16;
-        #[cfg(target_arch = "x86_64")]
-        const THIS: u32 = 0xc000_003e;
-        #[cfg(target_arch = "aarch64")]
-        const THIS: u32 = 0xc000_00b7;
-
-        let statement = |code: u32, k: u32| sock_filter {
-            code: code as u16,
-            jt: 0,
-            jf: 0,
-            k,
-        };
-        let load = |offset: u32| statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, offset);
-        // Jumps are relative and forward; the last instruction is the one that allows.
-        let unless = |value: u32, over: u8| sock_filter {
-            code: (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16,
-            jt: 0,
-            jf: over,
-            k: value,
-        };
-        let mut condition = Vec::new();
-        if let Some((argument, mask, value)) = self.argument {
-            condition.push(load(ARGUMENTS + 8 * argument));
-            condition.push(statement(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, mask));
-            condition.push(unless(value, 1));
-        }
-        let rest = condition.len() as u8;
-        let mut program = vec![
-            load(ARCHITECTURE),
-            unless(THIS, rest + 3),
-            load(NUMBER),
-            unless(self.call as u32, rest + 1),
-        ];
-        program.append(&mut condition);
-        let give = libc::BPF_RET | libc::BPF_K;
-        program.push(statement(give, libc::SECCOMP_RET_ERRNO | self.errno as u32));
-        program.push(statement(give, libc::SECCOMP_RET_ALLOW));
-        program
-    }
-
-    /// From here on it fails in this thread and in what this thread starts.
-    fn install(self) {
-        let mut program = self.program();
-        let filter = sock_fprog {
-            len: program.len() as u16,
-            filter: program.as_mut_ptr(),
-        };
-        // SAFETY: plain numbers, and a pointer to a filter that lives through the call.
-        let results = unsafe {
-            [
-                c_long::from(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)),
-                libc::syscall(
-                    libc::SYS_seccomp,
-                    libc::SECCOMP_SET_MODE_FILTER,
-                    0,
-                    &raw const filter,
-                ),
-            ]
-        };
-        assert_eq!(results, [0, 0], "{}", io::Error::last_os_error());
-    }
-}
-
-fn fault(call: c_long, errno: i32) -> Fault {
-    Fault {
-        call,
-        errno,
-        argument: None,
-    }
-}
+use testing::{Fault, await_no_children, children, descriptors_of, fault, is_root, isolated};
 
 /// What could be left of a failed start, seen from a thread without a filter: open descriptors and
 /// children, zombies too.

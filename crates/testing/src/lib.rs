@@ -5,6 +5,7 @@
 //! to all of its threads, runs [`isolated`]. A test that re-executes itself has a `main` of its own
 //! and runs by [`trials`].
 
+mod fault;
 mod isolated;
 mod once;
 mod processes;
@@ -13,6 +14,7 @@ pub mod terminals;
 pub mod trials;
 mod watchdog;
 
+pub use fault::{Fault, fault};
 pub use isolated::isolated;
 pub use once::example;
 pub use processes::{
