@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::ExitStatus;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
@@ -19,36 +19,52 @@ use crate::spawn::{self, Reaped, ResourceUsage};
 /// A process that was started.
 ///
 /// It is held by a pidfd, which stands for this very process even after its number was given to
-/// another one. All methods take `&self` and may be called from several threads at once; each
-/// waiter gets the status.
+/// another one. All methods take `&self` and may be called from several threads at once. None of
+/// them holds up another: a thread that waits holds no lock, and each waiter gets the status.
 ///
 /// Dropping a `Child` neither blocks nor kills (see [`Command::kill_on_drop`] for the other choice).
 /// Its zombie is taken when the next child is started.
 ///
 /// ```
+/// use std::os::unix::process::ExitStatusExt;
 /// use std::time::Duration;
 /// use pipewright::{Command, Signal};
 ///
 /// let child = Command::new("sleep").arg("60").spawn()?;
 /// assert_eq!(child.wait_timeout(Duration::from_millis(1))?, None);
-/// child.signal(Signal::TERM)?;
-///
-/// use std::os::unix::process::ExitStatusExt;
-/// assert_eq!(child.wait()?.signal(), Some(15));
+/// std::thread::scope(|scope| {
+///     let waiters = [scope.spawn(|| child.wait()), scope.spawn(|| child.wait())];
+///     child.signal(Signal::TERM)?;
+///     for waiter in waiters {
+///         let status = waiter.join().expect("no panic")?;
+///         assert_eq!(status.signal(), Some(15)); // each of them gets it
+///     }
+///     Ok::<(), pipewright::Error>(())
+/// })?;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 ///
+/// # Other code that waits
+///
+/// A status can be taken once. This crate waits for its own children only, and needs no handler for
+/// SIGCHLD; a handler of yours, or tokio's, does not disturb it. Two things do, and then the waiting
+/// methods return [`Error::StatusLost`], which names the cause:
+///
+/// - SIGCHLD is ignored in this process: the kernel keeps no status. This is inherited, so the
+///   program that started this one may have done it.
+/// - Other code waits for *any* child (`waitpid(-1)`, `wait()`), in a handler or in another thread.
+///
 /// # References
 ///
-/// [pidfd_open(2)](https://man7.org/linux/man-pages/man2/pidfd_open.2.html)
+/// [pidfd_open(2)](https://man7.org/linux/man-pages/man2/pidfd_open.2.html),
+/// [waitid(2)](https://man7.org/linux/man-pages/man2/waitid.2.html)
 #[derive(Debug)]
 pub struct Child {
     pid: i32,
     /// `None` only while it is being dropped.
     pidfd: Option<OwnedFd>,
-    /// From the start to the moment at which the end was first seen.
-    seen_ended: OnceLock<Duration>,
     origin: Origin,
+    /// Never locked across a call that may block.
     state: Mutex<State>,
 }
 
@@ -67,16 +83,24 @@ pub(crate) struct Origin {
 /// What is known of the process's end.
 #[derive(Debug, Clone, Copy)]
 enum State {
-    /// Its status has not been taken: it runs, or is a zombie.
+    /// It was not seen to have ended. Its number is its own.
     Running,
+    /// It was seen to have ended, and its status has not been taken. Its number is still its own.
+    Zombie { wall: Duration },
     /// Its status was taken here.
     Ended {
         status: ExitStatus,
         usage: ResourceUsage,
         wall: Duration,
     },
-    /// It has ended, and somebody else took its status.
+    /// It has ended, and its status was taken elsewhere.
     Lost,
+}
+
+impl State {
+    fn is_reaped(self) -> bool {
+        matches!(self, Self::Ended { .. } | Self::Lost)
+    }
 }
 
 impl Child {
@@ -84,7 +108,6 @@ impl Child {
         Self {
             pid,
             pidfd: Some(pidfd),
-            seen_ended: OnceLock::new(),
             origin,
             state: Mutex::new(State::Running),
         }
@@ -92,24 +115,11 @@ impl Child {
 
     /// The process id. Once the process has ended and its status was taken, the kernel may give the
     /// number to another process; the other methods here do not go by it.
-    ///
-    /// ```
-    /// let (reader, writer) = pipewright::pipe()?;
-    /// let child = pipewright::Command::new("sh").args(["-c", "echo $$"]).stdout(writer).spawn()?;
-    /// assert_eq!(std::io::read_to_string(reader)?, format!("{}\n", child.id()));
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
     pub fn id(&self) -> u32 {
         self.pid as u32
     }
 
     /// The program as the command named it.
-    ///
-    /// ```
-    /// let child = pipewright::Command::new("true").arg("ignored").spawn()?;
-    /// assert_eq!(child.program(), "true"); // neither the path nor the arguments
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
     pub fn program(&self) -> &str {
         &self.origin.program
     }
@@ -118,63 +128,27 @@ impl Child {
     ///
     /// # Errors
     ///
-    /// [`Error::System`] with ECHILD when the status was taken by somebody else: SIGCHLD is ignored
-    /// in this process, or other code waited for *any* child.
-    ///
-    /// ```
-    /// let child = pipewright::Command::new("sh").args(["-c", "exit 7"]).spawn()?;
-    /// std::thread::scope(|scope| {
-    ///     let threads: Vec<_> = (0..3).map(|_| scope.spawn(|| child.wait())).collect();
-    ///     for thread in threads {
-    ///         let status = thread.join().expect("no panic").expect("a status");
-    ///         assert_eq!(status.code(), Some(7)); // each waiter gets it
-    ///     }
-    /// });
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    ///
-    /// # References
-    ///
-    /// [waitid(2)](https://man7.org/linux/man-pages/man2/waitid.2.html)
+    /// [`Error::StatusLost`] when the status was [taken elsewhere](Self#other-code-that-waits).
     pub fn wait(&self) -> Result<ExitStatus> {
         loop {
-            if let State::Running = *self.state() {
-                // Not under the lock, so that others may look, signal and wait meanwhile; and
-                // without taking the status, so that each of them finds it.
-                spawn::wait_for_end(self.as_fd()).map_err(Error::system("wait for a child"))?;
-            }
-            if let Some(status) = self.try_wait()? {
+            if let Some(status) = self.wait_until(None)? {
                 return Ok(status);
             }
         }
     }
 
-    /// The status if the process has ended, `None` if it runs. Does not block.
+    /// Returns the status if the process has ended, `None` if it runs. Does not block.
     ///
     /// # Errors
     ///
     /// As [`wait`](Self::wait).
-    ///
-    /// ```
-    /// let (stdin, writer) = pipewright::pipe()?;
-    /// let child = pipewright::Command::new("cat").stdin(stdin).spawn()?;
-    /// assert_eq!(child.try_wait()?, None); // it waits for input
-    /// drop(writer);
-    /// let status = child.wait()?;
-    /// assert_eq!(child.try_wait()?, Some(status));
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    ///
-    /// # References
-    ///
-    /// WNOHANG in [waitid(2)](https://man7.org/linux/man-pages/man2/waitid.2.html)
     pub fn try_wait(&self) -> Result<Option<ExitStatus>> {
         let mut state = self.state();
-        let first = matches!(*state, State::Running);
+        let first = !state.is_reaped();
         if first {
             *state = match spawn::reap(self.as_fd()) {
                 Ok(None) => return Ok(None),
-                Ok(Some(reaped)) => self.ended(reaped),
+                Ok(Some(reaped)) => self.ended(*state, reaped),
                 Err(Errno::CHILD) => State::Lost,
                 Err(errno) => return Err(Error::system("wait for a child")(errno)),
             };
@@ -184,16 +158,16 @@ impl Child {
         if first {
             self.follow_up(known);
         }
-        match known {
-            State::Ended { status, .. } => Ok(Some(status)),
-            _ => Err(Error::system(
-                "learn how a child ended, because its status was taken by somebody else (is \
-                 SIGCHLD ignored, or any child waited for?)",
-            )(Errno::CHILD)),
+        if let State::Ended { status, .. } = known {
+            return Ok(Some(status));
         }
+        Err(Error::StatusLost {
+            program: self.origin.program.clone(),
+            cause: spawn::lost_status(),
+        })
     }
 
-    /// Whether the process has ended. Its status is not taken, so that it stays to be seen in
+    /// Tells whether the process has ended. Its status is not taken, so that it stays to be seen in
     /// `/proc`, with all that it used, until one of the waiting methods is called. The moment counts
     /// as that of its end for [`wall`](Self::wall).
     ///
@@ -201,30 +175,19 @@ impl Child {
     ///
     /// [`Error::System`] when the pidfd cannot be polled.
     ///
-    /// ```
-    /// let child = pipewright::Command::new("true").spawn()?;
-    /// while !child.has_ended()? {
-    ///     std::thread::yield_now();
-    /// }
-    /// let zombie = std::fs::read_to_string(format!("/proc/{}/stat", child.id()))?;
-    /// assert!(zombie.contains("(true) Z")); // it is there until its status is taken
-    /// assert!(child.wait()?.success());
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    ///
     /// # References
     ///
     /// A pidfd's readiness in [pidfd_open(2)](https://man7.org/linux/man-pages/man2/pidfd_open.2.html)
     pub fn has_ended(&self) -> Result<bool> {
-        if !matches!(*self.state(), State::Running) {
-            return Ok(true);
+        let mut state = self.state();
+        if let State::Running = *state {
+            if wait_readable(&[self.as_fd()], Deadline::now())?.is_empty() {
+                return Ok(false);
+            }
+            let wall = self.origin.started.elapsed();
+            *state = State::Zombie { wall };
         }
-        let ended = !wait_readable(&[self.as_fd()], Deadline::now())?.is_empty();
-        if ended {
-            self.seen_ended
-                .get_or_init(|| self.origin.started.elapsed());
-        }
-        Ok(ended)
+        Ok(true)
     }
 
     /// Waits until the process has ended, at most for this long; `None` if it still runs then.
@@ -232,17 +195,6 @@ impl Child {
     /// # Errors
     ///
     /// As [`wait`](Self::wait).
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use pipewright::Command;
-    ///
-    /// let sleeps = Command::new("sleep").arg("60").kill_on_drop().spawn()?;
-    /// assert_eq!(sleeps.wait_timeout(Duration::from_millis(5))?, None);
-    /// let ends = Command::new("true").spawn()?;
-    /// assert!(ends.wait_timeout(Duration::from_secs(60))?.is_some());
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
     pub fn wait_timeout(&self, timeout: Duration) -> Result<Option<ExitStatus>> {
         self.wait_until(Deadline::after(timeout).instant())
     }
@@ -253,32 +205,24 @@ impl Child {
     ///
     /// As [`wait`](Self::wait).
     ///
-    /// ```
-    /// use std::time::{Duration, Instant};
-    /// use pipewright::Command;
-    ///
-    /// let children = [Command::new("true").spawn()?, Command::new("false").spawn()?];
-    /// let deadline = Instant::now() + Duration::from_secs(60); // one for both
-    /// for (child, code) in children.iter().zip([0, 1]) {
-    ///     let status = child.wait_until(Some(deadline))?.expect("it ends in time");
-    ///     assert_eq!(status.code(), Some(code));
-    /// }
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    ///
     /// # References
     ///
-    /// [pidfd_open(2)](https://man7.org/linux/man-pages/man2/pidfd_open.2.html),
     /// [poll(2)](https://man7.org/linux/man-pages/man2/poll.2.html)
     pub fn wait_until(&self, deadline: Option<Instant>) -> Result<Option<ExitStatus>> {
+        let deadline = Deadline::from(deadline);
+        let mut pause = Duration::from_millis(1);
         loop {
-            if let Some(status) = self.try_wait()? {
-                return Ok(Some(status));
+            // The lock is let go before the wait, so that nobody else has to wait for it.
+            let ready = self.is_reaped() || !wait_readable(&[self.as_fd()], deadline)?.is_empty();
+            let status = self.try_wait()?;
+            if status.is_some() || !ready {
+                return Ok(status);
             }
-            // Not under the lock: any number of threads may wait here, and one that only looks or
-            // sends a signal is not held up.
-            let ended = wait_readable(&[self.as_fd()], deadline)?;
-            if ended.is_empty() {
+            // It has ended, and a debugger has not let go of it yet: the kernel keeps its status
+            // back until then, and tells of no later event.
+            std::thread::sleep(deadline.left().map_or(pause, |left| left.min(pause)));
+            pause = (pause * 2).min(Duration::from_millis(50));
+            if deadline.has_passed() {
                 return self.try_wait();
             }
         }
@@ -290,25 +234,100 @@ impl Child {
     ///
     /// [`Error::System`] with EPERM when the process runs as another user.
     ///
+    /// # References
+    ///
+    /// [pidfd_send_signal(2)](https://man7.org/linux/man-pages/man2/pidfd_send_signal.2.html)
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        self.send(signal)
+            .map_err(Error::system("send a signal to a child"))
+    }
+
+    pub(crate) fn send(&self, signal: Signal) -> std::result::Result<(), Errno> {
+        // The pidfd never stands for another process, so there is no race with the end.
+        match rustix::process::pidfd_send_signal(self, signal) {
+            Ok(()) | Err(Errno::SRCH) => Ok(()),
+            // Of another user, or a sandbox refuses the system call and knows only the old one.
+            Err(errno @ (Errno::PERM | Errno::NOSYS | Errno::ACCESS)) => {
+                self.by_number(errno, |pid| rustix::process::kill_process(pid, signal))
+            }
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Sends a signal to every process of the group that the child leads: see
+    /// [`Command::process_group`] and [`Command::new_session`]. It is no error if all have ended.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::System`] with EINVAL when the command asked for no group of its own, and with EPERM
+    /// when not one of the processes may be signalled. Before Linux 6.9 a group can be reached only
+    /// until the child itself was waited for: with ESRCH after that.
+    ///
     /// ```
-    /// use std::os::unix::process::ExitStatusExt;
     /// use pipewright::{Command, Signal};
     ///
-    /// let child = Command::new("sleep").arg("60").spawn()?;
-    /// child.signal(Signal::INT)?;
-    /// assert_eq!(child.wait()?.signal(), Some(2));
-    /// child.signal(Signal::INT)?; // it has ended: no error, and nobody else gets the signal
+    /// let (reader, writer) = pipewright::pipe()?;
+    /// let script = "sleep 60 & echo started; wait";
+    /// let shell = Command::new("sh").args(["-c", script]).process_group(0).stdout(writer).spawn()?;
+    /// std::io::Read::read_exact(&mut &reader, &mut [0; 8])?;
+    /// shell.signal_group(Signal::TERM)?;
+    /// assert_eq!(std::io::read_to_string(reader)?, ""); // nobody is left who holds the pipe
+    /// # shell.wait()?;
     /// # Ok::<(), std::io::Error>(())
     /// ```
     ///
     /// # References
     ///
-    /// [pidfd_send_signal(2)](https://man7.org/linux/man-pages/man2/pidfd_send_signal.2.html)
-    pub fn signal(&self, signal: Signal) -> Result<()> {
-        // The pidfd never stands for another process, so there is no race with the end.
-        match rustix::process::pidfd_send_signal(self, signal) {
+    /// PIDFD_SIGNAL_PROCESS_GROUP in
+    /// [pidfd_send_signal(2)](https://man7.org/linux/man-pages/man2/pidfd_send_signal.2.html),
+    /// [kill(2)](https://man7.org/linux/man-pages/man2/kill.2.html)
+    pub fn signal_group(&self, signal: Signal) -> Result<()> {
+        self.send_to_group(signal)
+            .map_err(Error::system("send a signal to a child's process group"))
+    }
+
+    pub(crate) fn send_to_group(&self, signal: Signal) -> std::result::Result<(), Errno> {
+        if !self.origin.descent.leads_group {
+            return Err(Errno::INVAL);
+        }
+        match spawn::signal_group(self.as_fd(), signal) {
             Ok(()) | Err(Errno::SRCH) => Ok(()),
-            Err(errno) => Err(Error::system("send a signal to a child")(errno)),
+            // EINVAL: the kernel does not know the flag yet.
+            Err(errno @ (Errno::INVAL | Errno::PERM | Errno::NOSYS | Errno::ACCESS)) => {
+                // While the child is not reaped, its number is the group's and nobody else's.
+                let gone = if errno == Errno::INVAL {
+                    Errno::SRCH
+                } else {
+                    errno
+                };
+                if self.is_reaped() {
+                    return Err(gone);
+                }
+                self.by_number(gone, |pid| rustix::process::kill_process_group(pid, signal))
+            }
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Signals by number, where the pidfd does not do.
+    ///
+    /// It is sound because the number is the child's until its status is taken, and nothing in this
+    /// crate takes it without the lock that is held here. That nobody else has taken it is asked
+    /// first; where SIGCHLD is ignored, so that the kernel frees the number on its own, nothing is
+    /// sent and the error is `refused`.
+    fn by_number(
+        &self,
+        refused: Errno,
+        send: impl FnOnce(Pid) -> std::result::Result<(), Errno>,
+    ) -> std::result::Result<(), Errno> {
+        let state = self.state();
+        if state.is_reaped() || !spawn::is_unreaped(self.as_fd()) {
+            return Ok(());
+        }
+        let pid = Pid::from_raw(self.pid).filter(|_| !spawn::is_sigchld_ignored());
+        match send(pid.ok_or(refused)?) {
+            Err(Errno::SRCH) => Ok(()),
+            result => result,
         }
     }
 
@@ -317,20 +336,6 @@ impl Child {
     /// # Errors
     ///
     /// As [`signal`](Self::signal).
-    ///
-    /// ```
-    /// use std::os::unix::process::ExitStatusExt;
-    ///
-    /// // What ignores SIGTERM does not escape this one.
-    /// let child = pipewright::Command::new("sh").args(["-c", "trap '' TERM; exec sleep 60"]).spawn()?;
-    /// child.kill()?;
-    /// assert_eq!(child.wait()?.signal(), Some(9));
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    ///
-    /// # References
-    ///
-    /// [signal(7)](https://man7.org/linux/man-pages/man7/signal.7.html)
     pub fn kill(&self) -> Result<()> {
         self.signal(Signal::KILL)
     }
@@ -339,8 +344,8 @@ impl Child {
     /// and returns how it ended.
     ///
     /// The wait after SIGKILL has no deadline: the kernel ends the process at once, unless it is
-    /// stuck in the kernel itself. [`signal`](Self::signal), [`wait_timeout`](Self::wait_timeout)
-    /// and [`kill`](Self::kill) are the three steps for who needs them apart.
+    /// stuck in the kernel itself. Call [`signal`](Self::signal), [`wait_timeout`](Self::wait_timeout)
+    /// and [`kill`](Self::kill) yourself if you need a deadline for that, too.
     ///
     /// # Errors
     ///
@@ -364,14 +369,6 @@ impl Child {
     }
 
     /// What the process used. `None` until its end was seen by one of the waiting methods.
-    ///
-    /// ```
-    /// let child = pipewright::Command::new("true").spawn()?;
-    /// child.wait()?;
-    /// let usage = child.usage().expect("it has ended");
-    /// assert!(usage.cpu().as_secs() < 60);
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
     pub fn usage(&self) -> Option<ResourceUsage> {
         match *self.state() {
             State::Ended { usage, .. } => Some(usage),
@@ -383,40 +380,17 @@ impl Child {
         &self.origin.descent
     }
 
-    /// Whether its status was taken, so that its number may be another process's.
+    /// Tells whether its status was taken, so that its number may be another process's.
     pub(crate) fn is_reaped(&self) -> bool {
-        !matches!(*self.state(), State::Running)
-    }
-
-    /// Ends every process of the group that it leads, if it leads one.
-    pub(crate) fn kill_group(&self) {
-        // Under the lock, so that its status is not taken meanwhile: until then its number, which
-        // is the group's, is not given to another process.
-        let state = self.state();
-        if self.origin.descent.leads_group
-            && let State::Running = *state
-            && let Some(group) = Pid::from_raw(self.pid)
-        {
-            // A member of another user is found, and told of, by its own number.
-            let _ = rustix::process::kill_process_group(group, Signal::KILL);
-        }
+        self.state().is_reaped()
     }
 
     pub(crate) fn started(&self) -> Instant {
         self.origin.started
     }
 
-    /// The time from the start to the moment at which the end was seen. `None` before that.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    ///
-    /// let child = pipewright::Command::new("sleep").arg("0.02").spawn()?;
-    /// assert_eq!(child.wall(), None);
-    /// child.wait()?;
-    /// assert!(child.wall() >= Some(Duration::from_millis(20)));
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
+    /// The time from the start to the moment at which the end was seen. `None` until its status was
+    /// taken.
     pub fn wall(&self) -> Option<Duration> {
         match *self.state() {
             State::Ended { wall, .. } => Some(wall),
@@ -424,7 +398,7 @@ impl Child {
         }
     }
 
-    /// What the end entails, once. Not under the lock: it may take its time.
+    /// Does what the end entails, once. Not under the lock: it may take its time.
     fn follow_up(&self, end: State) {
         #[cfg(feature = "tracing")]
         if let State::Ended { status, wall, .. } = end {
@@ -437,7 +411,7 @@ impl Child {
         }
     }
 
-    fn ended(&self, reaped: Reaped) -> State {
+    fn ended(&self, before: State, reaped: Reaped) -> State {
         let (user, system) = reaped.times;
         let clearly_larger = reaped.peak_memory > self.origin.own_peak_memory + (1 << 20);
         State::Ended {
@@ -447,9 +421,10 @@ impl Child {
                 system,
                 peak_memory: clearly_larger.then_some(reaped.peak_memory),
             },
-            wall: *self
-                .seen_ended
-                .get_or_init(|| self.origin.started.elapsed()),
+            wall: match before {
+                State::Zombie { wall } => wall,
+                _ => self.origin.started.elapsed(),
+            },
         }
     }
 
@@ -458,8 +433,8 @@ impl Child {
     }
 }
 
-/// The process's pidfd. It becomes readable when the process has ended, so that it can be polled
-/// together with other descriptors.
+/// Gives the process's pidfd. It becomes readable when the process has ended, so that it can be
+/// polled together with other descriptors.
 ///
 /// ```
 /// use rustix::event::{PollFd, PollFlags, poll};
@@ -483,18 +458,8 @@ impl AsFd for Child {
     }
 }
 
-/// The pidfd, for other code to wait with. The zombie is then that code's to take, and
+/// Gives the pidfd away, for other code to wait with. The zombie is then that code's to take, and
 /// [`Command::kill_on_drop`] has no effect any more.
-///
-/// ```
-/// use std::os::fd::{AsFd, OwnedFd};
-/// use rustix::process::{WaitId, WaitIdOptions, waitid};
-///
-/// let pidfd = OwnedFd::from(pipewright::Command::new("true").spawn()?);
-/// let ended = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED)?;
-/// assert_eq!(ended.and_then(|ended| ended.exit_status()), Some(0));
-/// # Ok::<(), std::io::Error>(())
-/// ```
 impl From<Child> for OwnedFd {
     #[expect(
         clippy::expect_used,
@@ -510,15 +475,14 @@ impl From<Child> for OwnedFd {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        let running = matches!(*self.state(), State::Running);
-        let Some(pidfd) = self.pidfd.take().filter(|_| running) else {
-            return;
-        };
-        if self.origin.kill_on_drop {
+        if self.origin.kill_on_drop && self.pidfd.is_some() {
             // Nobody is left to be told that it could not be.
-            let _ = rustix::process::pidfd_send_signal(&pidfd, Signal::KILL);
+            let _ = self.send(Signal::KILL);
         }
-        spawn::adopt(pidfd);
+        let is_reaped = self.is_reaped();
+        if let Some(pidfd) = self.pidfd.take().filter(|_| !is_reaped) {
+            spawn::adopt(pidfd);
+        }
     }
 }
 

@@ -167,6 +167,16 @@ pub enum Error {
         byte: u8,
     },
 
+    /// A child has ended, and how cannot be known any more: see
+    /// [`Child`](crate::Child#other-code-that-waits).
+    #[error("{program} has ended, but its status is lost: {cause}")]
+    StatusLost {
+        /// The program as the command named it.
+        program: String,
+        /// What became of the status.
+        cause: LostStatus,
+    },
+
     /// A system call failed on a pipe, a process or a descriptor.
     #[error("cannot {operation}: {source}")]
     System {
@@ -204,6 +214,7 @@ impl Error {
                 reason: InvalidCommand::UserId | InvalidCommand::GroupId,
                 ..
             } => Some(rustix::io::Errno::INVAL.raw_os_error()),
+            Self::StatusLost { .. } => Some(rustix::io::Errno::CHILD.raw_os_error()),
             Self::Invalid { .. }
             | Self::Cancelled { .. }
             | Self::OutputTooLarge { .. }
@@ -251,6 +262,24 @@ impl From<Error> for io::Error {
         };
         io::Error::new(kind, error)
     }
+}
+
+/// Why the status of a child that has ended cannot be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LostStatus {
+    /// The kernel keeps no status for this process.
+    #[error(
+        "SIGCHLD is ignored in this process, so the kernel keeps no status; set SIGCHLD to its \
+         default (a program may inherit it as ignored) before children are started"
+    )]
+    Ignored,
+    /// Other code in this process took it.
+    #[error(
+        "other code in this process waited for any child (waitpid(-1), perhaps in a handler for \
+         SIGCHLD) and took it; let that code wait for its own children only"
+    )]
+    TakenElsewhere,
 }
 
 /// Which step of a start the kernel refused, and why.

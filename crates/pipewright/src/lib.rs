@@ -142,7 +142,7 @@ pub use capture::{
 };
 pub use child::Child;
 pub use command::{Command, Stdio};
-pub use error::{Error, InvalidCommand, Result, StartError, Step};
+pub use error::{Error, InvalidCommand, LostStatus, Result, StartError, Step};
 pub use pipe::{PipeExt, pipe, splice, tee};
 pub use pipeline::{
     Capacity, Pipeline, PipelineStatus, Policy, RunningPipeline, Stage, StageEnd, StageStatus,

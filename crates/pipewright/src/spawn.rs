@@ -13,6 +13,7 @@ mod orphans;
 mod raw;
 mod reap;
 mod replace;
+mod signal;
 mod sigpipe;
 mod stack;
 mod stop;
@@ -29,7 +30,8 @@ use rustix::io::Errno;
 
 pub(crate) use orphans::adopt;
 pub use reap::ResourceUsage;
-pub(crate) use reap::{Reaped, reap, wait_for_end};
+pub(crate) use reap::{Reaped, is_unreaped, reap, wait_for_end};
+pub(crate) use signal::{is_sigchld_ignored, lost_status, signal_group};
 pub use sigpipe::write_without_sigpipe;
 pub(crate) use under_way::Earlier;
 

@@ -428,7 +428,10 @@ fn kill_tree(children: &[&Child], within: Duration) -> Result<TreeReport> {
             }
             std::thread::yield_now();
         }
-        children.iter().for_each(|child| child.kill_group());
+        for child in children.iter().filter(|it| it.descent().leads_group) {
+            // A member of another user is found, and told of, by its own number.
+            let _ = child.send_to_group(Signal::KILL);
+        }
         for member in search.found.values() {
             // It was stopped, so it may be killed; or it has ended.
             let _ = pidfd_send_signal(&member.pidfd, Signal::KILL);

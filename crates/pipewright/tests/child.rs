@@ -1,11 +1,17 @@
 //! Waiting for a child, signalling it, dropping it.
 
-use std::io::Read;
-use std::os::unix::process::ExitStatusExt;
-use std::time::Duration;
+#![allow(unsafe_code, reason = "installs signal handlers")]
 
-use pipewright::{Command, Error, Signal, Stdio, pipe};
-use testing::{await_no_children, children, isolated, watchdog};
+use std::io::Read;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::process::ExitStatusExt;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use pipewright::{Child, Command, Error, LostStatus, PipeWriter, Signal, Stdio, pipe};
+use rustix::process::WaitOptions;
+use testing::{await_no_children, children, fault, isolated, watchdog};
 
 #[test]
 fn a_status_is_told_once_it_is_there_and_again() {
@@ -177,19 +183,381 @@ fn the_parents_memory_is_not_told_as_the_childs() {
     });
 }
 
+/// A child that ignores SIGTERM and ends when the writer is dropped.
+fn stubborn() -> (Child, PipeWriter) {
+    let (stdin, hold) = pipe().unwrap();
+    let (mut said, writer) = pipe().unwrap();
+    let child = Command::new("sh")
+        .args(["-c", "trap '' TERM; echo; read line; exit 5"])
+        .stdin(stdin)
+        .stdout(writer)
+        .spawn()
+        .unwrap();
+    said.read_exact(&mut [0]).unwrap();
+    (child, hold)
+}
+
+type Method = (&'static str, fn(&Child));
+
+/// The methods that wait for the end, each without a limit.
+const WAITS: [Method; 4] = [
+    ("wait", |child| assert!(child.wait().is_ok())),
+    ("wait_until", |child| {
+        assert!(child.wait_until(None).unwrap().is_some());
+    }),
+    ("wait_timeout", |child| {
+        assert!(child.wait_timeout(Duration::MAX).unwrap().is_some());
+    }),
+    ("kill_after", |child| {
+        assert!(child.kill_after(Duration::MAX).is_ok());
+    }),
+];
+
+/// All others, with what they give while the child runs.
+const LOOKS: [Method; 13] = [
+    ("try_wait", |child| {
+        assert_eq!(child.try_wait().unwrap(), None)
+    }),
+    ("has_ended", |child| assert!(!child.has_ended().unwrap())),
+    ("usage", |child| assert_eq!(child.usage(), None)),
+    ("wall", |child| assert_eq!(child.wall(), None)),
+    ("id", |child| assert!(child.id() > 1)),
+    ("program", |child| assert_eq!(child.program(), "sh")),
+    ("as_fd", |child| assert!(child.as_fd().as_raw_fd() > 2)),
+    ("wait_until, past", |child| {
+        assert_eq!(child.wait_until(Some(Instant::now())).unwrap(), None);
+    }),
+    ("wait_timeout, none", |child| {
+        assert_eq!(child.wait_timeout(Duration::ZERO).unwrap(), None);
+    }),
+    ("signal", |child| child.signal(Signal::TERM).unwrap()),
+    ("signal_group", |child| {
+        child.signal_group(Signal::TERM).unwrap_err();
+    }),
+    ("signal_tree", |child| {
+        assert_eq!(child.signal_tree(Signal::TERM).unwrap().signalled, 1);
+    }),
+    ("Debug", |child| {
+        assert!(format!("{child:?}").contains("Running"))
+    }),
+];
+
+/// The methods that end a child that ignores SIGTERM.
+const ENDS: [Method; 4] = [
+    ("kill", |child| child.kill().unwrap()),
+    ("kill_after, none", |child| {
+        assert_eq!(child.kill_after(Duration::ZERO).unwrap().signal(), Some(9));
+    }),
+    ("kill_after", |child| {
+        let status = child.kill_after(Duration::from_millis(20)).unwrap();
+        assert_eq!(status.signal(), Some(9));
+    }),
+    ("kill_tree", |child| {
+        let report = child.kill_tree(Duration::from_secs(60)).unwrap();
+        assert!(report.unreached.is_empty(), "{report:?}");
+    }),
+];
+
+/// Returns when a thread sleeps in the kernel.
+fn await_sleep(thread: &mpsc::Receiver<rustix::process::Pid>) {
+    let stat = format!("/proc/self/task/{}/stat", thread.recv().unwrap());
+    while !std::fs::read_to_string(&stat).unwrap().contains(") S ") {
+        std::thread::yield_now();
+    }
+}
+
+/// Runs a method in a thread of its own, which is asleep in it when this returns.
+fn in_thread<'scope, 'env: 'scope>(
+    scope: &'scope std::thread::Scope<'scope, 'env>,
+    method: fn(&Child),
+    child: &'env Child,
+) -> std::thread::ScopedJoinHandle<'scope, ()> {
+    let (id, ids) = mpsc::channel();
+    let handle = scope.spawn(move || {
+        id.send(rustix::thread::gettid()).unwrap();
+        method(child);
+    });
+    await_sleep(&ids);
+    handle
+}
+
+/// shared_child, process-wrap: the lock was held while one thread waited, and all others were stuck.
+/// The child ends only when every other method has returned.
 #[test]
-#[allow(unsafe_code)]
-fn a_status_that_somebody_else_took_is_an_error_and_no_hang() {
-    isolated(
-        "a_status_that_somebody_else_took_is_an_error_and_no_hang",
-        || {
-            // SAFETY: the process is this test's own; ignored, the kernel keeps no zombies.
-            unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
-            let child = Command::new("true").spawn().unwrap();
+fn no_method_waits_for_another_that_waits() {
+    let _watchdog = watchdog();
+    for (waits, wait) in WAITS {
+        let (child, hold) = stubborn();
+        std::thread::scope(|scope| {
+            let waiter = in_thread(scope, wait, &child);
+            for (looks, look) in LOOKS {
+                println!("{looks} during {waits}");
+                look(&child);
+                assert!(!waiter.is_finished());
+            }
+            let others: Vec<_> = WAITS.map(|(_, wait)| in_thread(scope, wait, &child)).into();
+            drop(hold);
+            for other in others {
+                other.join().unwrap();
+            }
+        });
+        assert_eq!(child.wait().unwrap().code(), Some(5));
+    }
+}
+
+#[test]
+fn what_ends_a_child_does_so_while_others_wait_for_it() {
+    let _watchdog = watchdog();
+    for (ends, end) in ENDS {
+        let (child, _hold) = stubborn();
+        println!("{ends}");
+        std::thread::scope(|scope| {
+            let waiters = WAITS.map(|(_, wait)| in_thread(scope, wait, &child));
+            end(&child);
+            for waiter in waiters {
+                waiter.join().unwrap();
+            }
+        });
+        assert_eq!(child.wait().unwrap().signal(), Some(9), "{ends}");
+    }
+}
+
+/// Every method at once, again and again, over the child's end: all of them agree on it.
+#[test]
+fn methods_in_any_order_from_many_threads_agree() {
+    let _watchdog = watchdog();
+    for (_, end) in ENDS {
+        let (child, _hold) = stubborn();
+        let ended = std::sync::atomic::AtomicBool::new(false);
+        let calls: [fn(&Child); 7] = [
+            |child| assert!(child.try_wait().is_ok()),
+            |child| assert!(child.has_ended().is_ok()),
+            |child| assert!(child.usage().is_none() || child.wall().is_some()),
+            |child| child.signal(Signal::TERM).unwrap(),
+            |child| assert!(child.signal_tree(Signal::TERM).is_ok()),
+            |child| assert!(child.wait_timeout(Duration::ZERO).is_ok()),
+            |child| assert!(child.kill_tree(Duration::ZERO).is_ok()),
+        ];
+        std::thread::scope(|scope| {
+            // The last one would end it before its time.
+            for call in &calls[..6] {
+                let (child, ended) = (&child, &ended);
+                scope.spawn(move || {
+                    while !ended.load(Ordering::Relaxed) {
+                        call(child);
+                    }
+                    call(child);
+                });
+            }
+            end(&child);
+            scope.spawn(|| calls[6](&child));
+            assert_eq!(child.wait().unwrap().signal(), Some(9));
+            ended.store(true, Ordering::Relaxed);
+        });
+    }
+}
+
+#[test]
+fn a_signal_that_is_handled_does_not_cut_a_wait_short() {
+    let name = "a_signal_that_is_handled_does_not_cut_a_wait_short";
+    isolated(name, || {
+        extern "C" fn handler(_: libc::c_int) {}
+        // SAFETY: the handler does nothing; without SA_RESTART it interrupts what waits.
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = handler as *const () as usize;
+            libc::sigaction(libc::SIGUSR1, &raw const action, std::ptr::null_mut());
+        }
+        let (child, hold) = stubborn();
+        std::thread::scope(|scope| {
+            let (id, ids) = mpsc::channel();
+            let child = &child;
+            let waiter = scope.spawn(move || {
+                id.send(rustix::thread::gettid()).unwrap();
+                child.wait_until(Some(Instant::now() + Duration::from_secs(3600)))
+            });
+            let thread = ids.recv().unwrap();
+            for _ in 0..100 {
+                let process = std::process::id() as libc::pid_t;
+                let thread = thread.as_raw_pid();
+                // SAFETY: a system call on plain numbers.
+                let sent =
+                    unsafe { libc::syscall(libc::SYS_tgkill, process, thread, libc::SIGUSR1) };
+                assert_eq!(sent, 0);
+                std::thread::yield_now();
+            }
+            assert!(!waiter.is_finished());
+            drop(hold);
+            assert_eq!(waiter.join().unwrap().unwrap().unwrap().code(), Some(5));
+        });
+    });
+}
+
+/// runc 2151: a sandbox that is older than the system call refuses it.
+#[test]
+fn a_signal_is_sent_where_a_sandbox_refuses_to_send_it_by_pidfd() {
+    let _watchdog = watchdog();
+    for errno in [libc::EPERM, libc::ENOSYS, libc::EACCES] {
+        for call in [libc::SYS_pidfd_send_signal, libc::SYS_pidfd_open] {
+            let ends: [fn(&Child); 4] = [
+                |child| child.signal(Signal::KILL).unwrap(),
+                |child| child.signal_group(Signal::KILL).unwrap(),
+                |child| assert!(child.kill_after(Duration::ZERO).is_ok()),
+                |child| child.kill().unwrap(),
+            ];
+            for end in ends {
+                let child = Command::new("sleep")
+                    .arg("1000")
+                    .process_group(0)
+                    .spawn()
+                    .unwrap();
+                std::thread::scope(|scope| {
+                    // The filter holds for this thread alone.
+                    scope.spawn(|| {
+                        fault(call, errno).install();
+                        end(&child);
+                        let signal = child.wait().unwrap().signal();
+                        assert!(matches!(signal, Some(9 | 15)), "{signal:?}");
+                        // Its number may be another process's by now: nothing is sent.
+                        child.signal(Signal::KILL).unwrap();
+                        assert!(
+                            child.signal_group(Signal::KILL).is_ok()
+                                || call == libc::SYS_pidfd_send_signal
+                        );
+                    });
+                });
+            }
+        }
+    }
+}
+
+#[test]
+fn a_signal_to_a_group_reaches_all_of_it_and_only_where_there_is_one() {
+    let _watchdog = watchdog();
+    let (mut reader, writer) = pipe().unwrap();
+    let script = "(sleep 1000 & echo); sleep 1000 & echo; exec sleep 1000";
+    let child = Command::new("sh").args(["-c", script]).process_group(0);
+    let child = child.stdout(writer).spawn().unwrap();
+    reader.read_exact(&mut [0; 2]).unwrap();
+    child.signal_group(Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().signal(), Some(15));
+    // Nobody is left who holds the pipe.
+    assert_eq!(reader.read(&mut [0]).unwrap(), 0);
+
+    let child = Command::new("sleep").arg("1000").spawn().unwrap();
+    let error = child.signal_group(Signal::TERM).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(libc::EINVAL));
+    assert_eq!(child.try_wait().unwrap(), None);
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn an_ignored_sigchld_is_named_as_what_lost_a_status() {
+    isolated("an_ignored_sigchld_is_named_as_what_lost_a_status", || {
+        // SAFETY: the process is this test's own; ignored, the kernel keeps no zombies.
+        unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+        let child = Command::new("true").spawn().unwrap();
+        for _ in 0..2 {
             let error = child.wait().unwrap_err();
-            assert!(matches!(error, Error::System { .. }));
-            assert!(error.to_string().contains("SIGCHLD"), "{error}");
-            child.signal(Signal::TERM).unwrap();
-        },
+            assert!(error.to_string().contains("SIGCHLD is ignored"), "{error}");
+            let Error::StatusLost { program, cause } = error else {
+                panic!("{error}")
+            };
+            assert_eq!((&*program, cause), ("true", LostStatus::Ignored));
+        }
+        child.signal(Signal::TERM).unwrap();
+        assert!(child.has_ended().unwrap());
+        assert_eq!((child.usage(), child.wall()), (None, None));
+
+        // It is enough to undo it before the child ends.
+        let (child, hold) = stubborn();
+        // SAFETY: as above.
+        unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
+        drop(hold);
+        assert_eq!(child.wait().unwrap().code(), Some(5));
+    });
+}
+
+#[test]
+fn other_code_that_waits_for_any_child_is_named_as_what_took_a_status() {
+    let name = "other_code_that_waits_for_any_child_is_named_as_what_took_a_status";
+    isolated(name, || {
+        let (child, hold) = stubborn();
+        std::thread::scope(|scope| {
+            let thief = scope.spawn(|| rustix::process::wait(WaitOptions::empty()).unwrap());
+            drop(hold);
+            let (pid, _) = thief.join().unwrap().unwrap();
+            assert_eq!(pid.as_raw_pid() as u32, child.id());
+        });
+        let error = child.wait().unwrap_err();
+        let Error::StatusLost { cause, .. } = error else {
+            panic!("{error}")
+        };
+        assert_eq!(cause, LostStatus::TakenElsewhere);
+        assert!(cause.to_string().contains("waitpid(-1)"), "{cause}");
+    });
+}
+
+/// signal-hook, tokio: they have a handler for SIGCHLD, and wait for their own children only.
+#[test]
+fn a_handler_for_sigchld_and_tokios_children_disturb_nothing() {
+    let name = "a_handler_for_sigchld_and_tokios_children_disturb_nothing";
+    isolated(name, || {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        let theirs = runtime.spawn(async {
+            for code in 0..20 {
+                let mut command = tokio::process::Command::new("sh");
+                command.args(["-c", &format!("exit {code}")]);
+                assert_eq!(command.status().await.unwrap().code(), Some(code));
+            }
+        });
+        for code in 0..20 {
+            let child = Command::new("sh").args(["-c", &format!("exit {code}")]);
+            assert_eq!(child.spawn().unwrap().wait().unwrap().code(), Some(code));
+        }
+        runtime.block_on(theirs).unwrap();
+    });
+}
+
+/// strace, gdb: the kernel keeps a status back from the parent until the tracer has let go.
+#[test]
+fn an_end_that_a_tracer_keeps_back_is_waited_for_without_spinning() {
+    let _watchdog = watchdog();
+    let (child, hold) = stubborn();
+    let seize = "import ctypes, sys; long = ctypes.c_long; \
+        result = ctypes.CDLL(None).ptrace(0x4206, int(sys.argv[1]), long(0), long(0)); \
+        print(result, flush=True); sys.stdin.read()";
+    let (stdin, tracer_hold) = pipe().unwrap();
+    let (mut said, stdout) = pipe().unwrap();
+    let tracer = Command::new("python3").args(["-c", seize, &child.id().to_string()]);
+    let Ok(tracer) = tracer.stdin(stdin).stdout(stdout).spawn() else {
+        println!("skipped: there is no python3");
+        return;
+    };
+    let mut result = [0];
+    said.read_exact(&mut result).unwrap();
+    if result != *b"0" {
+        println!("skipped: a process may not be traced here");
+        return;
+    }
+    drop(hold);
+    while !child.has_ended().unwrap() {
+        std::thread::yield_now();
+    }
+    let before = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    let early = child.wait_timeout(Duration::from_millis(300)).unwrap();
+    let used = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime) - before;
+    assert_eq!(early, None);
+    assert!(
+        used.tv_sec == 0 && used.tv_nsec < 100_000_000,
+        "{used:?} of CPU time"
     );
+    drop(tracer_hold);
+    assert_eq!(child.wait().unwrap().code(), Some(5));
+    assert!(tracer.wait().unwrap().success());
 }

@@ -47,15 +47,6 @@ pub struct ResourceUsage {
 
 impl ResourceUsage {
     /// CPU time in both modes.
-    ///
-    /// ```
-    /// let child = pipewright::Command::new("sleep").arg("0.05").spawn()?;
-    /// child.wait()?;
-    /// let usage = child.usage().expect("it has ended");
-    /// assert_eq!(usage.cpu(), usage.user + usage.system);
-    /// assert!(Some(usage.cpu()) < child.wall()); // a sleep takes time, and no CPU
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
     pub fn cpu(&self) -> Duration {
         self.user + self.system
     }
@@ -141,6 +132,13 @@ pub(super) fn await_end(pid: u32) {
             std::thread::park();
         },
     }
+}
+
+/// Tells whether the child's status has not been taken, by this crate or by anybody else. Till then
+/// its number stays its own.
+pub(crate) fn is_unreaped(pidfd: BorrowedFd<'_>) -> bool {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    waitid(WaitId::PidFd(pidfd), options).is_ok()
 }
 
 /// This process's own largest resident set so far, in bytes.
