@@ -2,12 +2,10 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, ValueEnum};
 
-use crate::outcome::OWN_ERROR;
 use crate::quantity;
 
 /// Run a pipeline, tell how each stage ended
@@ -239,21 +237,6 @@ impl From<Status> for pipewright::Policy {
             Status::Last => Self::Last,
             Status::Any => Self::Any,
         }
-    }
-}
-
-impl Arguments {
-    /// Reads this process's arguments. The error is the status to end with: the message was printed.
-    pub(crate) fn read() -> Result<Self, ExitCode> {
-        Self::try_parse().map_err(|error| {
-            // Printing fails only when nobody is there to read it.
-            let _ = error.print();
-            if error.use_stderr() {
-                ExitCode::from(OWN_ERROR)
-            } else {
-                ExitCode::SUCCESS // --help, --version
-            }
-        })
     }
 }
 

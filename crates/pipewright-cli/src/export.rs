@@ -1,31 +1,36 @@
-//! A run written to files for other programs.
+//! The forms in which a run is written to a file, one file per form.
 
 pub(crate) mod json;
+pub(crate) mod page;
 #[cfg(test)]
 mod recordings;
-pub(crate) mod report;
+pub(crate) mod samples;
 pub(crate) mod trace;
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::fmt;
+use std::io::{self, Write};
 
-use pipewright_observe::PipeLayout;
+use pipewright_observe::{Layout, PipeLayout, Sample};
 
-use crate::outcome::Observed;
+use crate::outcome::Outcome;
 
-/// JSON lines: the layout first, then every sample.
-pub(crate) fn samples(file: File, observed: &Observed) -> anyhow::Result<()> {
-    let mut file = BufWriter::new(file);
-    serde_json::to_writer(&mut file, &observed.layout)?;
-    file.write_all(b"\n")?;
-    for sample in &observed.samples {
-        serde_json::to_writer(&mut file, sample)?;
-        file.write_all(b"\n")?;
+/// A form of a run. It keeps no more than a bounded part of what it is told.
+pub(crate) trait Export: fmt::Debug {
+    /// Is told once what is watched. Not called for a run that was over too soon to be watched.
+    fn begin(&mut self, _: &Layout, _: &mut dyn Write) -> io::Result<()> {
+        Ok(())
     }
-    Ok(file.flush()?)
+
+    /// Is told each sample.
+    fn sample(&mut self, _: &Sample, _: &mut dyn Write) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Is told how it ended.
+    fn finish(&mut self, outcome: &Outcome, out: &mut dyn Write) -> io::Result<()>;
 }
 
-/// Which stages a pipe joins, counted from 1: `1 → 2`, or `1, 2 → 3`; `outside` is no stage.
+/// The stages that a pipe joins, counted from 1: `1 → 2`, or `1, 2 → 3`; `outside` is no stage.
 fn joined(pipe: &PipeLayout) -> String {
     let side = |stages: &[usize]| {
         let numbers: Vec<String> = stages.iter().map(|stage| (stage + 1).to_string()).collect();

@@ -78,7 +78,7 @@ pub(crate) fn raise_descriptor_limit() -> Rlimit {
     let caller = getrlimit(Resource::Nofile);
     let raised = Rlimit {
         current: caller.maximum,
-        ..caller.clone()
+        ..caller
     };
     // Where even that is refused the limit stays as it is.
     let _ = setrlimit(Resource::Nofile, raised);

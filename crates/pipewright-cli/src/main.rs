@@ -6,21 +6,32 @@ mod export;
 mod inherited;
 mod observation;
 mod outcome;
+mod output;
 mod quantity;
 mod shell;
 mod view;
 
 use std::process::ExitCode;
 
+use clap::Parser;
 use cli::{Arguments, Subcommand};
+use view::style;
 
 fn main() -> ExitCode {
     inherited::keep_statuses();
-    let arguments = match Arguments::read() {
-        Ok(arguments) => arguments,
-        Err(status) => return status,
+    output::survive_size_limit();
+    let result = match Arguments::try_parse() {
+        Ok(arguments) => execute(arguments.command),
+        Err(error) => explain(&error),
     };
-    let result = match arguments.command {
+    result.unwrap_or_else(|error| {
+        view::complain(&format!("{error:#}"));
+        ExitCode::from(outcome::OWN_ERROR)
+    })
+}
+
+fn execute(command: Subcommand) -> anyhow::Result<ExitCode> {
+    match command {
         Subcommand::Run(options) => commands::run::run(*options),
         Subcommand::Ls(options) => looked(commands::ls::ls(&options)),
         Subcommand::Watch(options) => looked(commands::watch::watch(&options)),
@@ -28,11 +39,18 @@ fn main() -> ExitCode {
         Subcommand::Limits(options) => commands::limits::limits(&options),
         Subcommand::Completions { shell } => commands::manual::completions(shell),
         Subcommand::Man => commands::manual::man(),
-    };
-    result.unwrap_or_else(|error| {
-        view::complain(&format!("{error:#}"));
-        ExitCode::from(outcome::OWN_ERROR)
-    })
+    }
+}
+
+/// Prints what there is instead of arguments: an error, the help, or the version.
+fn explain(error: &clap::Error) -> anyhow::Result<ExitCode> {
+    let text = error.render();
+    if error.use_stderr() {
+        view::tell(&style::dyed(&text, &std::io::stderr()));
+        return Ok(ExitCode::from(outcome::OWN_ERROR));
+    }
+    view::print(style::dyed(&text, &std::io::stdout()).as_bytes())?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Somebody else's pipeline that cannot be looked at is an answer, and no fault of pipewright's: the

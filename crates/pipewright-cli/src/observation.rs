@@ -18,8 +18,6 @@ pub(crate) struct Observation {
     history: History,
     latest: Option<Sample>,
     figures: Option<Figures>,
-    /// Every sample, where somebody wants them all at the end.
-    samples: Option<Vec<Sample>>,
 }
 
 /// How far a stage is in the regular file that it reads.
@@ -32,15 +30,14 @@ pub(crate) struct InputPosition {
 }
 
 impl Observation {
-    /// Watches what the sampler watches. `keep`: every sample is kept for the end.
-    pub(crate) fn new(sampler: Sampler, keep: bool) -> Self {
+    /// Watches what the sampler watches.
+    pub(crate) fn new(sampler: Sampler) -> Self {
         let history = History::new(sampler.layout().clone(), RECENT);
         Self {
             sampler,
             history,
             latest: None,
             figures: None,
-            samples: keep.then(Vec::new),
         }
     }
 
@@ -49,32 +46,28 @@ impl Observation {
         self.sampler.due_in()
     }
 
-    /// Looks, if it is time. Returns whether it did.
-    pub(crate) fn tick(&mut self) -> bool {
+    /// Looks, if it is time.
+    pub(crate) fn tick(&mut self) -> Option<&Sample> {
         if !self.sampler.due_in().is_zero() {
-            return false;
+            return None;
         }
         let sample = self.sampler.tick();
-        self.record(sample);
-        true
+        Some(self.record(sample))
     }
 
     /// Looks once more, with figures: when a stage has ended and has not been waited for, its zombie
     /// still has them.
-    pub(crate) fn look_at_end(&mut self) {
+    pub(crate) fn look_at_end(&mut self) -> &Sample {
         let sample = self.sampler.finish();
-        self.record(sample);
+        self.record(sample)
     }
 
-    fn record(&mut self, sample: Sample) {
+    fn record(&mut self, sample: Sample) -> &Sample {
         self.history.record(&sample);
         if sample.figures.is_some() {
             self.figures.clone_from(&sample.figures);
         }
-        if let Some(samples) = &mut self.samples {
-            samples.push(sample.clone());
-        }
-        self.latest = Some(sample);
+        self.latest.insert(sample)
     }
 
     pub(crate) fn layout(&self) -> &Layout {
@@ -107,7 +100,6 @@ impl Observation {
             verdict: self.overall(),
             layout: self.layout().clone(),
             figures: self.figures,
-            samples: self.samples.unwrap_or_default(),
         }
     }
 }

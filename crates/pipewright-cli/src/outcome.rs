@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use pipewright::{Error, ResourceUsage, StageEnd};
 use pipewright_observe::verdict::{Finding, PipeShares, Verdict};
-use pipewright_observe::{Figures, Layout, Sample};
+use pipewright_observe::{Figures, Layout};
 
 /// The status of an error of pipewright's own, as env(1), nice(1) and timeout(1) have it.
 pub(crate) const OWN_ERROR: u8 = 125;
@@ -65,8 +65,6 @@ pub(crate) struct Observed {
     pub(crate) verdict: Verdict,
     /// The totals at the end.
     pub(crate) figures: Option<Figures>,
-    /// Every sample, if somebody wanted them.
-    pub(crate) samples: Vec<Sample>,
 }
 
 impl Outcome {
@@ -143,7 +141,6 @@ impl Observed {
             verdict: Verdict::of(&layout, []),
             layout,
             figures: None,
-            samples: Vec::new(),
         }
     }
 

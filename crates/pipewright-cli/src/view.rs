@@ -10,24 +10,20 @@ pub(crate) mod units;
 
 use std::io::Write;
 
-use crate::inherited;
+use crate::output::Output;
 
 /// Writes to stdout. A reader that has gone is no error: it wanted no more.
 pub(crate) fn print(bytes: &[u8]) -> std::io::Result<()> {
-    if inherited::was_closed(1) {
-        return Err(rustix::io::Errno::BADF.into());
-    }
-    let mut stdout = std::io::stdout().lock();
-    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error),
-        _ => Ok(()),
+    match Output::stdout()?.write_all(bytes) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        printed => printed,
     }
 }
 
 /// Writes to stderr in one piece, so that it does not mix with a stage's. Nobody can be told when
 /// that fails.
 pub(crate) fn tell(text: &str) {
-    let _ = std::io::stderr().write_all(text.as_bytes());
+    let _ = Output::stderr().and_then(|mut stderr| stderr.write_all(text.as_bytes()));
 }
 
 /// An error of pipewright's own.

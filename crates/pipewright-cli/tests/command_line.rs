@@ -515,7 +515,7 @@ fn the_json_object_has_the_fields_of_its_version() {
     // Also where it cannot be written to the end: an error, and not in silence.
     assert_eq!(full.status.code(), Some(125));
     assert!(
-        stderr(&full).contains("cannot write the JSON"),
+        stderr(&full).contains("cannot write to /dev/full: No space left"),
         "{}",
         stderr(&full)
     );

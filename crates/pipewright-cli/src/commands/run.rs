@@ -1,7 +1,7 @@
 //! `pipewright run`: one pipeline, from its text to the status that pipewright ends with.
 
-mod files;
 mod plan;
+mod recorder;
 mod signals;
 mod telling;
 mod wait;
@@ -15,10 +15,10 @@ use anyhow::Context;
 use pipewright::{PipelineStatus, RunningPipeline};
 
 use crate::cli;
-use crate::outcome::{Outcome, Pipe, Stage};
+use crate::outcome::{OWN_ERROR, Outcome, Pipe, Stage};
 use crate::view;
-use files::Files;
 use plan::Plan;
+use recorder::Recorder;
 use signals::Signals;
 use watching::Watching;
 use work::Work;
@@ -30,8 +30,7 @@ pub(crate) fn run(options: cli::Run) -> anyhow::Result<ExitCode> {
         view::print(work.to_string().as_bytes())?;
         return Ok(ExitCode::SUCCESS);
     }
-    // Opened before anything runs: a file that cannot be written is an error now, not at the end.
-    let files = Files::create(&plan.paths)?;
+    let mut recorder = Recorder::open(plan.paths)?;
 
     let mut signals = Signals::catch().context("cannot catch signals")?;
     let started = SystemTime::now();
@@ -41,7 +40,7 @@ pub(crate) fn run(options: cli::Run) -> anyhow::Result<ExitCode> {
         .policy(plan.policy)
         .spawn()?;
     let names: Vec<String> = work.stages().iter().map(work::name).collect();
-    let watching = Watching::new(&running, names.clone(), plan.watch);
+    let watching = Watching::new(&running, names.clone(), plan.watch, &mut recorder);
     if watching.paints() {
         signals.catch_stop().context("cannot catch signals")?;
     }
@@ -58,13 +57,21 @@ pub(crate) fn run(options: cli::Run) -> anyhow::Result<ExitCode> {
         signal: signals.first(),
         observed: waited.observed,
     };
-    plan.telling.tell(&outcome)?;
-    files.write(&outcome)?;
+    let told = plan.telling.tell(&outcome).err();
+    let failures = recorder.finish(&outcome);
+    let failures: Vec<_> = told.into_iter().chain(failures).collect();
+    for failure in &failures {
+        view::complain(&failure.to_string());
+    }
     if let Some(signal) = outcome.signal {
         // Ended by the same signal, so that whoever sent it, or waits for us, sees that it worked.
         signals.die_of(signal);
     }
-    Ok(ExitCode::from(outcome.exit_code()))
+    // The pipeline's own failure says more than that of its record.
+    Ok(ExitCode::from(match outcome.exit_code() {
+        0 if !failures.is_empty() => OWN_ERROR,
+        code => code,
+    }))
 }
 
 fn stages(

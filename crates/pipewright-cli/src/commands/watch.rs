@@ -37,7 +37,7 @@ pub(crate) fn watch(options: &cli::Watch) -> anyhow::Result<ExitCode> {
     }
     let (sampler, first) = attach(options)?;
     let mut screen = Screen {
-        observation: Observation::new(sampler, false),
+        observation: Observation::new(sampler),
         first,
         started: Instant::now(),
         coloured: options.color != cli::When::Never && !terminal::has_no_color(),

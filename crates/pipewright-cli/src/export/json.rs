@@ -1,10 +1,23 @@
 //! The run as one JSON object. Its shape is versioned: fields may come, none changes its meaning.
 
+use std::io::{self, Write};
+
 use pipewright::{StageEnd, signal_name};
 use pipewright_observe::verdict::{Finding, PipeShares, StageShares};
 use serde::Serialize;
 
+use super::Export;
 use crate::outcome::Outcome;
+
+/// Writes one line at the end.
+#[derive(Debug)]
+pub(crate) struct Json;
+
+impl Export for Json {
+    fn finish(&mut self, outcome: &Outcome, out: &mut dyn Write) -> io::Result<()> {
+        out.write_all(json(outcome)?.as_bytes())
+    }
+}
 
 #[derive(Debug, Serialize)]
 struct Run<'a> {
@@ -23,7 +36,7 @@ struct Run<'a> {
     verdict: Option<Conclusion<'a>>,
 }
 
-/// What watching has shown.
+/// The conclusion of watching it.
 #[derive(Debug, Serialize)]
 struct Conclusion<'a> {
     sentence: String,
@@ -84,7 +97,7 @@ struct Pipe<'a> {
 }
 
 /// One line of JSON.
-pub(crate) fn json(outcome: &Outcome) -> serde_json::Result<String> {
+fn json(outcome: &Outcome) -> serde_json::Result<String> {
     let observed = outcome.observed.as_ref();
     let figures = |index: usize| observed?.figures.as_ref()?.stages.get(index);
     let stages = outcome

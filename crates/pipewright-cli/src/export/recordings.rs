@@ -2,8 +2,9 @@
 
 use std::io::Read;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
+use pipewright::{ResourceUsage, StageEnd};
 use pipewright_observe::verdict::Verdict;
 use pipewright_observe::{
     Activity, Figures, Intervals, Layout, PipeFigures, PipeHandle, PipeId, PipeLayout, PipeLevel,
@@ -12,13 +13,15 @@ use pipewright_observe::{
 use proptest::prelude::*;
 use rustix::fs::{OFlags, fcntl_setfl};
 
-use crate::outcome::Observed;
+use super::Export;
+use crate::outcome::{Observed, Outcome, Stage};
+use crate::view::text;
 
-/// Puts together a recording of stages in a line.
+/// A recording of stages in a line.
 #[derive(Debug)]
 pub(super) struct Recorded {
-    layout: Layout,
-    samples: Vec<Sample>,
+    pub(super) layout: Layout,
+    pub(super) samples: Vec<Sample>,
 }
 
 impl Recorded {
@@ -86,18 +89,59 @@ impl Recorded {
         self.samples.last_mut().expect("a sample comes first")
     }
 
-    pub(super) fn finish(self) -> Observed {
-        Observed {
-            verdict: Verdict::of(&self.layout, &self.samples),
-            figures: last_figures(&self.samples),
-            layout: self.layout,
-            samples: self.samples,
+    /// The run that was recorded, in which every stage ended well.
+    pub(super) fn outcome(&self) -> Outcome {
+        let wall = Duration::from_millis(2500);
+        let stages = self.layout.stages.iter().map(|stage| Stage {
+            name: text::line(&stage.command),
+            text: stage.command.clone(),
+            shell: None,
+            pid: None,
+            end: StageEnd::Exited(0),
+            wall,
+            usage: ResourceUsage::default(),
+        });
+        let figures = self.samples.iter().rev();
+        Outcome {
+            stages: stages.collect(),
+            pipes: Vec::new(),
+            inverted: false,
+            failed: None,
+            started: SystemTime::UNIX_EPOCH,
+            wall,
+            timed_out: None,
+            signal: None,
+            observed: Some(Observed {
+                layout: self.layout.clone(),
+                verdict: Verdict::of(&self.layout, &self.samples),
+                figures: figures
+                    .into_iter()
+                    .find_map(|sample| sample.figures.clone()),
+            }),
         }
+    }
+
+    /// What an export writes of it.
+    pub(super) fn written(&self, export: &mut dyn Export) -> String {
+        self.written_of(export, &self.outcome())
+    }
+
+    /// The same, of a run that ended otherwise.
+    pub(super) fn written_of(&self, export: &mut dyn Export, outcome: &Outcome) -> String {
+        let mut out = Vec::new();
+        export
+            .begin(&self.layout, &mut out)
+            .expect("room in memory");
+        for sample in &self.samples {
+            export.sample(sample, &mut out).expect("room in memory");
+        }
+        export.finish(outcome, &mut out).expect("room in memory");
+        String::from_utf8(out).expect("text")
     }
 }
 
 /// Of up to so many stages and samples, each later than the one before.
-pub(super) fn any(stages: usize, samples: usize) -> impl Strategy<Value = Observed> {
+pub(super) fn any(stages: usize, samples: usize) -> impl Strategy<Value = Recorded> {
     let activity = prop::sample::select(&[
         Activity::Ended,
         Activity::Unknown,
@@ -128,14 +172,14 @@ pub(super) fn any(stages: usize, samples: usize) -> impl Strategy<Value = Observ
                     }
                 }
             }
-            recorded.finish()
+            recorded
         })
     })
 }
 
 /// `head -c 300M /dev/zero | gzip -1 | cat`, watched to its end. What comes out is read between two
 /// looks, a little at a time: so it is not over before it was looked at often.
-pub(super) fn real() -> Observed {
+pub(super) fn real() -> Recorded {
     let pipe = || {
         let (reader, writer) = std::io::pipe().expect("a pipe");
         let handle = PipeHandle::of_end(&reader).expect("a handle of it");
@@ -191,18 +235,8 @@ pub(super) fn real() -> Observed {
     for child in &mut children {
         assert!(child.wait().expect("it is ours to wait for").success());
     }
-    let layout = sampler.layout().clone();
-    Observed {
-        verdict: Verdict::of(&layout, &samples),
-        figures: last_figures(&samples),
-        layout,
+    Recorded {
+        layout: sampler.layout().clone(),
         samples,
     }
-}
-
-fn last_figures(samples: &[Sample]) -> Option<Figures> {
-    samples
-        .iter()
-        .rev()
-        .find_map(|sample| sample.figures.clone())
 }

@@ -1,30 +1,25 @@
 //! A run in the trace-event format that Perfetto (<https://ui.perfetto.dev>) and Chrome's
-//! `chrome://tracing` open. Pure.
+//! `chrome://tracing` open.
 //!
-//! A thread track a stage, with what it did as slices; counters a pipe, for its fill and its rate.
+//! Each stage is a thread with slices of what it did; each pipe has counters of its fill and rate.
 //!
 //! # References
 //!
 //! "Trace Event Format", the description of the JSON that Chrome's tracing reads.
 
 use std::collections::BTreeMap;
+use std::io::{self, Write};
 use std::time::Duration;
 
-use pipewright_observe::{Activity, Sample};
+use pipewright_observe::{Activity, Layout, Sample};
 use serde::Serialize;
 
-use crate::outcome::Observed;
+use super::Export;
+use crate::outcome::Outcome;
 use crate::view::text;
 
 /// The one process of the trace: the pipeline.
 const PIPELINE: u32 = 1;
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Trace<'a> {
-    trace_events: Vec<Event<'a>>,
-    display_time_unit: &'static str,
-}
 
 /// One event. Times are microseconds since the first look could have been taken.
 #[derive(Debug, Serialize)]
@@ -53,7 +48,7 @@ enum Event<'a> {
         cat: &'static str,
         pid: u32,
         ts: u64,
-        args: Values,
+        args: &'a Values,
     },
     /// Scope `p`: of the whole process.
     #[serde(rename = "i")]
@@ -77,159 +72,238 @@ enum Metadata {
 /// The series of a counter at one moment.
 type Values = BTreeMap<&'static str, f64>;
 
-/// The recording as JSON.
-pub(crate) fn trace(recording: &Observed) -> serde_json::Result<String> {
-    let layout = &recording.layout;
-    let names: Vec<String> = layout
-        .stages
-        .iter()
-        .map(|stage| text::line(&stage.command))
-        .collect();
-    let counters: Vec<[String; 3]> = layout
-        .pipes
-        .iter()
-        .map(|pipe| {
-            let pipe = format!("pipe {}", super::joined(pipe));
-            [
-                format!("{pipe} fill, bytes"),
-                format!("{pipe} fill, %"),
-                format!("{pipe} rate, ≈ bytes/s"),
-            ]
-        })
-        .collect();
-
-    let mut events = vec![Event::Metadata {
-        name: "process_name",
-        pid: PIPELINE,
-        tid: 0,
-        args: Metadata::Name(format!("pipewright: {}", names.join(" | "))),
-    }];
-    for (stage, name) in names.iter().enumerate() {
-        let tid = stage + 1;
-        let named = Metadata::Name(format!("{tid} {name}"));
-        events.push(Event::Metadata {
-            name: "thread_name",
-            pid: PIPELINE,
-            tid,
-            args: named,
-        });
-        let sorted = Metadata::SortIndex(tid);
-        events.push(Event::Metadata {
-            name: "thread_sort_index",
-            pid: PIPELINE,
-            tid,
-            args: sorted,
-        });
-    }
-    for stage in 0..names.len() {
-        slices(&mut events, &recording.samples, stage);
-    }
-    for (pipe, [bytes, percent, rate]) in counters.iter().enumerate() {
-        let levels = || {
-            recording
-                .samples
-                .iter()
-                .map(move |sample| (sample.at, sample.pipes.get(pipe).copied().flatten()))
-        };
-        counter(
-            &mut events,
-            bytes,
-            levels().map(|(at, level)| {
-                let values = level.map(|level| {
-                    Values::from([
-                        ("unread", level.unread as f64),
-                        ("capacity", level.capacity as f64),
-                    ])
-                });
-                (at, values)
-            }),
-        );
-        counter(
-            &mut events,
-            percent,
-            levels().map(|(at, level)| {
-                let values = level.filter(|level| level.capacity > 0).map(|level| {
-                    Values::from([(
-                        "percent",
-                        level.unread as f64 * 100.0 / level.capacity as f64,
-                    )])
-                });
-                (at, values)
-            }),
-        );
-        // A counter holds its value until the next one: a rate belongs where its interval began.
-        let rates = recording.samples.iter().filter_map(|sample| {
-            let figures = sample.figures.as_ref()?;
-            let rate = figures.pipes.get(pipe).and_then(|pipe| pipe.rate);
-            let began = sample.at.saturating_sub(figures.interval);
-            Some((began, rate.map(|rate| Values::from([("rate", rate)]))))
-        });
-        counter(&mut events, rate, rates);
-    }
-    serde_json::to_string(&Trace {
-        trace_events: events,
-        display_time_unit: "ms",
-    })
+/// Writes each event when it is over.
+#[derive(Debug, Default)]
+pub(crate) struct Trace {
+    /// `None` before the first event.
+    tracks: Option<Tracks>,
 }
 
-/// What a stage did, from each sample to the next, equal neighbours as one slice.
-fn slices(events: &mut Vec<Event<'_>>, samples: &[Sample], stage: usize) {
-    let doing = |sample: &Sample| sample.stages.get(stage).copied();
-    let mut runs = samples
-        .chunk_by(|one, next| doing(one) == doing(next))
-        .peekable();
-    while let Some(run) = runs.next() {
-        // The last sample only tells when the one before it ended.
-        let until = runs.peek().map_or(&run[run.len() - 1], |next| &next[0]);
-        let (ts, end) = (microseconds(run[0].at), microseconds(until.at));
-        if let (Some(activity), true) = (doing(&run[0]), ts < end) {
-            events.push(Event::Slice {
-                name: activity.to_string(),
-                cat: "stage",
-                pid: PIPELINE,
-                tid: stage + 1,
-                ts,
-                dur: end - ts,
-                cname: colour(activity),
-            });
+#[derive(Debug)]
+struct Tracks {
+    stages: Vec<StageTrack>,
+    pipes: Vec<PipeTrack>,
+    /// The time of the newest sample.
+    now: Duration,
+    events: Events,
+}
+
+/// The list of events, as far as it is written.
+#[derive(Debug, Default)]
+struct Events {
+    any: bool,
+}
+
+/// A stage: what it does, and since when.
+#[derive(Debug)]
+struct StageTrack {
+    tid: usize,
+    doing: Option<(Activity, Duration)>,
+}
+
+/// The counters of a pipe.
+#[derive(Debug)]
+struct PipeTrack {
+    bytes: Counter,
+    percent: Counter,
+    rate: Counter,
+}
+
+#[derive(Debug)]
+struct Counter {
+    name: String,
+    /// What was written last: `Some(None)`, that the value is not known.
+    last: Option<Option<Values>>,
+}
+
+impl Export for Trace {
+    fn begin(&mut self, layout: &Layout, out: &mut dyn Write) -> io::Result<()> {
+        let tracks = self.tracks.insert(Tracks::new(layout));
+        out.write_all(b"{\"displayTimeUnit\":\"ms\",\"traceEvents\":[")?;
+        tracks.name(layout, out)
+    }
+
+    fn sample(&mut self, sample: &Sample, out: &mut dyn Write) -> io::Result<()> {
+        self.tracks
+            .as_mut()
+            .map_or(Ok(()), |tracks| tracks.follow(sample, out))
+    }
+
+    fn finish(&mut self, _: &Outcome, out: &mut dyn Write) -> io::Result<()> {
+        if self.tracks.is_none() {
+            self.begin(&Layout::default(), out)?;
+        }
+        if let Some(tracks) = &mut self.tracks {
+            tracks.end(out)?;
+        }
+        out.write_all(b"\n]}\n")
+    }
+}
+
+impl Tracks {
+    fn new(layout: &Layout) -> Self {
+        let stages = (1..=layout.stages.len()).map(|tid| StageTrack { tid, doing: None });
+        let pipes = layout.pipes.iter().map(|pipe| {
+            let pipe = super::joined(pipe);
+            let counter = |of: &str| Counter {
+                name: format!("pipe {pipe} {of}"),
+                last: None,
+            };
+            PipeTrack {
+                bytes: counter("fill, bytes"),
+                percent: counter("fill, %"),
+                rate: counter("rate, ≈ bytes/s"),
+            }
+        });
+        Self {
+            stages: stages.collect(),
+            pipes: pipes.collect(),
+            now: Duration::ZERO,
+            events: Events::default(),
         }
     }
+
+    /// Writes what viewers are to call the process and its threads.
+    fn name(&mut self, layout: &Layout, out: &mut dyn Write) -> io::Result<()> {
+        let names = layout.stages.iter().map(|stage| text::line(&stage.command));
+        let names: Vec<String> = names.collect();
+        let mut metadata = |name, tid, args| {
+            let event = Event::Metadata {
+                name,
+                pid: PIPELINE,
+                tid,
+                args,
+            };
+            self.events.write(&event, out)
+        };
+        let pipeline = format!("pipewright: {}", names.join(" | "));
+        metadata("process_name", 0, Metadata::Name(pipeline))?;
+        for (tid, name) in (1..).zip(names) {
+            metadata("thread_name", tid, Metadata::Name(format!("{tid} {name}")))?;
+            metadata("thread_sort_index", tid, Metadata::SortIndex(tid))?;
+        }
+        Ok(())
+    }
+
+    fn follow(&mut self, sample: &Sample, out: &mut dyn Write) -> io::Result<()> {
+        self.now = sample.at;
+        let activities = sample.stages.iter().copied();
+        for (stage, activity) in self.stages.iter_mut().zip(activities) {
+            if stage.doing.is_none_or(|(doing, _)| doing != activity) {
+                stage.end_slice(sample.at, &mut self.events, out)?;
+                stage.doing = Some((activity, sample.at));
+            }
+        }
+        for (index, pipe) in self.pipes.iter_mut().enumerate() {
+            pipe.follow(sample, index, &mut self.events, out)?;
+        }
+        Ok(())
+    }
+
+    /// The last sample only tells when the one before it ended.
+    fn end(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        self.stages
+            .iter()
+            .try_for_each(|stage| stage.end_slice(self.now, &mut self.events, out))
+    }
 }
 
-/// A counter's changes. The format has no way to end one, so where a value is no longer known, a
-/// mark says so.
-fn counter<'a>(
-    events: &mut Vec<Event<'a>>,
-    name: &'a str,
-    values: impl Iterator<Item = (Duration, Option<Values>)>,
-) {
-    let mut last = None;
-    for (at, now) in values {
-        if last.as_ref() == Some(&now) {
-            continue;
+impl Events {
+    fn write(&mut self, event: &Event<'_>, out: &mut dyn Write) -> io::Result<()> {
+        let separator = if self.any { ",\n" } else { "\n" };
+        self.any = true;
+        out.write_all(separator.as_bytes())?;
+        Ok(serde_json::to_writer(out, event)?)
+    }
+}
+
+impl StageTrack {
+    /// Writes what the stage did until now.
+    fn end_slice(&self, now: Duration, events: &mut Events, out: &mut dyn Write) -> io::Result<()> {
+        let Some((activity, since)) = self.doing else {
+            return Ok(());
+        };
+        let (ts, end) = (microseconds(since), microseconds(now));
+        if ts == end {
+            return Ok(());
+        }
+        let slice = Event::Slice {
+            name: activity.to_string(),
+            cat: "stage",
+            pid: PIPELINE,
+            tid: self.tid,
+            ts,
+            dur: end - ts,
+            cname: colour(activity),
+        };
+        events.write(&slice, out)
+    }
+}
+
+impl PipeTrack {
+    fn follow(
+        &mut self,
+        sample: &Sample,
+        index: usize,
+        events: &mut Events,
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
+        let level = sample.pipes.get(index).copied().flatten();
+        let bytes = level.map(|level| {
+            let (unread, capacity) = (level.unread as f64, level.capacity as f64);
+            Values::from([("unread", unread), ("capacity", capacity)])
+        });
+        let percent = level.filter(|level| level.capacity > 0).map(|level| {
+            let percent = level.unread as f64 * 100.0 / level.capacity as f64;
+            Values::from([("percent", percent)])
+        });
+        self.bytes.tell(sample.at, bytes, events, out)?;
+        self.percent.tell(sample.at, percent, events, out)?;
+        let Some(figures) = &sample.figures else {
+            return Ok(());
+        };
+        // A counter holds its value until the next one: a rate belongs where its interval began.
+        let began = sample.at.saturating_sub(figures.interval);
+        let rate = figures.pipes.get(index).and_then(|pipe| pipe.rate);
+        let rate = rate.map(|rate| Values::from([("rate", rate)]));
+        self.rate.tell(began, rate, events, out)
+    }
+}
+
+impl Counter {
+    /// Writes the value if it has changed. The format has no way to end a counter, so where a value
+    /// is no longer known, a mark says so.
+    fn tell(
+        &mut self,
+        at: Duration,
+        now: Option<Values>,
+        events: &mut Events,
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
+        if self.last.as_ref() == Some(&now) {
+            return Ok(());
         }
         let ts = microseconds(at);
-        events.push(match &now {
-            Some(values) => {
-                let args = values.clone();
-                Event::Counter {
-                    name,
-                    cat: "pipe",
-                    pid: PIPELINE,
-                    ts,
-                    args,
-                }
-            }
+        let event = match &now {
+            Some(values) => Event::Counter {
+                name: &self.name,
+                cat: "pipe",
+                pid: PIPELINE,
+                ts,
+                args: values,
+            },
             None => Event::Instant {
-                name: format!("{name}: unknown from here"),
+                name: format!("{}: unknown from here", self.name),
                 cat: "pipe",
                 pid: PIPELINE,
                 tid: 0,
                 ts,
                 s: "p",
             },
-        });
-        last = Some(now);
+        };
+        events.write(&event, out)?;
+        self.last = Some(now);
+        Ok(())
     }
 }
 
@@ -261,8 +335,8 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::Value;
 
-    fn events(recording: &Observed) -> Vec<Value> {
-        let json = trace(recording).expect("plain values become JSON");
+    fn events(recording: &Recorded) -> Vec<Value> {
+        let json = recording.written(&mut Trace::default());
         let mut loaded: Value = serde_json::from_str(&json).expect("what was written is JSON");
         assert_eq!(loaded["displayTimeUnit"], "ms");
         let events = match loaded["traceEvents"].take() {
@@ -328,8 +402,7 @@ mod tests {
             .sample(0, &[Running, WaitingForInput])
             .sample(20, &[Running, WaitingForInput])
             .sample(45, &[BlockedOnOutput, WaitingForInput])
-            .sample(60, &[Running, Running])
-            .finish();
+            .sample(60, &[Running, Running]);
         let events = events(&recording);
         assert_eq!(
             slices_of(&events, 0),
@@ -346,7 +419,7 @@ mod tests {
 
     #[test]
     fn tracks_are_named_after_the_stages_without_control_characters() {
-        let recording = Recorded::named(&["zcat log.gz", "grep \x1b[31m\"x\""]).finish();
+        let recording = Recorded::named(&["zcat log.gz", "grep \x1b[31m\"x\""]);
         let events = events(&recording);
         let named = |kind: &str| -> Vec<&str> {
             let of_kind = events.iter().filter(|event| event["name"] == kind);
@@ -370,8 +443,7 @@ mod tests {
             .sample(20, &running)
             .level(0, 1024, 4096)
             .sample(40, &running)
-            .level(0, 4096, 4096)
-            .finish();
+            .level(0, 4096, 4096);
         let events = events(&recording);
         let bytes = counters_of(&events, "pipe 1 → 2 fill, bytes");
         assert_eq!(bytes.len(), 2);
@@ -394,8 +466,7 @@ mod tests {
             .sample(3000, &running)
             .rate(0, None)
             .sample(4000, &running)
-            .rate(0, Some(7e6))
-            .finish();
+            .rate(0, Some(7e6));
         let events = events(&recording);
         let name = "pipe 1 → 2 rate, ≈ bytes/s";
         let rates = counters_of(&events, name);
@@ -415,7 +486,7 @@ mod tests {
 
     #[test]
     fn an_empty_recording_is_a_trace_too() {
-        assert_eq!(events(&Recorded::new(0).finish()).len(), 1);
+        assert_eq!(events(&Recorded::new(0)).len(), 1);
     }
 
     #[test]

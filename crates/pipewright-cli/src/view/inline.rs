@@ -7,7 +7,6 @@
 //! the cursor around it, so that a stage's half line is continued where it stopped.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::sync::Once;
 
 use rustix::termios::{LocalModes, tcgetattr, tcgetpgrp};
@@ -124,10 +123,10 @@ fn hold(held: Held) -> String {
     format!("{room}\x1b[{}A{SAVE}\x1b[1;{last}r{RESTORE}", held.rows)
 }
 
-/// In one write; nobody can be told when it fails.
+/// In one write.
 fn emit(text: &str) {
     if !text.is_empty() {
-        let _ = std::io::stderr().write_all(text.as_bytes());
+        super::tell(text);
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::io::IsTerminal;
 
 use anstyle::{AnsiColor, Style};
+use clap::builder::StyledStr;
 
 use super::{terminal, text};
 use crate::cli::When;
@@ -41,6 +42,19 @@ impl Row {
     #[cfg(test)]
     pub(super) fn plain(&self) -> String {
         self.0.iter().map(|(_, piece)| piece.as_str()).collect()
+    }
+}
+
+fn takes_colour(stream: &impl IsTerminal) -> bool {
+    !terminal::has_no_color() && !terminal::is_dumb() && stream.is_terminal()
+}
+
+/// A text of the command line's parser, in its colours if the stream takes them.
+pub(crate) fn dyed(text: &StyledStr, stream: &impl IsTerminal) -> String {
+    if takes_colour(stream) {
+        text.ansi().to_string()
+    } else {
+        text.to_string()
     }
 }
 

@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 
 use pipewright::{Capacity, Policy};
 
-use super::files::Paths;
+use super::recorder::Paths;
 use super::telling::{Summarize, Telling};
 use super::wait::Limit;
 use super::watching::{Face, Watch};
@@ -34,9 +34,11 @@ impl Plan {
     pub(super) fn of(options: cli::Run) -> anyhow::Result<Self> {
         let face = face(&options);
         let telling = telling(&options);
-        let keep_samples =
-            options.samples.is_some() || options.trace.is_some() || options.report.is_some();
-        let told = telling.summarize != Summarize::Never || options.json.is_some();
+        let told = telling.summarize != Summarize::Never
+            || options.json.is_some()
+            || options.samples.is_some()
+            || options.trace.is_some()
+            || options.report.is_some();
         Ok(Self {
             source: source(options.text, options.words, options.file)?,
             shell: options.shell,
@@ -48,10 +50,9 @@ impl Plan {
                 kill_after: options.kill_after,
             },
             watch: Watch {
-                wanted: told || keep_samples || !matches!(face, Face::Nowhere),
+                wanted: told || !matches!(face, Face::Nowhere),
                 face,
                 interval: options.interval,
-                keep_samples,
             },
             telling,
             paths: Paths {

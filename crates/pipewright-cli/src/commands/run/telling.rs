@@ -1,9 +1,13 @@
 //! What stderr is told of a run when it is over.
 
+use std::io;
+
 use pipewright::StageEnd;
 
-use crate::export::json;
+use crate::export::Export;
+use crate::export::json::Json;
 use crate::outcome::Outcome;
+use crate::output::Output;
 use crate::view::style::Palette;
 use crate::view::summary::Summary;
 use crate::view::{self, terminal};
@@ -27,7 +31,10 @@ pub(super) struct Telling {
 }
 
 impl Telling {
-    pub(super) fn tell(&self, outcome: &Outcome) -> anyhow::Result<()> {
+    /// # Errors
+    ///
+    /// The JSON could not be written. A summary that could not is no error: it was nobody's file.
+    pub(super) fn tell(&self, outcome: &Outcome) -> io::Result<()> {
         let failed = outcome.failed.is_some() || outcome.timed_out.is_some();
         let summarize = match self.summarize {
             Summarize::Never => false,
@@ -35,7 +42,7 @@ impl Telling {
             Summarize::Always => true,
         };
         if self.json_to_stderr {
-            view::tell(&json::json(outcome)?);
+            Json.finish(outcome, &mut Output::stderr()?)?;
         } else if summarize {
             let summary = Summary {
                 outcome,

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use pipewright::{RunningPipeline, Stage};
 use pipewright_observe::{Intervals, Link, PipeHandle, PipeId, Process, Sampler};
 
+use super::recorder::Recorder;
 use crate::observation::{InputPosition, Observation};
 use crate::outcome::Observed;
 use crate::view;
@@ -26,8 +27,6 @@ pub(super) struct Watch {
     pub(super) face: Face,
     /// Between two sets of figures.
     pub(super) interval: Duration,
-    /// Every sample is wanted at the end.
-    pub(super) keep_samples: bool,
 }
 
 /// The watcher of one run.
@@ -38,6 +37,7 @@ pub(super) struct Watching<'a> {
     names: Vec<String>,
     state: State,
     watch: Watch,
+    recorder: &'a mut Recorder,
     next_show: Instant,
 }
 
@@ -63,7 +63,12 @@ pub(super) enum Face {
 }
 
 impl<'a> Watching<'a> {
-    pub(super) fn new(running: &'a RunningPipeline, names: Vec<String>, watch: Watch) -> Self {
+    pub(super) fn new(
+        running: &'a RunningPipeline,
+        names: Vec<String>,
+        watch: Watch,
+        recorder: &'a mut Recorder,
+    ) -> Self {
         let complete = running.stages().iter().all(|stage| stage.child().is_some());
         let first = match watch.face {
             Face::Plain => watch.interval,
@@ -78,6 +83,7 @@ impl<'a> Watching<'a> {
                 State::Off
             },
             watch,
+            recorder,
             next_show: running.started() + first,
         }
     }
@@ -103,11 +109,16 @@ impl<'a> Watching<'a> {
                 return;
             }
             self.state = self.attach().unwrap_or(State::Off);
+            if let State::Attached { observation, .. } = &self.state {
+                self.recorder.begin(observation.layout());
+            }
         }
         let State::Attached { observation, first } = &mut self.state else {
             return;
         };
-        observation.tick();
+        if let Some(sample) = observation.tick() {
+            self.recorder.sample(sample);
+        }
         if Instant::now() < self.next_show {
             return;
         }
@@ -147,7 +158,7 @@ impl<'a> Watching<'a> {
             State::Attached {
                 mut observation, ..
             } => {
-                observation.look_at_end();
+                self.recorder.sample(observation.look_at_end());
                 Some(observation.into_observed())
             }
             _ => None,
@@ -185,7 +196,7 @@ impl<'a> Watching<'a> {
             ..Intervals::default()
         };
         let sampler = Sampler::named(stages, links.collect(), intervals).ok()?;
-        let observation = Box::new(Observation::new(sampler, self.watch.keep_samples));
+        let observation = Box::new(Observation::new(sampler));
         Some(State::Attached { observation, first })
     }
 }

@@ -97,7 +97,7 @@ impl Work {
                 if limit.current == limit.maximum {
                     return command;
                 }
-                command.rlimit(Resource::Nofile, limit.clone())
+                command.rlimit(Resource::Nofile, limit)
             })
             .collect()
     }

@@ -3,9 +3,10 @@
 //! A chart is [`WIDTH`] units wide whatever the page's width: the page stretches it, and all words are
 //! outside of it, where nothing is stretched.
 
-use std::fmt::Write;
+use std::fmt::{self, Display};
 
-use super::html::Escaped;
+use maud::{Markup, PreEscaped, html};
+
 use super::state::State;
 use super::timeline::{Fill, Shares};
 
@@ -18,45 +19,43 @@ const CURVE_HEIGHT: i64 = 40;
 pub(super) const COLUMNS: [usize; 10] = [480, 320, 240, 160, 96, 64, 40, 24, 12, 6];
 
 /// The patterns of the states: each differs from the others without its colour too.
-pub(super) fn patterns() -> String {
+pub(super) fn patterns() -> Markup {
     let marks = |state: State| match state {
-        State::WaitingForInput => r#"<path d="M-2 2 2-2M0 8 8 0M6 10 10 6"/>"#,
-        State::BlockedOnOutput => r#"<path d="M-2 6 2 10M0 0 8 8M6-2 10 2"/>"#,
-        State::Disk => r#"<path d="M0 2H8M0 6H8"/>"#,
-        State::Network => r#"<path d="M2 1V3M6 5V7"/>"#,
-        State::Asleep => r#"<path d="M2 0V8M6 0V8"/>"#,
-        State::Other => r#"<path d="M0 0 8 8M8 0 0 8"/>"#,
-        State::Unknown => r#"<path d="M4 3V5"/>"#,
-        State::Running | State::Ended => "",
+        State::WaitingForInput => Some("M-2 2 2-2M0 8 8 0M6 10 10 6"),
+        State::BlockedOnOutput => Some("M-2 6 2 10M0 0 8 8M6-2 10 2"),
+        State::Disk => Some("M0 2H8M0 6H8"),
+        State::Network => Some("M2 1V3M6 5V7"),
+        State::Asleep => Some("M2 0V8M6 0V8"),
+        State::Other => Some("M0 0 8 8M8 0 0 8"),
+        State::Unknown => Some("M4 3V5"),
+        State::Running | State::Ended => None,
     };
-    let mut told = String::from(
-        r#"<svg width="0" height="0" class="patterns" aria-hidden="true" focusable="false"><defs>"#,
-    );
-    for state in State::ALL
-        .into_iter()
-        .filter(|&state| state != State::Ended)
-    {
-        let class = state.class();
-        // Writing to a string does not fail.
-        let _ = write!(
-            told,
-            r#"<pattern id="{class}" class="{class}" width="8" height="8" patternUnits="userSpaceOnUse"><rect width="8" height="8"/>{}</pattern>"#,
-            marks(state)
-        );
+    html! {
+        svg.patterns width="0" height="0" aria-hidden="true" focusable="false" {
+            defs {
+                @for state in State::ALL.into_iter().filter(|&state| state != State::Ended) {
+                    pattern id=(state.class()) class=(state.class())
+                        width="8" height="8" patternUnits="userSpaceOnUse" {
+                        rect width="8" height="8" {}
+                        @if let Some(marks) = marks(state) { path d=(marks) {} }
+                    }
+                }
+            }
+        }
     }
-    told + "</defs></svg>\n"
 }
 
-/// A small picture of a state, for the legend.
-pub(super) fn swatch(state: State) -> String {
-    let class = state.class();
-    format!(
-        r#"<svg class="swatch" width="24" height="12" aria-hidden="true" focusable="false"><rect class="f-{class}" width="24" height="12"/></svg>"#
-    )
+/// A small picture of a state, for the legend; `full` is that of a full pipe.
+pub(super) fn swatch(class: &str, height: u8) -> Markup {
+    html! {
+        svg.swatch width="24" height="12" aria-hidden="true" focusable="false" {
+            rect class={ "f-" (class) } width="24" height=(height) {}
+        }
+    }
 }
 
 /// What a stage did: the states of a column stand on one another, as high as their share.
-pub(super) fn band(label: &str, columns: &[Shares]) -> String {
+pub(super) fn band(label: &str, columns: &[Shares]) -> Markup {
     let mut paths: [Rectangles; State::ALL.len()] = Default::default();
     let width = column_width(columns.len());
     for (column, shares) in columns.iter().enumerate() {
@@ -70,73 +69,66 @@ pub(super) fn band(label: &str, columns: &[Shares]) -> String {
             bottom = top;
         }
     }
-    let mut svg = open("band", BAND_HEIGHT, label);
-    for (state, path) in State::ALL.into_iter().zip(paths) {
-        if state != State::Ended {
-            path.close(&mut svg, state.class());
-        }
-    }
-    svg + "</svg>"
+    let drawn = State::ALL.into_iter().zip(&paths);
+    let drawn = drawn.filter(|(state, _)| *state != State::Ended);
+    let bands = html! { @for (state, path) in drawn { (path.filled(state.class())) } };
+    chart("band", BAND_HEIGHT, label, &bands)
 }
 
 /// What a pipe held, from empty to its capacity, and a strip on top of it where it was full.
-pub(super) fn fill(label: &str, columns: &[Option<Fill>]) -> String {
+pub(super) fn fill(label: &str, columns: &[Option<Fill>]) -> Markup {
     let width = column_width(columns.len());
-    let heights: Vec<_> = columns
+    let heights = columns
         .iter()
-        .map(|fill| fill.map(|fill| height(fill.unread)))
-        .collect();
+        .map(|fill| Some(height(fill.as_ref()?.unread)));
     let mut full = Rectangles::default();
     for (column, fill) in columns.iter().enumerate() {
         if fill.is_some_and(|fill| fill.full >= 0.5) {
             full.add(column * width, 0, width, 4);
         }
     }
-    let mut svg = open("fill", CURVE_HEIGHT, label);
-    curve(&mut svg, &heights);
-    full.close(&mut svg, "full");
-    svg + "</svg>"
+    let drawn = html! { (curve(&heights.collect::<Vec<_>>())) (full.filled("full")) };
+    chart("fill", CURVE_HEIGHT, label, &drawn)
 }
 
 /// Bytes a second through a pipe, from none to `most`.
-pub(super) fn rate(label: &str, columns: &[Option<f64>], most: f64) -> String {
+pub(super) fn rate(label: &str, columns: &[Option<f64>], most: f64) -> Markup {
     let share = |rate: f64| if most > 0.0 { rate / most } else { 0.0 };
-    let heights: Vec<_> = columns
-        .iter()
-        .map(|rate| rate.map(|rate| height(share(rate))))
-        .collect();
-    let mut svg = open("rate", CURVE_HEIGHT, label);
-    curve(&mut svg, &heights);
-    svg + "</svg>"
-}
-
-fn open(class: &str, height: i64, label: &str) -> String {
-    let label = Escaped(label);
-    format!(
-        r#"<svg class="chart {class}" viewBox="0 0 {WIDTH} {height}" preserveAspectRatio="none" role="img" aria-label="{label}">"#
+    let heights = columns.iter().map(|rate| Some(height(share((*rate)?))));
+    chart(
+        "rate",
+        CURVE_HEIGHT,
+        label,
+        &curve(&heights.collect::<Vec<_>>()),
     )
 }
 
+fn chart(class: &str, height: i64, label: &str, drawn: &Markup) -> Markup {
+    html! {
+        svg class={ "chart " (class) } viewBox={ "0 0 " (WIDTH) " " (height) }
+            preserveAspectRatio="none" role="img" aria-label=(label) { (drawn) }
+    }
+}
+
 /// Steps with the area below them; where nothing is known, the pattern that says so.
-fn curve(svg: &mut String, heights: &[Option<i64>]) {
+fn curve(heights: &[Option<i64>]) -> Markup {
     let width = column_width(heights.len());
     let mut steps = String::new();
     let mut unknown = Rectangles::default();
     let mut x = 0;
     let mut known = false;
-    // Writing to a string does not fail.
     for equal in heights.chunk_by(|one, next| one == next) {
         let next = x + equal.len() * width;
         match equal[0] {
             Some(height) => {
                 if !known {
-                    let _ = write!(steps, "M{x} {CURVE_HEIGHT}");
+                    steps += &format!("M{x} {CURVE_HEIGHT}");
                 }
-                let _ = write!(steps, "V{}H{next}", CURVE_HEIGHT - height);
+                steps += &format!("V{}H{next}", CURVE_HEIGHT - height);
             }
             None => {
                 if known {
-                    let _ = write!(steps, "V{CURVE_HEIGHT}");
+                    steps += &format!("V{CURVE_HEIGHT}");
                 }
                 unknown.add(x, 0, next - x, CURVE_HEIGHT);
             }
@@ -145,11 +137,11 @@ fn curve(svg: &mut String, heights: &[Option<i64>]) {
         x = next;
     }
     if known {
-        let _ = write!(steps, "V{CURVE_HEIGHT}");
+        steps += &format!("V{CURVE_HEIGHT}");
     }
-    unknown.close(svg, State::Unknown.class());
-    if !steps.is_empty() {
-        let _ = write!(svg, r#"<path class="curve" d="{steps}"/>"#);
+    html! {
+        (unknown.filled(State::Unknown.class()))
+        @if !steps.is_empty() { path.curve d=(steps) {} }
     }
 }
 
@@ -165,11 +157,16 @@ fn column_width(columns: usize) -> usize {
     WIDTH / columns.max(1)
 }
 
-/// Rectangles of one colour as one path; neighbours of equal height become one.
+/// Rectangles of one colour, neighbours of equal height being one.
 #[derive(Debug, Default)]
-struct Rectangles {
-    path: String,
-    last: Option<(usize, i64, usize, i64)>,
+struct Rectangles(Vec<Rectangle>);
+
+#[derive(Debug)]
+struct Rectangle {
+    x: usize,
+    y: i64,
+    width: usize,
+    height: i64,
 }
 
 impl Rectangles {
@@ -177,28 +174,38 @@ impl Rectangles {
         if height == 0 {
             return;
         }
-        if let Some(last) = &mut self.last
-            && (last.0 + last.2, last.1, last.3) == (x, y, height)
-        {
-            last.2 += width;
-            return;
-        }
-        self.write();
-        self.last = Some((x, y, width, height));
-    }
-
-    fn write(&mut self) {
-        if let Some((x, y, width, height)) = self.last.take() {
-            // Writing to a string does not fail.
-            let _ = write!(self.path, "M{x} {y}h{width}v{height}h-{width}z");
+        match self.0.last_mut() {
+            Some(last) if (last.x + last.width, last.y, last.height) == (x, y, height) => {
+                last.width += width;
+            }
+            _ => self.0.push(Rectangle {
+                x,
+                y,
+                width,
+                height,
+            }),
         }
     }
 
-    fn close(mut self, svg: &mut String, class: &str) {
-        self.write();
-        if !self.path.is_empty() {
-            let _ = write!(svg, r#"<path class="f-{class}" d="{}"/>"#, self.path);
+    /// All of them as one path.
+    fn filled(&self, class: &str) -> Markup {
+        html! {
+            @if !self.0.is_empty() { path class={ "f-" (class) } d=(PreEscaped(self.to_string())) {} }
         }
+    }
+}
+
+impl Display for Rectangles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|rectangle| {
+            let Rectangle {
+                x,
+                y,
+                width,
+                height,
+            } = rectangle;
+            write!(f, "M{x} {y}h{width}v{height}h-{width}z")
+        })
     }
 }
 
@@ -218,7 +225,7 @@ mod tests {
         half[State::WaitingForInput as usize] = 0.5;
         let mut whole = Shares::default();
         whole[State::Running as usize] = 1.0;
-        let svg = band("a", &[half, half, whole]);
+        let svg = band("a", &[half, half, whole]).into_string();
         assert!(
             svg.contains(r#"class="f-running" d="M0 12h640v12h-640zM640 0h320v24h-320z""#),
             "{svg}"
@@ -233,12 +240,12 @@ mod tests {
     fn an_ended_stage_leaves_its_band_blank() {
         let mut ended = Shares::default();
         ended[State::Ended as usize] = 1.0;
-        assert!(!band("a", &[ended]).contains("<path"));
+        assert!(!band("a", &[ended]).into_string().contains("<path"));
     }
 
     #[test]
     fn an_unknown_rate_interrupts_the_line() {
-        let svg = rate("a", &[Some(5.0), None, Some(10.0), Some(10.0)], 10.0);
+        let svg = rate("a", &[Some(5.0), None, Some(10.0), Some(10.0)], 10.0).into_string();
         assert!(
             svg.contains(r#"class="curve" d="M0 40V20H240V40M480 40V1H960V40""#),
             "{svg}"
@@ -251,6 +258,10 @@ mod tests {
 
     #[test]
     fn a_label_is_text() {
-        assert!(rate("a\"><img>", &[], 0.0).contains("aria-label=\"a&quot;&gt;&lt;img&gt;\""));
+        assert!(
+            rate("a\"><img>", &[], 0.0)
+                .into_string()
+                .contains("aria-label=\"a&quot;&gt;&lt;img&gt;\"")
+        );
     }
 }

@@ -1,45 +1,17 @@
 //! Pages of made-up and real recordings: complete, well formed, bounded, and safe.
 
-use std::time::{Duration, SystemTime};
-
-use pipewright::{ResourceUsage, StageEnd};
+use pipewright::StageEnd;
 use pipewright_observe::Activity;
 use proptest::prelude::*;
 
-use super::report;
+use super::Page;
 use crate::export::recordings::{self, Recorded};
-use crate::outcome::{Observed, Outcome, Stage};
-use crate::view::text;
-
-/// A run of stages with these names, each of which ended well.
-pub(super) fn outcome(names: &[&str]) -> Outcome {
-    let stage = |name: &&str| Stage {
-        name: text::line(name),
-        text: (*name).to_owned(),
-        shell: None,
-        pid: None,
-        end: StageEnd::Exited(0),
-        wall: Duration::from_millis(2500),
-        usage: ResourceUsage::default(),
-    };
-    Outcome {
-        stages: names.iter().map(stage).collect(),
-        pipes: Vec::new(),
-        inverted: false,
-        failed: None,
-        started: SystemTime::UNIX_EPOCH,
-        wall: Duration::from_millis(2500),
-        timed_out: None,
-        signal: None,
-        observed: None,
-    }
-}
 
 /// Fails unless each tag that is opened is closed in turn, and no attribute's quote is left open.
 fn check_well_formed(page: &str) {
     let mut open: Vec<&str> = Vec::new();
     let mut rest = page
-        .strip_prefix("<!doctype html>")
+        .strip_prefix("<!DOCTYPE html>")
         .expect("a page says what it is");
     while let Some(start) = rest.find('<') {
         rest = &rest[start + 1..];
@@ -71,8 +43,8 @@ fn check_well_formed(page: &str) {
     assert_eq!(open, Vec::<&str>::new());
 }
 
-fn page(recording: &Observed, names: &[&str]) -> String {
-    let page = report(recording, &outcome(names));
+fn page(recording: &Recorded) -> String {
+    let page = recording.written(&mut Page::default());
     check_well_formed(&page);
     for outside in [
         "http:",
@@ -90,7 +62,7 @@ fn page(recording: &Observed, names: &[&str]) -> String {
 }
 
 /// An hour of samples, 20 ms apart, in which every stage changes its state all the time.
-fn hour(stages: usize, samples: u64) -> Observed {
+fn hour(names: &[&str], samples: u64) -> Recorded {
     let states = [
         Activity::Running,
         Activity::WaitingForInput,
@@ -108,7 +80,8 @@ fn hour(stages: usize, samples: u64) -> Observed {
             .wrapping_add(1442695040888963407);
         state >> 40
     };
-    let mut recorded = Recorded::new(stages);
+    let stages = names.len();
+    let mut recorded = Recorded::named(names);
     for sample in 0..samples {
         let activities: Vec<Activity> = (0..stages)
             .map(|_| states[random() as usize % states.len()])
@@ -121,13 +94,12 @@ fn hour(stages: usize, samples: u64) -> Observed {
             }
         }
     }
-    recorded.finish()
+    recorded
 }
 
 #[test]
 fn a_real_run_has_its_verdict_table_and_charts() {
-    let names = ["head -c 300M /dev/zero", "gzip -1", "cat >/dev/null"];
-    let page = page(&recordings::real(), &names);
+    let page = page(&recordings::real());
     assert_eq!(page.matches("class=\"chart band\"").count(), 3);
     assert_eq!(page.matches("class=\"chart fill\"").count(), 2);
     assert_eq!(page.matches("class=\"chart rate\"").count(), 2);
@@ -143,9 +115,8 @@ fn hostile_text_stays_text() {
     let hostile = "</script><img src=x onerror=\"alert('1')\">\x1b]0;title\x07\u{202e}";
     let recording = Recorded::named(&[hostile; 2])
         .sample(0, &[Activity::Running; 2])
-        .sample(20, &[Activity::Running; 2])
-        .finish();
-    let page = report(&recording, &outcome(&[hostile, hostile]));
+        .sample(20, &[Activity::Running; 2]);
+    let page = recording.written(&mut Page::default());
     check_well_formed(&page);
     assert!(!page.contains("<img") && !page.contains("</script"));
     assert!(!page.contains("onerror=\"") && !page.contains("onerror='"));
@@ -155,17 +126,18 @@ fn hostile_text_stays_text() {
 
 #[test]
 fn a_failure_is_told_by_word_and_sign() {
-    let mut outcome = outcome(&["true", "false"]);
+    let recording = Recorded::named(&["true", "false"]);
+    let mut outcome = recording.outcome();
     outcome.stages[1].end = StageEnd::Exited(1);
     outcome.failed = Some(1);
-    let page = report(&Recorded::new(2).finish(), &outcome);
+    let page = recording.written_of(&mut Page::default(), &outcome);
     assert!(page.contains("✗ status 1") && page.contains("✗ exit 1"));
     assert!(page.contains("✗ Stage 2 failed: exit 1."));
 }
 
 #[test]
 fn an_empty_recording_still_tells_how_the_stages_ended() {
-    let page = page(&Recorded::new(2).finish(), &["true", "cat"]);
+    let page = page(&Recorded::named(&["true", "cat"]));
     assert!(page.contains("Too short to tell"));
     assert!(page.contains("too few samples to draw"));
     assert_eq!(page.matches("<th scope=\"row\">").count(), 2);
@@ -176,9 +148,8 @@ fn an_empty_recording_still_tells_how_the_stages_ended() {
 fn one_stage_has_a_band_and_no_pipe() {
     let recording = Recorded::new(1)
         .sample(0, &[Activity::Running])
-        .sample(1000, &[Activity::Ended])
-        .finish();
-    let page = page(&recording, &["true"]);
+        .sample(1000, &[Activity::Ended]);
+    let page = page(&recording);
     assert_eq!(page.matches("<figure").count(), 1);
 }
 
@@ -187,9 +158,8 @@ fn an_unknown_rate_is_said_to_be_unknown() {
     let recording = Recorded::new(2)
         .sample(0, &[Activity::Running; 2])
         .sample(1000, &[Activity::Running; 2])
-        .rate(0, None)
-        .finish();
-    let page = page(&recording, &["cat", "cat"]);
+        .rate(0, None);
+    let page = page(&recording);
     assert!(page.contains("rate not known") && page.contains("fill not known"));
     assert!(!page.contains("0 B/s"));
     assert!(!page.contains("class=\"curve\" d="), "no line at zero");
@@ -199,14 +169,14 @@ fn an_unknown_rate_is_said_to_be_unknown() {
 fn an_hour_of_samples_fits_into_a_page() {
     let names: Vec<String> = (0..8).map(|stage| format!("stage {stage}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let page = page(&hour(8, 180_000), &names);
+    let page = page(&hour(&names, 180_000));
     assert!(page.len() < 1 << 20, "{}", page.len());
 }
 
 #[test]
 fn three_hundred_stages_with_long_names_fit_into_a_page() {
     let long = "x'<&\"".repeat(13_000);
-    let page = page(&hour(300, 400), &vec![long.as_str(); 300]);
+    let page = page(&hour(&vec![long.as_str(); 300], 400));
     assert_eq!(page.matches("class=\"chart band\"").count(), 300);
     assert!(page.len() < 1 << 20, "{}", page.len());
 }
@@ -215,10 +185,12 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
     fn any_text_and_any_samples_make_a_well_formed_page(
-        recording in recordings::any(4, 40),
-        names in prop::collection::vec(any::<String>(), 0..5),
+        mut recording in recordings::any(4, 40),
+        names in prop::collection::vec(any::<String>(), 4),
     ) {
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        check_well_formed(&report(&recording, &outcome(&names)));
+        for (stage, name) in recording.layout.stages.iter_mut().zip(names) {
+            stage.command = name;
+        }
+        check_well_formed(&recording.written(&mut Page::default()));
     }
 }

@@ -1,4 +1,6 @@
-//! Pages in a real browser: Chromium without a window, where there is one.
+//! The page of a run in a real browser: Chromium without a window, where there is one.
+
+mod support;
 
 use std::ffi::OsStr;
 use std::fs;
@@ -6,9 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::report;
-use super::tests::outcome;
-use crate::export::recordings;
+use support::pipewright;
+use testing::{stderr, watchdog};
 
 /// Reads from the laid-out page what a person would see, and writes it where `--dump-dom` shows it.
 const MEASURE: &str = "<script>
@@ -35,7 +36,7 @@ fn chromium() -> Option<PathBuf> {
         .flat_map(|directory| CHROMIUM.map(|name| directory.join(name)))
         .find(|program| program.is_file());
     if found.is_none() {
-        println!("SKIPPED: there is no chromium on PATH, so the page was not shown in a browser");
+        println!("SKIPPED: there is no chromium on PATH to show the page");
     }
     found
 }
@@ -87,16 +88,19 @@ fn open(chromium: &Path, home: &Path, page: &Path, arguments: &[&OsStr]) -> (Str
 
 #[test]
 fn a_browser_shows_the_page_in_light_and_dark_without_an_error() {
+    let _watchdog = watchdog();
     let Some(chromium) = chromium() else { return };
-    let names = [
-        "head -c 300M /dev/zero",
-        "gzip -1 </script><b>\"",
-        "cat >/dev/null",
-    ];
-    let page = report(&recordings::real(), &outcome(&names));
     let home = tempfile::tempdir().expect("a directory");
     let whole = home.path().join("report.html");
-    fs::write(&whole, &page).expect("room for a page");
+    let output = pipewright()
+        .args(["run", "-q", "--report"])
+        .arg(&whole)
+        .arg("head -c 300M /dev/zero | gzip -1 '</script><b>\"' - 2>/dev/null | cat >/dev/null")
+        .stdin(Stdio::null())
+        .output()
+        .expect("the command runs");
+    assert_eq!(stderr(&output), "");
+    let page = fs::read_to_string(&whole).expect("a page was written");
     // The page lets no script in; the copy to be measured does.
     let measured = home.path().join("measured.html");
     let copy = page

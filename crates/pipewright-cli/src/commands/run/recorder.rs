@@ -1,0 +1,84 @@
+//! The files that a run writes about itself, as they grow.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use pipewright_observe::{Layout, Sample};
+
+use crate::export::Export;
+use crate::export::json::Json;
+use crate::export::page::Page;
+use crate::export::samples::Samples;
+use crate::export::trace::Trace;
+use crate::outcome::Outcome;
+use crate::output::Recording;
+
+/// Where to write; `-` is stdout.
+#[derive(Debug)]
+pub(super) struct Paths {
+    pub(super) json: Option<PathBuf>,
+    pub(super) samples: Option<PathBuf>,
+    pub(super) trace: Option<PathBuf>,
+    pub(super) page: Option<PathBuf>,
+}
+
+/// Hands what is seen to every export. One whose file cannot be written is given up; the others and
+/// the pipeline go on.
+#[derive(Debug)]
+pub(super) struct Recorder {
+    recordings: Vec<(Box<dyn Export>, Recording)>,
+    failures: Vec<io::Error>,
+}
+
+impl Recorder {
+    /// Opens the files before anything runs: one that cannot be opened is an error now, not at the
+    /// end.
+    pub(super) fn open(paths: Paths) -> anyhow::Result<Self> {
+        let wanted: [(Option<PathBuf>, Box<dyn Export>); 4] = [
+            (paths.json, Box::new(Json)),
+            (paths.samples, Box::new(Samples::default())),
+            (paths.trace, Box::new(Trace::default())),
+            (paths.page, Box::new(Page::default())),
+        ];
+        let recordings = wanted
+            .into_iter()
+            .filter_map(|(path, export)| Some((path?, export)))
+            .map(|(path, export)| Ok((export, Recording::open(&path)?)))
+            .collect::<anyhow::Result<_>>()?;
+        Ok(Self {
+            recordings,
+            failures: Vec::new(),
+        })
+    }
+
+    pub(super) fn begin(&mut self, layout: &Layout) {
+        self.each(|export, recording| export.begin(layout, recording));
+    }
+
+    pub(super) fn sample(&mut self, sample: &Sample) {
+        self.each(|export, recording| {
+            export.sample(sample, recording)?;
+            // Once a second, so that somebody can follow it.
+            if sample.figures.is_some() {
+                recording.flush()?;
+            }
+            Ok(())
+        });
+    }
+
+    /// Completes the files, and returns why some of them could not be written.
+    pub(super) fn finish(mut self, outcome: &Outcome) -> Vec<io::Error> {
+        self.each(|export, recording| export.finish(outcome, recording));
+        let finished = self.recordings.into_iter();
+        let finished = finished.filter_map(|(_, recording)| recording.finish().err());
+        self.failures.extend(finished);
+        self.failures
+    }
+
+    fn each(&mut self, mut tell: impl FnMut(&mut dyn Export, &mut Recording) -> io::Result<()>) {
+        self.recordings.retain_mut(|(export, recording)| {
+            let told = tell(&mut **export, recording);
+            told.map_err(|error| self.failures.push(error)).is_ok()
+        });
+    }
+}

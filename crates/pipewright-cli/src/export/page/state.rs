@@ -1,0 +1,92 @@
+//! The states of a stage as a chart tells them apart. Pure.
+
+use pipewright_observe::Activity;
+
+/// Activities, those that mean nearly the same put together: no eye tells eleven colours apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    Running,
+    WaitingForInput,
+    BlockedOnOutput,
+    Disk,
+    Network,
+    Asleep,
+    Other,
+    Unknown,
+    Ended,
+}
+
+impl State {
+    /// From the bottom of a band to its top; the index of each is its discriminant.
+    pub(super) const ALL: [Self; 9] = [
+        Self::Running,
+        Self::WaitingForInput,
+        Self::BlockedOnOutput,
+        Self::Disk,
+        Self::Network,
+        Self::Asleep,
+        Self::Other,
+        Self::Unknown,
+        Self::Ended,
+    ];
+
+    /// What the style sheet and the patterns call it.
+    pub(super) fn class(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::WaitingForInput => "input",
+            Self::BlockedOnOutput => "output",
+            Self::Disk => "disk",
+            Self::Network => "network",
+            Self::Asleep => "asleep",
+            Self::Other => "other",
+            Self::Unknown => "unknown",
+            Self::Ended => "ended",
+        }
+    }
+
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::WaitingForInput => "waiting for input",
+            Self::BlockedOnOutput => "blocked on output",
+            Self::Disk => "waiting for a disk",
+            Self::Network => "waiting for the network",
+            Self::Asleep => "asleep or polling",
+            Self::Other => "waiting for something else, or stopped",
+            Self::Unknown => "not known",
+            Self::Ended => "ended",
+        }
+    }
+}
+
+impl From<Activity> for State {
+    fn from(activity: Activity) -> Self {
+        match activity {
+            Activity::Running => Self::Running,
+            Activity::WaitingForInput => Self::WaitingForInput,
+            Activity::BlockedOnOutput => Self::BlockedOnOutput,
+            Activity::Disk => Self::Disk,
+            Activity::Network => Self::Network,
+            Activity::Sleeping | Activity::Polling => Self::Asleep,
+            Activity::Elsewhere | Activity::Stopped => Self::Other,
+            Activity::Unknown => Self::Unknown,
+            Activity::Ended => Self::Ended,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_is_found_at_its_index() {
+        assert!(
+            State::ALL
+                .iter()
+                .enumerate()
+                .all(|(index, &state)| state as usize == index)
+        );
+    }
+}

@@ -1,0 +1,163 @@
+//! Streams that wait where a write would block, and whose errors name them.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Seek, Write};
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use anyhow::Context;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+
+use crate::inherited;
+
+/// A stream, by a name for errors.
+#[derive(Debug)]
+pub(crate) struct Output {
+    file: File,
+    name: String,
+}
+
+impl Output {
+    /// stdout, unless the caller closed it.
+    pub(crate) fn stdout() -> io::Result<Self> {
+        Self::standard(1, io::stdout(), "stdout")
+    }
+
+    /// stderr, unless the caller closed it.
+    pub(crate) fn stderr() -> io::Result<Self> {
+        Self::standard(2, io::stderr(), "stderr")
+    }
+
+    fn standard(number: u8, stream: impl AsFd, name: &str) -> io::Result<Self> {
+        // std has put /dev/null in its place.
+        let open = if inherited::was_closed(number) {
+            Err(Errno::BADF.into())
+        } else {
+            stream.as_fd().try_clone_to_owned()
+        };
+        let file = open.map_err(|error| named(name, &error))?.into();
+        let name = name.to_owned();
+        Ok(Self { file, name })
+    }
+
+    /// A file, made where there is none; what is in it stays for now.
+    fn open(path: &Path) -> io::Result<Self> {
+        let name = path.display().to_string();
+        let open = File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path);
+        let file = open.map_err(|error| named(&name, &error))?;
+        Ok(Self { file, name })
+    }
+
+    /// A regular file takes bytes at once, and from one writer at a time.
+    fn is_regular(&self) -> bool {
+        self.file
+            .metadata()
+            .is_ok_and(|metadata| metadata.is_file())
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            match rustix::io::write(&self.file, bytes) {
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => {
+                    let mut polled = [PollFd::new(&self.file, PollFlags::OUT)];
+                    // Interrupted or not, the write is tried again.
+                    let _ = poll(&mut polled, None);
+                }
+                written => return written.map_err(|errno| named(&self.name, &errno.into())),
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn named(name: &str, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("cannot write to {name}: {error}"))
+}
+
+/// Where a recording is written as it grows.
+///
+/// A regular file gets it at once. Any other target could hold up whoever writes to it, and stdout is
+/// the pipeline's until that has ended: for those a temporary file keeps the recording till the end.
+#[derive(Debug)]
+pub(crate) struct Recording {
+    growing: BufWriter<Output>,
+    /// Nothing was written yet, and an older recording may still be there.
+    untouched: bool,
+    /// Gets the whole when all of it is there.
+    target: Option<Output>,
+}
+
+impl Recording {
+    /// Opens the target; `-` is stdout.
+    pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
+        let is_stdout = path == Path::new("-");
+        let output = if is_stdout {
+            Output::stdout()?
+        } else {
+            Output::open(path)?
+        };
+        let (growing, target) = if is_stdout || !output.is_regular() {
+            let file = tempfile::tempfile().with_context(|| {
+                let directory = std::env::temp_dir();
+                format!("cannot make a temporary file in {}", directory.display())
+            })?;
+            let name = format!("a temporary file for {}", output.name);
+            (Output { file, name }, Some(output))
+        } else {
+            (output, None)
+        };
+        Ok(Self {
+            growing: BufWriter::with_capacity(1 << 16, growing),
+            untouched: true,
+            target,
+        })
+    }
+
+    /// Writes all that is still here, to the target.
+    pub(crate) fn finish(mut self) -> io::Result<()> {
+        self.flush()?;
+        if let Some(mut target) = self.target {
+            let kept = &mut self.growing.get_mut().file;
+            kept.rewind()?;
+            io::copy(kept, &mut target)?;
+        }
+        Ok(())
+    }
+}
+
+impl Write for Recording {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if std::mem::take(&mut self.untouched) {
+            let Output { file, name } = self.growing.get_ref();
+            file.set_len(0).map_err(|error| named(name, &error))?;
+        }
+        self.growing.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.growing.flush()
+    }
+}
+
+/// Lets a write past the file size limit (RLIMIT_FSIZE) fail, instead of ending this process by
+/// SIGXFSZ.
+///
+/// By a handler, since one that is ignored would be ignored by the stages, too.
+pub(crate) fn survive_size_limit() {
+    use signal_hook::consts::SIGXFSZ;
+    if !inherited::was_ignored(SIGXFSZ) {
+        // Refused: it ends this process, as it would any other.
+        let _ = signal_hook::flag::register(SIGXFSZ, std::sync::Arc::default());
+    }
+}
