@@ -92,6 +92,8 @@ pub struct Command {
     pub(crate) attributes: Attributes,
     pub(crate) own_tree: bool,
     pub(crate) kill_on_drop: bool,
+    /// The statuses that are no failure of it, in a pipeline or a capture.
+    pub(crate) forgiven: BTreeSet<u8>,
 }
 
 /// The changes to this process's environment that the child is to see.
@@ -139,6 +141,7 @@ impl Command {
             attributes: Attributes::default(),
             own_tree: false,
             kill_on_drop: false,
+            forgiven: BTreeSet::new(),
         }
     }
 

@@ -143,10 +143,10 @@ pub use capture::{
 pub use child::Child;
 pub use command::{Command, Stdio};
 pub use error::{Error, InvalidCommand, LostStatus, Result, StartError, Step};
-pub use pipe::{PipeExt, pipe, splice, tee};
+pub use pipe::{DEFAULT_PAGES, PipeExt, pipe, splice, tee};
 pub use pipeline::{
-    Capacity, Pipeline, PipelineStatus, Policy, RunningPipeline, Stage, StageEnd, StageStatus,
-    signal_name,
+    Capacity, Pipeline, PipelineStatus, Policy, RunningPipeline, Stage, StageEnd, StagePipe,
+    StageStatus, signal_name,
 };
 pub use rustix::process::{Resource, Rlimit, Signal};
 pub use spawn::{ResourceUsage, write_without_sigpipe};

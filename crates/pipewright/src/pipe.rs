@@ -201,7 +201,16 @@ pub(crate) fn fair_capacity(pipes: usize, wanted: Option<usize>) -> usize {
     fair_share(pipes, wanted, quota_pages, rustix::param::page_size())
 }
 
-const MEBIBYTE: usize = 1 << 20;
+/// The capacity of a new pipe, in pages, until somebody asks for more.
+///
+/// # References
+///
+/// [pipe(7)](https://man7.org/linux/man-pages/man7/pipe.7.html)
+pub const DEFAULT_PAGES: usize = 16;
+
+/// The largest capacity that the kernel grants an unprivileged process, unless it was set up
+/// otherwise.
+pub(crate) const MEBIBYTE: usize = 1 << 20;
 
 /// The pure part of [`fair_capacity`]. A quota of zero means that there is none.
 fn fair_share(pipes: usize, wanted: usize, quota_pages: usize, page: usize) -> usize {

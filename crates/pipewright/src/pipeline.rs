@@ -1,14 +1,17 @@
 //! `A | B | C`: commands connected by kernel pipes, and how each of them ended.
 
+mod closes;
 mod running;
 mod status;
 
+use std::io::{PipeReader, PipeWriter};
 use std::ops::BitOr;
-use std::sync::Arc;
 use std::time::Instant;
 
-pub use running::{RunningPipeline, Stage};
+pub use running::{RunningPipeline, Stage, StagePipe};
 pub use status::{PipelineStatus, Policy, StageEnd, StageStatus, signal_name};
+
+use closes::Closes;
 
 use crate::command::{Command, Stdio};
 use crate::error::{Error, InvalidCommand, Result, Step};
@@ -62,11 +65,13 @@ pub struct Pipeline {
 ///
 /// let pipeline = Command::new("echo") | Command::new("cat") | Command::new("true");
 /// let running = pipeline.capacity(Capacity::Bytes(100_000)).spawn()?;
-/// assert_eq!(running.capacities(), [131_072; 2]); // rounded up
+/// let pipe = running.pipes()[0].as_ref().expect("it was made");
+/// assert_eq!(pipe.capacity, 131_072); // rounded up
 /// # running.wait()?;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Capacity {
     /// The largest that the kernel grants, up to 1 MiB: fewer switches between the stages.
     #[default]
@@ -79,16 +84,6 @@ pub enum Capacity {
 
 impl Pipeline {
     /// A pipeline of these commands, in their order.
-    ///
-    /// ```
-    /// use pipewright::{Command, Pipeline, Stdio};
-    ///
-    /// let cats = (0..10).map(|_| Command::new("cat"));
-    /// let first = Command::new("true");
-    /// let ended = Pipeline::new(std::iter::once(first).chain(cats)).run()?;
-    /// assert_eq!(ended.stages().len(), 11);
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
     pub fn new(commands: impl IntoIterator<Item = Command>) -> Self {
         Self {
             commands: commands.into_iter().collect(),
@@ -98,16 +93,6 @@ impl Pipeline {
     }
 
     /// Chooses how large the pipes between the stages are made.
-    ///
-    /// ```
-    /// use pipewright::{Capacity, Command, PipeExt};
-    ///
-    /// let pipeline = Command::new("true") | Command::new("cat");
-    /// let running = pipeline.capacity(Capacity::Default).spawn()?;
-    /// assert_eq!(running.capacities(), [pipewright::pipe()?.0.capacity()?]); // as any new pipe has
-    /// # running.wait()?;
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
     pub fn capacity(mut self, capacity: Capacity) -> Self {
         self.capacity = capacity;
         self
@@ -129,29 +114,11 @@ impl Pipeline {
     }
 
     /// Starts every stage with [`Command::own_tree`].
-    ///
-    /// ```
-    /// use pipewright::Command;
-    ///
-    /// let tells = || Command::new("sh").args(["-c", "cat; echo ${PIPEWRIGHT_TREE:+marked}"]);
-    /// assert_eq!((tells() | tells()).own_tree().capture().read()?, "marked\nmarked");
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
     pub fn own_tree(self) -> Self {
         self.map(Command::own_tree)
     }
 
     /// Starts every stage with [`Command::kill_on_drop`].
-    ///
-    /// ```
-    /// use pipewright::Command;
-    ///
-    /// let (reader, writer) = pipewright::pipe()?;
-    /// let sleeps = Command::new("sleep").arg("60").stderr(writer);
-    /// drop((sleeps | Command::new("cat")).kill_on_drop().spawn()?);
-    /// assert_eq!(std::io::read_to_string(reader)?, ""); // the first stage has ended
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
     pub fn kill_on_drop(self) -> Self {
         self.map(Command::kill_on_drop)
     }
@@ -196,11 +163,11 @@ impl Pipeline {
         let share = fair_capacity(last, wanted);
 
         let mut stages = Vec::with_capacity(self.commands.len());
-        let mut capacities = Vec::with_capacity(last);
-        let mut inodes = Vec::with_capacity(last);
+        let mut pipes = Vec::with_capacity(last);
         let mut stdin = None;
         for (index, mut command) in self.commands.into_iter().enumerate() {
             let name = command.to_string();
+            let forgiven = std::mem::take(&mut command.forgiven);
             if let Some(reader) = stdin.take() {
                 command = command.stdin(reader);
             }
@@ -208,31 +175,25 @@ impl Pipeline {
             if index < last {
                 // One pipe at a time, so that a long pipeline needs few descriptors at once.
                 match self.capacity.pipe(share) {
-                    Ok((reader, writer, capacity)) => {
-                        inodes.push(rustix::fs::fstat(&reader).map_or(0, |it| it.st_ino));
+                    Ok((reader, writer, pipe)) => {
                         outcome = outcome.map(|command| command.stdout(writer));
                         stdin = Some(Stdio::from(reader));
-                        capacities.push(capacity);
+                        pipes.push(Some(pipe));
                     }
                     Err(error) => {
                         outcome = outcome
                             .and_then(|command| Err(command.failed(Step::MakePipe, error.into())));
                         // What a reader sees whose writer never came: the end of file.
                         stdin = Some(Stdio::Null);
-                        capacities.push(0);
-                        inodes.push(0);
+                        pipes.push(None);
                     }
                 }
             }
-            stages.push(Stage {
-                name,
-                child: outcome.and_then(Command::spawn).map_err(Arc::new),
-            });
+            stages.push(Stage::start(outcome, name, forgiven));
         }
         Ok(RunningPipeline {
             stages,
-            capacities,
-            inodes,
+            pipes,
             policy: self.policy,
             started,
         })
@@ -244,15 +205,6 @@ impl Pipeline {
     ///
     /// As [`spawn`](Self::spawn) and [`RunningPipeline::wait`]. A stage that could not start or
     /// that failed is no error here; the status tells of it.
-    ///
-    /// ```
-    /// use pipewright::Command;
-    ///
-    /// let search = Command::new("printf").arg("hay\n") | Command::new("grep").args(["-q", "needle"]);
-    /// let ended = search.run()?;
-    /// assert_eq!(ended.stages()[1].to_string(), "grep -q needle: exit status 1");
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
     pub fn run(self) -> Result<PipelineStatus> {
         self.spawn()?.wait()
     }
@@ -294,17 +246,61 @@ impl Pipeline {
     }
 }
 
+impl Command {
+    /// Says that this exit status is no failure, where the command is a stage of a pipeline or is
+    /// captured: 1 of `grep`, which means that nothing was found, or 23 of `curl`, whose reader had
+    /// enough. Of a signal, 128 and its number. May be called for several statuses.
+    ///
+    /// The [status](StageStatus) of the stage stays what it is; it only does not count.
+    ///
+    /// ```
+    /// use pipewright::Command;
+    ///
+    /// let search = Command::new("printf").arg("hay") | Command::new("grep").arg("needle").forgive(1);
+    /// let ended = search.run()?;
+    /// assert!(ended.success());
+    /// assert_eq!(ended.stages()[1].to_string(), "grep needle: exit status 1 (forgiven)");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn forgive(mut self, status: u8) -> Self {
+        self.forgiven.insert(status);
+        self
+    }
+
+    /// Says that no end of the command is a failure, as duct's `unchecked` does: see
+    /// [`forgive`](Self::forgive). That it cannot start still is one.
+    pub fn forgive_all(mut self) -> Self {
+        self.forgiven.extend(1..=u8::MAX);
+        self
+    }
+}
+
 impl Capacity {
+    /// The bytes that are asked for; the kernel may grant fewer.
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::Maximum => pipe::MEBIBYTE,
+            Self::Default => pipe::DEFAULT_PAGES * rustix::param::page_size(),
+            Self::Bytes(bytes) => bytes,
+        }
+    }
+
     /// A pipe of this capacity, as far as `share` bytes allow.
-    fn pipe(self, share: usize) -> Result<(std::io::PipeReader, std::io::PipeWriter, usize)> {
+    fn pipe(self, share: usize) -> Result<(PipeReader, PipeWriter, StagePipe)> {
         let (reader, writer) = pipe::pipe()?;
         let present = reader.capacity()?;
         let wanted = match self {
             Self::Default => present.min(share),
             Self::Maximum | Self::Bytes(_) => share,
         };
-        let granted = pipe::resize(&reader, wanted)?;
-        Ok((reader, writer, granted))
+        let pipe = StagePipe {
+            capacity: pipe::resize(&reader, wanted)?,
+            inode: rustix::fs::fstat(&reader)
+                .map_err(Error::system("look at a pipe"))?
+                .st_ino,
+            closes: Closes::watch(&reader),
+        };
+        Ok((reader, writer, pipe))
     }
 }
 
@@ -321,14 +317,6 @@ impl From<Command> for Pipeline {
 }
 
 /// `a | b`: b reads what a writes.
-///
-/// ```
-/// use pipewright::Command;
-///
-/// let reversed = Command::new("echo").arg("HOLA!") | Command::new("rev");
-/// assert_eq!(reversed.capture().read()?, "!ALOH");
-/// # Ok::<(), std::io::Error>(())
-/// ```
 impl<P: Into<Pipeline>> BitOr<P> for Command {
     type Output = Pipeline;
 
@@ -338,17 +326,6 @@ impl<P: Into<Pipeline>> BitOr<P> for Command {
 }
 
 /// Appends what is on the right. Capacity and policy stay those of the left side.
-///
-/// ```
-/// use pipewright::{Command, Pipeline, Policy};
-///
-/// let left = Pipeline::from(Command::new("false")).policy(Policy::Last);
-/// let right = Command::new("cat") | Command::new("cat");
-/// let ended = (left | right).run()?;
-/// assert_eq!(ended.stages().len(), 3);
-/// assert!(ended.success()); // by the left side's policy
-/// # Ok::<(), std::io::Error>(())
-/// ```
 impl<P: Into<Pipeline>> BitOr<P> for Pipeline {
     type Output = Pipeline;
 

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use pipewright::PipeExt;
+use pipewright::{DEFAULT_PAGES, PipeExt};
 
 use crate::cli;
 use crate::view;
@@ -136,9 +136,6 @@ impl Limits {
         text
     }
 }
-
-/// A pipe's default, in the kernel's source since 2.6.11.
-const DEFAULT_PAGES: usize = 16;
 
 fn setting(name: &str) -> anyhow::Result<usize> {
     let path = format!("/proc/sys/fs/{name}");

@@ -3,7 +3,6 @@
 use std::fmt::Write;
 use std::process::ExitCode;
 
-use pipewright::Capacity;
 use pipewright_observe::topology::Scan;
 use pipewright_observe::{PipeHandle, Process};
 
@@ -11,17 +10,10 @@ use crate::cli;
 use crate::view;
 use crate::view::text;
 
-/// What a new pipe has, in pages.
-const DEFAULT_PAGES: usize = 16;
-
 pub(crate) fn resize(options: &cli::Resize) -> anyhow::Result<ExitCode> {
     Process::open(options.pid)?; // or there is no such process
     let pipeline = Scan::now()?.pipeline_of(options.pid)?;
-    let wanted = match options.size {
-        Capacity::Bytes(bytes) => bytes,
-        Capacity::Default => DEFAULT_PAGES * rustix::param::page_size(),
-        Capacity::Maximum => 1 << 20,
-    };
+    let wanted = options.size.bytes();
     let mut told = String::new();
     let mut refused = false;
     for pipe in &pipeline.pipes {

@@ -97,11 +97,11 @@ fn stages(
 }
 
 fn pipes(work: &Work, running: &RunningPipeline) -> Vec<Pipe> {
-    let capacities = running.capacities().iter();
-    capacities
+    let pipes = running.pipes().iter();
+    pipes
         .zip(work.stages())
-        .map(|(&capacity, stage)| Pipe {
-            capacity,
+        .map(|(pipe, stage)| Pipe {
+            capacity: pipe.as_ref().map_or(0, |pipe| pipe.capacity),
             stderr_too: stage.stderr_too,
         })
         .collect()

@@ -138,7 +138,7 @@ pub(super) fn failure<'a>(
     let stage = &status.stages()[index];
     Some(Error::Failed {
         name: stage.name.clone(),
-        end: stage.end.to_string(),
+        end: stage.explained_end(),
         exit_code: stage.end.exit_code(),
         stderr: match stage.end {
             StageEnd::NotStarted(_) => String::new(),

@@ -1,77 +1,50 @@
-//! A pipeline that runs: its stages, and waiting for them.
+//! A pipeline that runs: its stages and pipes, and waiting for them.
 
+use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
+use super::closes::{self, Closes};
 use super::{PipelineStatus, Policy, StageEnd, StageStatus};
 use crate::child::{Child, wait_readable};
 use crate::command::Command;
 use crate::error::{Error, Result};
+use crate::poll::Deadline;
 
 /// One stage of a running pipeline.
-///
-/// ```
-/// use pipewright::Command;
-///
-/// let running = (Command::new("true") | Command::new("no-such-program")).spawn()?;
-/// for stage in running.stages() {
-///     // It runs, or there is a reason why not.
-///     assert_ne!(stage.child().is_some(), stage.error().is_some(), "{}", stage.name());
-/// }
-/// # running.wait()?;
-/// # Ok::<(), std::io::Error>(())
-/// ```
 #[derive(Debug)]
 pub struct Stage {
     pub(super) name: String,
     pub(super) child: std::result::Result<Child, Arc<Error>>,
+    /// The statuses that are no failure of it.
+    pub(super) forgiven: BTreeSet<u8>,
 }
 
 impl Stage {
+    /// Starts the command. If that fails, the error is the stage's.
+    pub(super) fn start(command: Result<Command>, name: String, forgiven: BTreeSet<u8>) -> Self {
+        let child = command.and_then(Command::spawn).map_err(Arc::new);
+        Self {
+            name,
+            child,
+            forgiven,
+        }
+    }
+
     /// The command as one would type it.
-    ///
-    /// ```
-    /// use pipewright::Command;
-    ///
-    /// let running = (Command::new("printf").arg("a b") | Command::new("cat")).spawn()?;
-    /// assert_eq!(running.stages()[0].name(), "printf 'a b'");
-    /// # running.wait()?;
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
     pub fn name(&self) -> &str {
         &self.name
     }
 
     /// The process; `None` if it could not be started.
-    ///
-    /// ```
-    /// use pipewright::{Command, Stdio};
-    ///
-    /// let running = (Command::new("yes") | Command::new("cat").stdout(Stdio::Null)).spawn()?;
-    /// let yes = running.stages()[0].child().expect("it was started");
-    /// yes.kill()?; // this stage alone; the other one sees the end of file
-    /// let ended = running.wait()?;
-    /// assert_eq!(ended.stages()[0].end.exit_code(), 128 + 9);
-    /// assert!(ended.stages()[1].end.success());
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
     pub fn child(&self) -> Option<&Child> {
         self.child.as_ref().ok()
     }
 
     /// Why the stage could not be started; `None` if it was.
-    ///
-    /// ```
-    /// use pipewright::{Command, Pipeline};
-    ///
-    /// let running = Pipeline::new([Command::new("no-such-program")]).spawn()?;
-    /// let error = running.stages()[0].error().expect("there is no such program");
-    /// assert_eq!(error.exit_code(), 127);
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
     pub fn error(&self) -> Option<&Error> {
         self.child.as_ref().err().map(|error| &**error)
     }
@@ -88,13 +61,20 @@ impl Stage {
                 child.usage().unwrap_or_default(),
             ),
         };
-        Ok(StageStatus {
-            name: self.name.clone(),
-            end,
-            wall,
-            usage,
-        })
+        Ok(StageStatus::new(self.name.clone(), end, wall, usage).forgive(&self.forgiven))
     }
+}
+
+/// One pipe between two stages of a running pipeline. This process holds no end of it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct StagePipe {
+    /// How many bytes it holds at most.
+    pub capacity: usize,
+    /// The inode number, by which `/proc/PID/fd` names it: `pipe:[4711]`.
+    pub inode: u64,
+    /// Which of its ends is closed first; `None` where that cannot be learnt.
+    pub(super) closes: Option<Closes>,
 }
 
 /// A pipeline whose stages were started.
@@ -114,22 +94,24 @@ impl Stage {
 #[derive(Debug)]
 pub struct RunningPipeline {
     pub(super) stages: Vec<Stage>,
-    pub(super) capacities: Vec<usize>,
-    pub(super) inodes: Vec<u64>,
+    /// One fewer than stages.
+    pub(super) pipes: Vec<Option<StagePipe>>,
     pub(super) policy: Policy,
     pub(super) started: Instant,
 }
 
 impl RunningPipeline {
     /// Starts one command. Unlike as a stage of a pipeline, it is an error if it cannot start.
-    pub(crate) fn of_one(command: Command) -> Result<Self> {
+    pub(crate) fn of_one(mut command: Command) -> Result<Self> {
         let started = Instant::now();
-        let name = command.to_string();
-        let child = Ok(command.spawn()?);
+        let stage = Stage {
+            name: command.to_string(),
+            forgiven: std::mem::take(&mut command.forgiven),
+            child: Ok(command.spawn()?),
+        };
         Ok(Self {
-            stages: vec![Stage { name, child }],
-            capacities: Vec::new(),
-            inodes: Vec::new(),
+            stages: vec![stage],
+            pipes: Vec::new(),
             policy: Policy::default(),
             started,
         })
@@ -142,63 +124,29 @@ impl RunningPipeline {
     }
 
     /// The stages, from the first to the last.
-    ///
-    /// ```
-    /// use pipewright::Command;
-    ///
-    /// let running = (Command::new("echo").arg("one") | Command::new("cat").arg("-")).spawn()?;
-    /// let names: Vec<&str> = running.stages().iter().map(|stage| stage.name()).collect();
-    /// assert_eq!(names, ["echo one", "cat -"]);
-    /// # running.wait()?;
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
     pub fn stages(&self) -> &[Stage] {
         &self.stages
     }
 
-    /// The capacity in bytes of each pipe between two stages; 0 where none could be made.
-    ///
-    /// ```
-    /// use pipewright::Command;
-    ///
-    /// let running = (Command::new("true") | Command::new("cat") | Command::new("cat")).spawn()?;
-    /// assert_eq!(running.capacities().len(), 2); // of three stages
-    /// assert!(running.capacities().iter().all(|bytes| bytes.is_power_of_two()));
-    /// # running.wait()?;
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    pub fn capacities(&self) -> &[usize] {
-        &self.capacities
-    }
-
-    /// The inode number of each pipe between two stages, by which `/proc/PID/fd` names it:
-    /// `pipe:[4711]`; 0 where none could be made. This process holds no end of any of them.
+    /// The pipes between the stages: the one at index 0 connects the first two. `None` where no
+    /// pipe could be made.
     ///
     /// ```
     /// use pipewright::Command;
     ///
     /// let running = (Command::new("sleep").arg("60") | Command::new("cat")).kill_on_drop().spawn()?;
+    /// let pipe = running.pipes()[0].as_ref().expect("it was made");
+    /// assert!(pipe.capacity.is_power_of_two());
     /// let cat = running.stages()[1].child().expect("it runs").id();
     /// let stdin = std::fs::read_link(format!("/proc/{cat}/fd/0"))?;
-    /// assert_eq!(stdin.to_str(), Some(&*format!("pipe:[{}]", running.pipe_inodes()[0])));
+    /// assert_eq!(stdin.to_str(), Some(&*format!("pipe:[{}]", pipe.inode)));
     /// # Ok::<(), std::io::Error>(())
     /// ```
-    pub fn pipe_inodes(&self) -> &[u64] {
-        &self.inodes
+    pub fn pipes(&self) -> &[Option<StagePipe>] {
+        &self.pipes
     }
 
     /// When the pipeline was started.
-    ///
-    /// ```
-    /// use std::time::Instant;
-    /// use pipewright::Command;
-    ///
-    /// let before = Instant::now();
-    /// let running = (Command::new("true") | Command::new("cat")).spawn()?;
-    /// assert!(before <= running.started() && running.started() <= Instant::now());
-    /// # running.wait()?;
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
     pub fn started(&self) -> Instant {
         self.started
     }
@@ -211,17 +159,6 @@ impl RunningPipeline {
     /// # Errors
     ///
     /// As [`Child::wait`].
-    ///
-    /// ```
-    /// use pipewright::Command;
-    ///
-    /// let first = Command::new("sh").args(["-c", "exit 4"]);
-    /// let running = (first | Command::new("sleep").arg("0.02")).spawn()?;
-    /// let ended = running.wait()?; // of both, although the first is over sooner
-    /// assert_eq!(ended.stages()[0].end.exit_code(), 4);
-    /// assert!(ended.stages()[1].wall.as_millis() >= 20);
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
     pub fn wait(&self) -> Result<PipelineStatus> {
         loop {
             if let Some(status) = self.wait_until(None)? {
@@ -235,18 +172,6 @@ impl RunningPipeline {
     /// # Errors
     ///
     /// As [`Child::wait`].
-    ///
-    /// ```
-    /// use pipewright::Command;
-    ///
-    /// let (stdin, writer) = pipewright::pipe()?;
-    /// let running = (Command::new("cat").stdin(stdin) | Command::new("cat")).spawn()?;
-    /// assert!(running.try_wait()?.is_none()); // both wait for input
-    /// drop(writer);
-    /// running.wait()?;
-    /// assert!(running.try_wait()?.is_some_and(|status| status.success()));
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
     pub fn try_wait(&self) -> Result<Option<PipelineStatus>> {
         self.wait_until(Some(Instant::now()))
     }
@@ -256,19 +181,8 @@ impl RunningPipeline {
     /// # Errors
     ///
     /// As [`Child::wait`].
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use pipewright::Command;
-    ///
-    /// let running = (Command::new("sleep").arg("60") | Command::new("cat")).kill_on_drop().spawn()?;
-    /// assert!(running.wait_timeout(Duration::from_millis(5))?.is_none());
-    /// running.kill()?;
-    /// assert!(running.wait_timeout(Duration::from_secs(60))?.is_some());
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
     pub fn wait_timeout(&self, timeout: Duration) -> Result<Option<PipelineStatus>> {
-        self.wait_until(Instant::now().checked_add(timeout))
+        self.wait_until(Deadline::after(timeout).instant())
     }
 
     /// Waits until every stage has ended, or until `deadline`; `None` if one still runs then.
@@ -281,49 +195,102 @@ impl RunningPipeline {
     /// use std::time::{Duration, Instant};
     /// use pipewright::Command;
     ///
-    /// let start = Instant::now();
     /// let running = (Command::new("sleep").arg("60") | Command::new("cat")).kill_on_drop().spawn()?;
-    /// let deadline = start + Duration::from_millis(20);
+    /// let deadline = Instant::now() + Duration::from_millis(20);
     /// assert!(running.wait_until(Some(deadline))?.is_none());
     /// assert!(Instant::now() >= deadline);
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn wait_until(&self, deadline: Option<Instant>) -> Result<Option<PipelineStatus>> {
-        let mut running: Vec<&Child> = Vec::with_capacity(self.stages.len());
-        for child in self.stages.iter().filter_map(Stage::child) {
-            if child.try_wait()?.is_none() {
-                running.push(child);
+        let mut running = Vec::with_capacity(self.stages.len());
+        for (index, stage) in self.stages.iter().enumerate() {
+            if let Some(child) = stage.child()
+                && !self.take_end(index, child)?
+            {
+                running.push((index, child));
             }
         }
         // All at once, so that the wall time of each is taken when it ends.
         while !running.is_empty() {
-            let handles: Vec<BorrowedFd<'_>> = running.iter().map(|child| child.as_fd()).collect();
+            let handles: Vec<BorrowedFd<'_>> = running.iter().map(|(_, it)| it.as_fd()).collect();
             let ready = wait_readable(&handles, deadline)?;
             if ready.is_empty() {
                 return Ok(None);
             }
-            for index in ready.into_iter().rev() {
-                if running[index].try_wait()?.is_some() {
-                    running.swap_remove(index);
+            for place in ready.into_iter().rev() {
+                let (index, child) = running[place];
+                if self.take_end(index, child)? {
+                    running.swap_remove(place);
                 }
             }
         }
-        let stages = self
-            .stages
-            .iter()
-            .map(Stage::status)
-            .collect::<Result<_>>()?;
+        self.status().map(Some)
+    }
+
+    /// The stages that have not ended. Takes no status, so that those that have stay to be seen in
+    /// `/proc`: see [`Child::has_ended`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Child::has_ended`].
+    pub fn still_running(&self) -> Result<Vec<&Child>> {
+        closes::look();
+        let mut running = Vec::new();
+        for (index, stage) in self.stages.iter().enumerate() {
+            if let Some(child) = stage.child() {
+                let ended = child.has_ended()?;
+                self.note_end(index, ended);
+                running.extend((!ended).then_some(child));
+            }
+        }
+        Ok(running)
+    }
+
+    /// Takes a stage's status if it has ended.
+    fn take_end(&self, index: usize, child: &Child) -> Result<bool> {
+        let ended = child.try_wait()?.is_some();
+        self.note_end(index, ended);
+        Ok(ended)
+    }
+
+    /// Has the pipe behind a stage looked at, once the stage has ended.
+    fn note_end(&self, index: usize, ended: bool) {
+        if ended && let Some(closes) = self.closes(index) {
+            closes.writer_ended(|| self.reads_its_pipe(index + 1));
+        }
+    }
+
+    /// Tells whether a stage has the pipe before it for its stdin at this moment.
+    fn reads_its_pipe(&self, index: usize) -> bool {
+        let (Some(child), Some(pipe)) = (self.stages[index].child(), &self.pipes[index - 1]) else {
+            return false;
+        };
+        std::fs::read_link(format!("/proc/{}/fd/0", child.id()))
+            .is_ok_and(|stdin| stdin.as_os_str() == &*format!("pipe:[{}]", pipe.inode))
+    }
+
+    fn closes(&self, writer: usize) -> Option<&Closes> {
+        self.pipes.get(writer)?.as_ref()?.closes.as_ref()
+    }
+
+    /// How it ended. Every stage has.
+    fn status(&self) -> Result<PipelineStatus> {
+        let mut stages = Vec::with_capacity(self.stages.len());
+        for (index, stage) in self.stages.iter().enumerate() {
+            let mut status = stage.status()?;
+            if index + 1 < self.stages.len() {
+                let reader_was_first = self.closes(index).and_then(Closes::reader_was_first);
+                status = status.before_a_reader(reader_was_first);
+            }
+            stages.push(status);
+        }
         let ended = |child: &Child| child.wall().map(|wall| child.started() + wall);
-        let end = self
-            .stages
-            .iter()
-            .filter_map(Stage::child)
-            .filter_map(ended)
-            .max();
+        let children = self.stages.iter().filter_map(Stage::child);
+        let end = children.filter_map(ended).max();
         let wall = end.map_or(Duration::ZERO, |end| {
             end.saturating_duration_since(self.started)
         });
-        Ok(Some(PipelineStatus::new(stages, self.policy, wall)))
+        Ok(PipelineStatus::new(stages, self.policy, wall))
     }
 
     /// Sends a signal to every stage that runs.
@@ -331,17 +298,6 @@ impl RunningPipeline {
     /// # Errors
     ///
     /// As [`Child::signal`], after every stage was tried.
-    ///
-    /// ```
-    /// use pipewright::{Command, Signal};
-    ///
-    /// let sleeps = || Command::new("sleep").arg("60");
-    /// let running = (sleeps() | sleeps() | sleeps()).spawn()?;
-    /// running.signal(Signal::HUP)?;
-    /// let codes: Vec<u8> = running.wait()?.stages().iter().map(|it| it.end.exit_code()).collect();
-    /// assert_eq!(codes, [129, 129, 129]);
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
     pub fn signal(&self, signal: Signal) -> Result<()> {
         let mut result = Ok(());
         for child in self.stages.iter().filter_map(Stage::child) {
@@ -356,15 +312,6 @@ impl RunningPipeline {
     /// # Errors
     ///
     /// As [`signal`](Self::signal).
-    ///
-    /// ```
-    /// use pipewright::{Command, Stdio};
-    ///
-    /// let running = (Command::new("yes") | Command::new("cat").stdout(Stdio::Null)).spawn()?;
-    /// running.kill()?;
-    /// assert_eq!(running.wait()?.stages()[1].to_string(), "cat: killed by SIGKILL");
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
     pub fn kill(&self) -> Result<()> {
         self.signal(Signal::KILL)
     }
@@ -375,21 +322,6 @@ impl RunningPipeline {
     /// # Errors
     ///
     /// As [`Child::kill_after`].
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use pipewright::Command;
-    ///
-    /// let (stderr, writer) = pipewright::pipe()?;
-    /// let script = "trap '' TERM; echo ready >&2; exec sleep 60";
-    /// let stubborn = Command::new("sh").args(["-c", script]).stderr(writer);
-    /// let running = (Command::new("sleep").arg("60") | stubborn).spawn()?;
-    /// std::io::Read::read_exact(&mut &stderr, &mut [0; 6])?;
-    /// let ended = running.kill_after(Duration::from_millis(20))?;
-    /// let codes: Vec<u8> = ended.stages().iter().map(|stage| stage.end.exit_code()).collect();
-    /// assert_eq!(codes, [128 + 15, 128 + 9]);
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
     pub fn kill_after(&self, grace: Duration) -> Result<PipelineStatus> {
         self.signal(Signal::TERM)?;
         if let Some(status) = self.wait_timeout(grace)? {

@@ -1,5 +1,6 @@
 //! How a pipeline ended, stage by stage, and the one verdict over it. Pure: no system call.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
@@ -11,7 +12,7 @@ use rustix::process::Signal;
 use crate::error::Error;
 use crate::spawn::ResourceUsage;
 
-/// Which stages' ends decide whether a pipeline succeeded.
+/// The rule by which the stages' ends make a pipeline succeed or fail.
 ///
 /// ```
 /// use pipewright::{Command, Policy, Stdio};
@@ -26,6 +27,7 @@ use crate::spawn::ResourceUsage;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
 pub enum Policy {
     /// Every stage counts, but one that was [closed early](StageEnd::ClosedEarly) did not fail. The
     /// status is the rightmost failure's.
@@ -61,40 +63,27 @@ pub enum StageEnd {
         /// Whether the kernel wrote a core file.
         core_dumped: bool,
     },
-    /// SIGPIPE ended it because its reader had finished: it was told that no more was wanted. That
-    /// is no failure, and never said of the last stage.
+    /// SIGPIPE ended it after its reader had gone: it was told that no more is wanted. That is no
+    /// failure, and never said of the last stage.
     ///
-    /// A stage that exited with 141 counts too: that is how a shell reports it of its own last
-    /// command.
+    /// A stage that exited with 141 counts too: that is how a shell reports its last command's
+    /// SIGPIPE. Where the reader was still there, SIGPIPE came from elsewhere (a socket, a `kill`),
+    /// and is a failure as any signal is. The kernel says which of the two was gone first: each
+    /// pipe is watched by inotify(7), with no end of it kept. Where it cannot be watched (no
+    /// `/proc`, or no inotify instance left for this user) the reader counts as gone.
     ClosedEarly,
     /// It could not be started.
     NotStarted(Arc<Error>),
 }
 
 impl StageEnd {
-    /// Whether it exited with status 0.
-    ///
-    /// ```
-    /// use pipewright::StageEnd;
-    ///
-    /// assert!(StageEnd::Exited(0).success());
-    /// assert!(!StageEnd::Exited(1).success());
-    /// assert!(!StageEnd::ClosedEarly.success()); // whether it counts is the policy's to say
-    /// ```
+    /// True if it exited with status 0.
     pub fn success(&self) -> bool {
         matches!(self, Self::Exited(0))
     }
 
     /// The status that a shell would give: the exit status, 128 + n for signal n, 126 or 127 for a
     /// program that could not be executed or found.
-    ///
-    /// ```
-    /// use pipewright::StageEnd;
-    ///
-    /// assert_eq!(StageEnd::Exited(3).exit_code(), 3);
-    /// assert_eq!(StageEnd::Signaled { signal: 15, core_dumped: false }.exit_code(), 143);
-    /// assert_eq!(StageEnd::ClosedEarly.exit_code(), 141); // SIGPIPE is 13
-    /// ```
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Exited(status) => *status as u8,
@@ -104,12 +93,12 @@ impl StageEnd {
         }
     }
 
-    /// The same end, seen of a stage that had a reader.
-    fn before_a_reader(self) -> Self {
+    /// Tells whether SIGPIPE ended it, or, as a shell reports it, its last command.
+    fn is_sigpipe(&self) -> bool {
         match self {
-            Self::Signaled { signal, .. } if signal == Signal::PIPE.as_raw() => Self::ClosedEarly,
-            Self::Exited(SIGPIPE_STATUS) => Self::ClosedEarly,
-            other => other,
+            Self::Signaled { signal, .. } => *signal == Signal::PIPE.as_raw(),
+            Self::Exited(status) => *status == SIGPIPE_STATUS,
+            Self::ClosedEarly | Self::NotStarted(_) => false,
         }
     }
 }
@@ -130,15 +119,6 @@ impl From<ExitStatus> for StageEnd {
 
 /// In std's form. A stage that was closed early was ended by SIGPIPE; one that could not start has
 /// the status that a shell would give.
-///
-/// ```
-/// use std::os::unix::process::ExitStatusExt;
-/// use std::process::ExitStatus;
-/// use pipewright::StageEnd;
-///
-/// assert_eq!(ExitStatus::from(&StageEnd::Exited(3)).code(), Some(3));
-/// assert_eq!(ExitStatus::from(&StageEnd::ClosedEarly).signal(), Some(13));
-/// ```
 impl From<&StageEnd> for ExitStatus {
     fn from(end: &StageEnd) -> Self {
         let exited = |status: i32| (status & 0xff) << 8;
@@ -192,16 +172,6 @@ const SIGNALS: [&str; 31] = [
 ];
 
 /// One stage of a pipeline that has ended.
-///
-/// ```
-/// use pipewright::Command;
-///
-/// let ended = (Command::new("sleep").arg("0.02") | Command::new("cat")).run()?;
-/// let [sleep, _] = ended.stages() else { panic!("two stages") };
-/// assert_eq!((&*sleep.name, sleep.end.exit_code()), ("sleep 0.02", 0));
-/// assert!(sleep.wall.as_millis() >= 20 && sleep.usage.cpu() < sleep.wall);
-/// # Ok::<(), std::io::Error>(())
-/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct StageStatus {
@@ -213,11 +183,61 @@ pub struct StageStatus {
     pub wall: Duration,
     /// What it used.
     pub usage: ResourceUsage,
+    /// Its reader was gone before it had ended. Programs that handle SIGPIPE themselves report what
+    /// follows as a failure of their own: curl exits with 23, Python with 1. False where it is not
+    /// known, and of the last stage, which has no reader here.
+    pub reader_gone: bool,
+    /// Its end would be a failure, but was [forgiven](crate::Command::forgive).
+    pub forgiven: bool,
+}
+
+impl StageStatus {
+    pub(super) fn new(name: String, end: StageEnd, wall: Duration, usage: ResourceUsage) -> Self {
+        Self {
+            name,
+            end,
+            wall,
+            usage,
+            reader_gone: false,
+            forgiven: false,
+        }
+    }
+
+    /// Forgives these statuses. That a stage could not start is never forgiven.
+    pub(super) fn forgive(mut self, statuses: &BTreeSet<u8>) -> Self {
+        self.forgiven = match self.end {
+            StageEnd::NotStarted(_) => false,
+            ref end => !end.success() && statuses.contains(&end.exit_code()),
+        };
+        self
+    }
+
+    /// The same, of a stage that had a reader. `gone_first`: whether the reader was gone before the
+    /// stage had ended, as far as that is known.
+    pub(super) fn before_a_reader(mut self, gone_first: Option<bool>) -> Self {
+        self.reader_gone = gone_first == Some(true);
+        if self.end.is_sigpipe() && gone_first != Some(false) {
+            self.end = StageEnd::ClosedEarly;
+        }
+        self
+    }
+
+    /// How it ended, in words, with what may explain a failure.
+    pub(crate) fn explained_end(&self) -> String {
+        let failed = matches!(self.end, StageEnd::Exited(1..) | StageEnd::Signaled { .. });
+        let reader = if failed && self.reader_gone {
+            "; its reader had gone"
+        } else {
+            ""
+        };
+        let forgiven = if self.forgiven { " (forgiven)" } else { "" };
+        format!("{}{forgiven}{reader}", self.end)
+    }
 }
 
 impl fmt::Display for StageStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.name, self.end)
+        write!(f, "{}: {}", self.name, self.explained_end())
     }
 }
 
@@ -243,11 +263,7 @@ pub struct PipelineStatus {
 }
 
 impl PipelineStatus {
-    pub(super) fn new(mut stages: Vec<StageStatus>, policy: Policy, wall: Duration) -> Self {
-        let last = stages.len().saturating_sub(1);
-        for stage in &mut stages[..last] {
-            stage.end = stage.end.clone().before_a_reader();
-        }
+    pub(super) fn new(stages: Vec<StageStatus>, policy: Policy, wall: Duration) -> Self {
         Self {
             stages,
             policy,
@@ -256,29 +272,11 @@ impl PipelineStatus {
     }
 
     /// The stages, from the first to the last.
-    ///
-    /// ```
-    /// use pipewright::Command;
-    ///
-    /// let ended = (Command::new("echo").arg("a") | Command::new("grep").args(["-q", "b"])).run()?;
-    /// let told: Vec<String> = ended.stages().iter().map(|stage| stage.to_string()).collect();
-    /// assert_eq!(told, ["echo a: exit status 0", "grep -q b: exit status 1"]);
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
     pub fn stages(&self) -> &[StageStatus] {
         &self.stages
     }
 
     /// From the start of the first stage to the end of the one that ended last.
-    ///
-    /// ```
-    /// use pipewright::Command;
-    ///
-    /// let ended = (Command::new("true") | Command::new("sleep").arg("0.02")).run()?;
-    /// assert!(ended.wall().as_millis() >= 20); // the longest stage, not the sum or the first
-    /// assert!(ended.wall() >= ended.stages()[1].wall);
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
     pub fn wall(&self) -> Duration {
         self.wall
     }
@@ -301,37 +299,20 @@ impl PipelineStatus {
             (Policy::Pipefail, StageEnd::ClosedEarly) => false,
             (Policy::Pipefail | Policy::Any, _) => true,
         };
+        let failed = |stage: &StageStatus| !stage.end.success() && !stage.forgiven;
         self.stages
             .iter()
             .enumerate()
-            .rposition(|(index, stage)| counts(index, &stage.end) && !stage.end.success())
+            .rposition(|(index, stage)| counts(index, &stage.end) && failed(stage))
     }
 
-    /// Whether the pipeline succeeded under its policy.
-    ///
-    /// ```
-    /// use pipewright::Command;
-    ///
-    /// assert!((Command::new("true") | Command::new("cat")).run()?.success());
-    /// assert!(!(Command::new("false") | Command::new("cat")).run()?.success()); // not only the last
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
+    /// True if the pipeline succeeded under its policy.
     pub fn success(&self) -> bool {
         self.failed_stage().is_none()
     }
 
     /// The status a shell would give: 0 on success, else the failed stage's
     /// [`exit_code`](StageEnd::exit_code).
-    ///
-    /// ```
-    /// use pipewright::Command;
-    ///
-    /// let not_found = Command::new("no-such-program") | Command::new("cat");
-    /// assert_eq!(not_found.run()?.exit_code(), 127);
-    /// let killed = Command::new("sh").args(["-c", "kill -KILL $$"]) | Command::new("cat");
-    /// assert_eq!(killed.run()?.exit_code(), 128 + 9);
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
     pub fn exit_code(&self) -> u8 {
         self.failed_stage()
             .map_or(0, |index| self.stages[index].end.exit_code())
@@ -339,15 +320,6 @@ impl PipelineStatus {
 }
 
 /// The failed stage's end in std's form, or success.
-///
-/// ```
-/// use std::process::ExitStatus;
-/// use pipewright::Command;
-///
-/// let ended = (Command::new("sh").args(["-c", "exit 6"]) | Command::new("cat")).run()?;
-/// assert_eq!(ExitStatus::from(&ended).code(), Some(6));
-/// # Ok::<(), std::io::Error>(())
-/// ```
 impl From<&PipelineStatus> for ExitStatus {
     fn from(status: &PipelineStatus) -> Self {
         status
@@ -361,13 +333,25 @@ mod tests {
     use super::*;
 
     fn exit_code(ends: &[StageEnd], policy: Policy) -> u8 {
-        let stages = ends.iter().map(|end| StageStatus {
-            name: String::new(),
-            end: end.clone(),
-            wall: Duration::ZERO,
-            usage: ResourceUsage::default(),
+        let last = ends.len() - 1;
+        let stages = ends.iter().enumerate().map(|(index, end)| {
+            let stage = stage(end.clone());
+            if index < last {
+                stage.before_a_reader(Some(true))
+            } else {
+                stage
+            }
         });
         PipelineStatus::new(stages.collect(), policy, Duration::ZERO).exit_code()
+    }
+
+    fn stage(end: StageEnd) -> StageStatus {
+        StageStatus::new(
+            "a".to_owned(),
+            end,
+            Duration::ZERO,
+            ResourceUsage::default(),
+        )
     }
 
     const fn killed(signal: i32) -> StageEnd {
@@ -396,6 +380,47 @@ mod tests {
             assert_eq!(exit_code(&ends, Policy::Pipefail), 0);
             assert_eq!(exit_code(&ends, Policy::Any), 141);
         }
+    }
+
+    #[test]
+    fn sigpipe_before_a_reader_that_was_there_is_a_failure() {
+        for early in [killed(13), StageEnd::Exited(141)] {
+            let with_reader = stage(early.clone()).before_a_reader(Some(false));
+            assert_eq!(with_reader.end.to_string(), early.to_string());
+            let unknown = stage(early).before_a_reader(None);
+            assert!(matches!(unknown.end, StageEnd::ClosedEarly));
+            assert!(!unknown.reader_gone);
+        }
+    }
+
+    #[test]
+    fn a_failure_says_that_its_reader_had_gone() {
+        let told = |end, gone| stage(end).before_a_reader(Some(gone)).to_string();
+        let curl = StageEnd::Exited(23);
+        assert_eq!(
+            told(curl.clone(), true),
+            "a: exit status 23; its reader had gone"
+        );
+        assert_eq!(told(curl, false), "a: exit status 23");
+        assert_eq!(told(StageEnd::Exited(0), true), "a: exit status 0");
+        assert_eq!(told(killed(13), true), "a: closed early");
+    }
+
+    #[test]
+    fn what_is_forgiven_is_no_failure_under_any_policy() {
+        let statuses = BTreeSet::from([23, 143]);
+        for (end, code) in [
+            (StageEnd::Exited(23), 0),
+            (killed(15), 0),
+            (StageEnd::Exited(22), 22),
+        ] {
+            let stage = stage(end).forgive(&statuses);
+            for policy in [Policy::Pipefail, Policy::Last, Policy::Any] {
+                let ended = PipelineStatus::new(vec![stage.clone()], policy, Duration::ZERO);
+                assert_eq!(ended.exit_code(), code);
+            }
+        }
+        assert!(!stage(StageEnd::Exited(0)).forgive(&statuses).forgiven);
     }
 
     #[test]

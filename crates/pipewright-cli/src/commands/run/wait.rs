@@ -4,7 +4,7 @@ use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use pipewright::{Child, PipelineStatus, RunningPipeline, Signal, Stage};
+use pipewright::{Child, PipelineStatus, RunningPipeline, Signal};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::signals::Signals;
@@ -46,16 +46,9 @@ pub(super) fn wait(
     for signal in signals.take_all() {
         running.signal(signal)?;
     }
-    let mut alive: Vec<&Child> = running.stages().iter().filter_map(Stage::child).collect();
     loop {
         // No status is taken before all have ended: till then the zombies tell what they used.
-        let mut still = Vec::with_capacity(alive.len());
-        for child in alive {
-            if !child.has_ended()? {
-                still.push(child);
-            }
-        }
-        alive = still;
+        let alive = running.still_running()?;
         if alive.is_empty() {
             // What ended the last stage may have come to us as well.
             signals.take_undelivered();

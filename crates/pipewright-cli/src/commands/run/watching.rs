@@ -175,10 +175,11 @@ impl<'a> Watching<'a> {
         let first = Process::open(*pids.first()?).ok()?;
         let links = self
             .running
-            .pipe_inodes()
+            .pipes()
             .iter()
             .enumerate()
-            .filter_map(|(index, &inode)| {
+            .filter_map(|(index, pipe)| {
+                let inode = pipe.as_ref()?.inode;
                 // The reader's stdin or the writer's stdout; a shell may have pointed either elsewhere.
                 let ends = [(pids[index + 1], 0), (pids[index], 1), (pids[index], 2)];
                 let handle = ends.into_iter().find_map(|(pid, descriptor)| {

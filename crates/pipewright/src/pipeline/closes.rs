@@ -1,0 +1,333 @@
+//! Which end of a pipe was closed first.
+//!
+//! A stage that SIGPIPE has ended was told that nobody reads on only if its reader was gone *before*
+//! it ended. The order in which two processes end does not say so: a reader may close its stdin and
+//! live on, hand it to a child of its own, or be seen to have ended late, when both have. But the
+//! kernel queues an event when an open file is closed for the last time, whoever does it, and keeps
+//! the events in their order until somebody looks.
+//!
+//! A pipe has two open files, a reading and a writing one, which its stages share with the processes
+//! that they start. The event of the reading one comes before the reader counts as gone, and so
+//! before any write fails for it; the event of the writing one comes when the last writer has ended.
+//! So the reader was gone first exactly if its event comes first. What is opened anew through
+//! `/proc/PID/fd`, as `/dev/stdin` or by somebody who looks at the pipe from outside, is told as
+//! well, and counted.
+//!
+//! # References
+//!
+//! [inotify(7)](https://man7.org/linux/man-pages/man7/inotify.7.html)
+
+use std::collections::HashMap;
+use std::io::{IoSlice, PipeReader};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
+use rustix::net::{
+    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+};
+use rustix::process::{Pid, getpid};
+
+/// Keeps track of how the two ends of one pipe are closed, for as long as it lives.
+#[derive(Debug)]
+pub(super) struct Closes {
+    watch: i32,
+    process: Pid,
+    /// Whether the writing stage was seen to have ended.
+    ended: AtomicBool,
+}
+
+impl Closes {
+    /// Begins before either end is given away. `None` where that cannot be: without `/proc`, or at
+    /// the limit on inotify instances or watches.
+    pub(super) fn watch(reader: &PipeReader) -> Option<Self> {
+        let mut queue = queue();
+        let process = getpid();
+        // A process that was forked has a copy of its parent's queue, whose events are not its own.
+        if queue.as_ref().is_some_and(|it| it.process != process) {
+            *queue = None;
+        }
+        let instance = match &mut *queue {
+            Some(instance) => instance,
+            none => none.insert(Queue::new(process)?),
+        };
+        let path = format!("/proc/self/fd/{}", reader.as_raw_fd());
+        let events = WatchFlags::OPEN | WatchFlags::CLOSE_NOWRITE | WatchFlags::CLOSE_WRITE;
+        let Ok(watch) = inotify::add_watch(&instance.events, path, events) else {
+            release_if_unused(queue);
+            return None;
+        };
+        instance.logs.insert(watch, Log::default());
+        Some(Self {
+            watch,
+            process,
+            ended: AtomicBool::new(false),
+        })
+    }
+
+    /// Notes that the writing stage was seen to have ended. If its reader is there now, it was there
+    /// then. Only the first look counts. `holds_it` is asked where the events alone do not say: it
+    /// tells whether the reading stage has the pipe for its stdin.
+    pub(super) fn writer_ended(&self, holds_it: impl FnOnce() -> bool) {
+        if !self.ended.swap(true, Ordering::Relaxed) {
+            self.with_log(|log| {
+                let unsure = || !log.no_reader && holds_it();
+                log.alive_at_end = log.readers_closed == 0 || unsure();
+            });
+        }
+    }
+
+    /// Tells whether the reader was gone before the last writer was. `None` where that is unknown.
+    ///
+    /// Both stages have ended. It returns at once, except for one history that has two meanings:
+    /// something was opened anew, a writing file was closed, then a reading one, and a file is left.
+    /// Either two closes were told as one, or the stage's own writing file is for a moment still
+    /// copied into a process that another thread is starting.
+    pub(super) fn reader_was_first(&self) -> Option<bool> {
+        for _ in 0..STRAGGLING {
+            let answer =
+                self.with_log(|log| (!log.may_lack_a_close()).then(|| log.reader_was_first()))?;
+            match answer {
+                Some(answer) => return answer,
+                None => std::thread::sleep(Duration::from_millis(1)),
+            }
+        }
+        self.with_log(|log| log.reader_was_first())?
+    }
+
+    fn with_log<T>(&self, look: impl FnOnce(&mut Log) -> T) -> Option<T> {
+        let mut queue = queue();
+        let instance = queue.as_mut().filter(|it| it.process == self.process)?;
+        instance.take_events();
+        instance.logs.get_mut(&self.watch).map(look)
+    }
+}
+
+impl Drop for Closes {
+    fn drop(&mut self) {
+        let mut queue = queue();
+        if let Some(instance) = queue.as_mut().filter(|it| it.process == self.process) {
+            instance.logs.remove(&self.watch);
+            let _ = inotify::remove_watch(&instance.events, self.watch);
+            // That it is removed is an event, too.
+            instance.take_events();
+            release_if_unused(queue);
+        }
+    }
+}
+
+/// How many milliseconds a started process may take to lose a copy that it is not to have.
+const STRAGGLING: usize = 10;
+
+/// Takes the events that have come so far. Somebody who looks at a pipe again and again makes many,
+/// and equal ones are told apart only if they are not in the queue together.
+pub(super) fn look() {
+    if let Some(instance) = queue().as_mut().filter(|it| it.process == getpid()) {
+        instance.take_events();
+    }
+}
+
+/// The process's one queue of events; none while nothing is watched. There is one for all pipelines,
+/// because a user may have few (`/proc/sys/fs/inotify/max_user_instances`).
+static QUEUE: Mutex<Option<Queue>> = Mutex::new(None);
+
+fn queue() -> MutexGuard<'static, Option<Queue>> {
+    QUEUE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[derive(Debug)]
+struct Queue {
+    events: OwnedFd,
+    process: Pid,
+    /// By watch descriptor. The kernel does not give a number to another watch soon again.
+    logs: HashMap<i32, Log>,
+}
+
+impl Queue {
+    fn new(process: Pid) -> Option<Self> {
+        let events = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).ok()?;
+        Some(Self {
+            events,
+            process,
+            logs: HashMap::new(),
+        })
+    }
+
+    fn take_events(&mut self) {
+        let mut buffer = [MaybeUninit::uninit(); 4096];
+        let mut reader = inotify::Reader::new(&self.events, &mut buffer);
+        // An error is the end of the events: there is none left.
+        while let Ok(event) = reader.next() {
+            if event.events().contains(ReadFlags::QUEUE_OVERFLOW) {
+                self.logs.values_mut().for_each(|log| log.lost = true);
+            } else if let Some(log) = self.logs.get_mut(&event.wd()) {
+                log.note(event.events());
+            }
+        }
+    }
+}
+
+fn release_if_unused(mut queue: MutexGuard<'static, Option<Queue>>) {
+    if queue.as_ref().is_some_and(|it| it.logs.is_empty()) {
+        let unused = queue.take();
+        drop(queue);
+        unused.into_iter().for_each(|it| release(it.events));
+    }
+}
+
+/// Closes an inotify instance without waiting for it.
+///
+/// The kernel's own close waits until nothing in the kernel can see a watch any more, about 10 ms,
+/// and the end of a process that has one open waits as long. So it is sent to a socket that is sent
+/// to itself, and nobody else has: the kernel finds such a circle, and closes what is in it, in a
+/// thread of its own.
+fn release(instance: OwnedFd) {
+    let flags = SocketFlags::CLOEXEC;
+    let Ok((from, to)) =
+        rustix::net::socketpair(AddressFamily::UNIX, SocketType::DGRAM, flags, None)
+    else {
+        return;
+    };
+    let both = [instance.as_fd(), to.as_fd()];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+    let mut message = SendAncillaryBuffer::new(&mut space);
+    message.push(SendAncillaryMessage::ScmRights(&both));
+    let byte = [IoSlice::new(&[0])];
+    // Refused: it is closed here, and that takes its time.
+    let _ = rustix::net::sendmsg(&from, &byte, &mut message, SendFlags::DONTWAIT);
+}
+
+/// What the events of one pipe have told so far.
+///
+/// Two equal events in a row are one in the queue, so closes and opens may be more than were
+/// counted, never less.
+#[derive(Debug, Default)]
+struct Log {
+    /// Opens of either kind: the kernel does not say which.
+    opened: usize,
+    readers_closed: usize,
+    writers_closed: usize,
+    /// Whether at some moment no reading file was left.
+    no_reader: bool,
+    /// The state of the log at the last close of a writing file.
+    at_last_close: Option<AtClose>,
+    /// Whether the writing stage had ended when no reading file had been closed yet.
+    alive_at_end: bool,
+    /// Whether events were lost.
+    lost: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct AtClose {
+    opened: usize,
+    readers_closed: usize,
+    no_reader: bool,
+}
+
+impl Log {
+    fn note(&mut self, event: ReadFlags) {
+        if event.contains(ReadFlags::OPEN) {
+            self.opened += 1;
+        } else if event.contains(ReadFlags::CLOSE_NOWRITE) {
+            self.readers_closed += 1;
+            // Even if everything that was opened was a reader.
+            self.no_reader |= self.readers_closed > self.opened;
+        } else if event.contains(ReadFlags::CLOSE_WRITE) {
+            self.writers_closed += 1;
+            self.at_last_close = Some(AtClose {
+                opened: self.opened,
+                readers_closed: self.readers_closed,
+                no_reader: self.no_reader,
+            });
+        }
+    }
+
+    /// Tells whether the last writing file may be one that is not closed yet.
+    fn may_lack_a_close(&self) -> bool {
+        let left = 2 + self.opened > self.readers_closed + self.writers_closed;
+        self.opened > 0 && left && self.reader_was_first() == Some(false) && !self.alive_at_end
+    }
+
+    fn reader_was_first(&self) -> Option<bool> {
+        if self.lost {
+            return None;
+        }
+        if self.alive_at_end {
+            return Some(false);
+        }
+        let Some(before) = self.at_last_close else {
+            // Somebody whom the stage left behind has the writing file.
+            return Some(self.no_reader);
+        };
+        if before.no_reader {
+            return Some(true);
+        }
+        // A reader that was open at that moment is closed after it. One that was opened later, to
+        // look at the pipe, is closed later, too, and tells nothing.
+        let closed_later = self.readers_closed - before.readers_closed;
+        let opened_later = self.opened - before.opened;
+        Some(closed_later <= opened_later && before.readers_closed > 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A log of opens, closes of a reading (`r`) and of a writing file (`w`).
+    fn verdict(events: &str) -> Option<bool> {
+        let mut log = Log::default();
+        for event in events.chars() {
+            log.note(match event {
+                'o' => ReadFlags::OPEN,
+                'r' => ReadFlags::CLOSE_NOWRITE,
+                _ => ReadFlags::CLOSE_WRITE,
+            });
+        }
+        log.reader_was_first()
+    }
+
+    #[test]
+    fn the_reader_was_first_if_none_was_left_while_a_writer_was() {
+        assert_eq!(verdict("rw"), Some(true));
+        assert_eq!(verdict("wr"), Some(false));
+        // Its last reader lives on, or its last writer does.
+        assert_eq!(verdict("w"), Some(false));
+        assert_eq!(verdict("r"), Some(true));
+        assert_eq!(verdict(""), Some(false));
+    }
+
+    #[test]
+    fn files_that_are_opened_anew_are_told_from_those_of_the_stages() {
+        // The reader opens /dev/stdin; its two closes are one event.
+        assert_eq!(verdict("orw"), Some(true));
+        assert_eq!(verdict("orrw"), Some(true));
+        assert_eq!(verdict("wor"), Some(false));
+        assert_eq!(verdict("orwr"), Some(false));
+        // The writer opens /dev/stdout.
+        assert_eq!(verdict("owrw"), Some(true));
+        assert_eq!(verdict("owwr"), Some(false));
+        // Somebody looks at the pipe again and again, before and after.
+        assert_eq!(verdict("ororrworor"), Some(true));
+        assert_eq!(verdict("ororwror"), Some(false));
+        assert_eq!(verdict("orwor"), Some(true));
+    }
+
+    #[test]
+    fn a_reader_that_was_there_at_the_end_of_the_stage_was_not_first() {
+        let log = Log {
+            alive_at_end: true,
+            no_reader: true,
+            ..Log::default()
+        };
+        assert_eq!(log.reader_was_first(), Some(false));
+        let log = Log {
+            lost: true,
+            ..Log::default()
+        };
+        assert_eq!(log.reader_was_first(), None);
+    }
+}
