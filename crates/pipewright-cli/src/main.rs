@@ -2,6 +2,7 @@
 
 mod cli;
 mod commands;
+mod disposition;
 mod export;
 mod inherited;
 mod observation;
@@ -18,6 +19,9 @@ use cli::{Arguments, Subcommand};
 use view::style;
 
 fn main() -> ExitCode {
+    if view::guard::is_wanted() {
+        return view::guard::run();
+    }
     inherited::keep_statuses();
     output::survive_size_limit();
     let result = match Arguments::try_parse() {

@@ -1,5 +1,7 @@
 //! What people see: the live view, the summary, messages.
 
+mod claim;
+pub(crate) mod guard;
 pub(crate) mod inline;
 pub(crate) mod live;
 pub(crate) mod style;

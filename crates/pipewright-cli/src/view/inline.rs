@@ -11,6 +11,8 @@ use std::sync::Once;
 
 use rustix::termios::{LocalModes, tcgetattr, tcgetpgrp};
 
+use super::claim::Claim;
+use super::guard::Guard;
 use super::style::{Palette, Row};
 use super::terminal;
 
@@ -20,6 +22,10 @@ pub(crate) struct Inline {
     palette: Palette,
     /// The size of the terminal and the number of rows held, once something was painted.
     held: Option<Held>,
+    /// The right to paint, from the first row to the last.
+    claim: Option<Claim>,
+    /// Gives the terminal back after a kill -9.
+    guard: Option<Guard>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +45,13 @@ impl Inline {
         Self {
             palette,
             held: None,
+            claim: None,
+            guard: None,
         }
+    }
+
+    pub(crate) fn guard_id(&self) -> Option<u32> {
+        self.guard.as_ref().map(Guard::id)
     }
 
     /// Columns, and the rows that may be held: half of the terminal.
@@ -69,7 +81,7 @@ impl Inline {
             columns,
             rows: rows.len(),
         };
-        if wanted.rows >= wanted.lines {
+        if wanted.rows >= wanted.lines || !self.claims() {
             return;
         }
         let mut text = String::new();
@@ -77,6 +89,11 @@ impl Inline {
             text.push_str(&self.release());
             text.push_str(&hold(wanted));
             self.held = Some(wanted);
+            // Set before anything is painted, so that there is no moment without it.
+            self.guard = self.guard.take().or_else(Guard::start);
+            if let Some(guard) = &mut self.guard {
+                guard.set(&wanted.release());
+            }
         }
         text.push_str(SAVE);
         for (row, line) in rows.iter().zip(wanted.lines - wanted.rows + 1..) {
@@ -93,15 +110,30 @@ impl Inline {
     /// Gives the whole terminal back, and wipes the rows.
     pub(crate) fn restore(&mut self) {
         let text = self.release();
-        emit(&text);
+        if !text.is_empty() {
+            emit(&text);
+            if let Some(guard) = &mut self.guard {
+                guard.set("");
+            }
+        }
+        self.claim = None;
     }
 
-    /// What undoes [`hold`].
     fn release(&mut self) -> String {
-        let Some(held) = self.held.take() else {
-            return String::new();
-        };
-        let first = held.lines - held.rows + 1;
+        self.held.take().map_or_else(String::new, Held::release)
+    }
+
+    /// Claims the terminal, unless that was done. False while another live view has it.
+    fn claims(&mut self) -> bool {
+        self.claim = self.claim.take().or_else(Claim::take);
+        self.claim.is_some()
+    }
+}
+
+impl Held {
+    /// What undoes [`hold`].
+    fn release(self) -> String {
+        let first = self.lines - self.rows + 1;
         format!("{SAVE}{WHOLE_REGION}\x1b[{first};1H{CLEAR_BELOW}{RESTORE}")
     }
 }
