@@ -27,7 +27,7 @@ pub(crate) struct Outcome {
     pub(crate) wall: Duration,
     /// The limit that was reached.
     pub(crate) timed_out: Option<Duration>,
-    /// The signal that reached pipewright.
+    /// The signal that reached pipewright, and that it dies of in the end.
     pub(crate) signal: Option<i32>,
     /// `None`: it was over too soon to be watched, or nobody wanted to know.
     pub(crate) observed: Option<Observed>,

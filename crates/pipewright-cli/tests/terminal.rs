@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use pipewright::Signal;
 use support::USUAL;
 use testing::terminals::{Setup, Terminal, start};
-use testing::{lives, wait_for_lines, watchdog};
+use testing::{PATIENCE, lives, wait_for_lines, watchdog};
 
 /// Both stdout and stderr are the terminal, as at a prompt.
 const PROMPT: Setup = Setup {
@@ -92,13 +93,13 @@ fn recorder(directory: &Path, file: &str) -> String {
     format!(
         "{{ cd '{}'; mkfifo {file}.wait; exec 7<>{file}.wait; \
          for s in INT QUIT; do trap \"echo $s >>{file}\" $s; done; echo ready >>ready; \
-         until test -e go; do read -t 0.02 -u 7; done; }}",
+         until test -e go; do read -t 0.02 -u 7; done; true; }}",
         directory.display()
     )
 }
 
 #[test]
-fn ctrl_c_reaches_every_stage_once_and_pipewright_dies_of_it_in_the_end() {
+fn a_key_reaches_every_stage_once_and_pipewright_ends_as_the_stages_do() {
     let _watchdog = watchdog();
     for setup in [PROMPT, USUAL] {
         let directory = tempfile::tempdir().unwrap();
@@ -116,7 +117,45 @@ fn ctrl_c_reaches_every_stage_once_and_pipewright_dies_of_it_in_the_end() {
         assert_eq!(wait_for_lines(&at("second"), 2), "INT\nQUIT\n");
         assert!(lives(terminal.pid), "it waits for its stages");
         std::fs::write(at("go"), "").unwrap();
-        assert_eq!(terminal.end().signal(), Some(Signal::INT.as_raw()));
+        // None of them died of a key.
+        assert!(terminal.end().success());
+    }
+}
+
+#[test]
+fn a_key_that_a_stage_takes_for_itself_does_not_end_pipewright() {
+    let _watchdog = watchdog();
+    if !Path::new("/usr/bin/less").exists() {
+        println!("skipped: there is no less");
+        return;
+    }
+    // The first stage has ended by then; the second reads Ctrl-C as "leave off what you do".
+    let terminal = Terminal::start(&PROMPT, "seq 1000 | LESS= /usr/bin/less");
+    terminal.wait_for("the first page", |screen| screen.contains("20"));
+    terminal.type_in("\x03");
+    terminal.type_in("/999\r");
+    terminal.wait_for("what was searched", |screen| screen.contains("1000"));
+    terminal.type_in("q");
+    assert!(terminal.end().success());
+}
+
+#[test]
+fn ctrl_z_is_ignored_where_no_shell_could_let_it_go_on() {
+    let _watchdog = watchdog();
+    // It leads the session, as under `ssh -t`: its process group is an orphan. With the live view,
+    // which tidies up before a stop, and without.
+    for setup in [PROMPT, USUAL] {
+        let directory = tempfile::tempdir().unwrap();
+        let ready = directory.path().join("ready");
+        let text = format!(
+            "tail -f /dev/null | {{ echo >'{}'; cat; }}",
+            ready.display()
+        );
+        let (terminal, child) = start(&setup, &text);
+        wait_for_lines(&ready, 1);
+        (&terminal).write_all(b"\x1a\x03").unwrap();
+        let ended = child.wait_timeout(PATIENCE).unwrap();
+        assert_eq!(ended.expect("it ends").signal(), Some(Signal::INT.as_raw()));
     }
 }
 

@@ -151,4 +151,6 @@ pub use pipeline::{
 pub use rustix::process::{Resource, Rlimit, Signal};
 pub use spawn::{ResourceUsage, write_without_sigpipe};
 pub use std::io::{PipeReader, PipeWriter};
+#[doc(hidden)]
+pub use tree::spread::Spread;
 pub use tree::{TreeReport, Unreached, reap_adopted};

@@ -14,6 +14,8 @@
 //! Whoever is found is held by a pidfd, and its start time is compared afterwards, so that no signal
 //! goes to another process that got the number meanwhile.
 
+pub(crate) mod spread;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};

@@ -43,3 +43,12 @@ pub fn within_a_second(mut attempt: impl FnMut() -> Duration) {
         .collect();
     assert!(took.len() < 5, "{took:?}");
 }
+
+/// How often a campaign tries: `short` in the ordinary run, `full` where PIPEWRIGHT_CAMPAIGNS is set.
+pub fn campaign(short: u32, full: u32) -> u32 {
+    if std::env::var_os("PIPEWRIGHT_CAMPAIGNS").is_some() {
+        full
+    } else {
+        short
+    }
+}

@@ -1,5 +1,6 @@
 //! `pipewright run`: one pipeline, from its text to the status that pipewright ends with.
 
+mod passing;
 mod plan;
 mod recorder;
 mod signals;
@@ -13,8 +14,10 @@ use std::time::SystemTime;
 
 use anyhow::Context;
 use pipewright::{PipelineStatus, RunningPipeline};
+use rustix::process::{getpid, set_child_subreaper};
 
 use crate::cli;
+use crate::disposition;
 use crate::outcome::{OWN_ERROR, Outcome, Pipe, Stage};
 use crate::view;
 use plan::Plan;
@@ -32,7 +35,9 @@ pub(crate) fn run(options: cli::Run) -> anyhow::Result<ExitCode> {
     }
     let mut recorder = Recorder::open(plan.paths)?;
 
-    let mut signals = Signals::catch().context("cannot catch signals")?;
+    let mut signals = Signals::catch(plan.watch.paints()).context("cannot catch signals")?;
+    // Who loses its parent becomes ours, so that a signal can follow it; refused, none does.
+    let _ = set_child_subreaper(Some(getpid()));
     let started = SystemTime::now();
     let running = work
         .pipeline()
@@ -41,20 +46,18 @@ pub(crate) fn run(options: cli::Run) -> anyhow::Result<ExitCode> {
         .spawn()?;
     let names: Vec<String> = work.stages().iter().map(work::name).collect();
     let watching = Watching::new(&running, names.clone(), plan.watch, &mut recorder);
-    if watching.paints() {
-        signals.catch_stop().context("cannot catch signals")?;
-    }
-    let waited = wait::wait(&running, &mut signals, watching, &plan.limit)?;
+    let waited = wait::wait(&running, &mut signals, watching, &plan.limit);
+    let status = running.wait()?;
 
     let outcome = Outcome {
-        stages: stages(&work, names, &running, &waited.status),
+        stages: stages(&work, names, &running, &status),
         pipes: pipes(&work, &running),
         inverted: work.inverted(),
-        failed: waited.status.failed_stage(),
+        failed: status.failed_stage(),
         started,
-        wall: waited.status.wall(),
+        wall: status.wall(),
         timed_out: waited.timed_out,
-        signal: signals.first(),
+        signal: signals.to_die_of(&status),
         observed: waited.observed,
     };
     let told = plan.telling.tell(&outcome).err();
@@ -64,8 +67,7 @@ pub(crate) fn run(options: cli::Run) -> anyhow::Result<ExitCode> {
         view::complain(&failure.to_string());
     }
     if let Some(signal) = outcome.signal {
-        // Ended by the same signal, so that whoever sent it, or waits for us, sees that it worked.
-        signals.die_of(signal);
+        disposition::die_of(signal);
     }
     // The pipeline's own failure says more than that of its record.
     Ok(ExitCode::from(match outcome.exit_code() {

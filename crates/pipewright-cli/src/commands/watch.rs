@@ -15,9 +15,10 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span, Text};
 use ratatui::widgets::{Block, Clear, Paragraph, Wrap};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGTSTP};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::cli;
+use crate::disposition;
 use crate::observation::{InputPosition, Observation};
 use crate::view;
 use crate::view::live::Frame;
@@ -59,13 +60,9 @@ pub(crate) fn watch(options: &cli::Watch) -> anyhow::Result<ExitCode> {
     };
     view::print(summary.to_string().as_bytes())?;
     match asked.load(Ordering::Relaxed) {
-        0 => {}
-        signal => {
-            // It returns only when the default is not to end, which is so for none of these.
-            let _ = signal_hook::low_level::emulate_default_handler(signal as i32);
-        }
+        0 => Ok(ExitCode::SUCCESS),
+        signal => disposition::die_of(signal as i32),
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 /// The pipeline, and its first stage.
@@ -136,7 +133,7 @@ impl Screen {
                         Asked::Quit => return Ok(()),
                         Asked::Stop => {
                             ratatui::restore();
-                            signal_hook::low_level::emulate_default_handler(SIGTSTP)?;
+                            disposition::stop();
                             *terminal = ratatui::try_init().context("cannot take the terminal")?;
                         }
                     },

@@ -1,18 +1,33 @@
 //! Waiting for the stages: signals passed on, the deadline kept, the pipeline watched.
+//!
+//! Whatever fails here, the stages are not left alone: a look that cannot be taken is taken in
+//! another way, or left out.
 
+use std::collections::BTreeSet;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
-use pipewright::{Child, PipelineStatus, RunningPipeline, Signal};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use pipewright::poll::poll;
+use pipewright::{Child, RunningPipeline, Signal, Stage, reap_adopted};
+use rustix::event::{PollFd, PollFlags};
 
+use super::passing::Passing;
 use super::signals::Signals;
 use super::watching::Watching;
+use crate::disposition;
 use crate::outcome::Observed;
 
 /// How long a killed process may take to be gone.
 const TO_DIE: Duration = Duration::from_secs(1);
+
+/// Between two looks where the kernel does not let us wait for events.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// So long a stage's end may be the doing of a signal that comes next.
+const JUST_NOW: Duration = Duration::from_millis(100);
+
+/// Between two looks for orphans that have ended.
+const REAP: Duration = Duration::from_secs(1);
 
 /// The time that the stages may take.
 #[derive(Debug)]
@@ -25,50 +40,65 @@ pub(super) struct Limit {
 
 /// What came of the wait.
 pub(super) struct Waited {
-    pub(super) status: PipelineStatus,
     /// The limit that was reached.
     pub(super) timed_out: Option<Duration>,
     /// What was seen, if the pipeline ran long enough.
     pub(super) observed: Option<Observed>,
 }
 
-/// Waits for every stage.
+/// Waits until every stage has ended. No status is taken: till then the zombies tell what they used.
 pub(super) fn wait(
     running: &RunningPipeline,
     signals: &mut Signals,
     mut watching: Watching<'_>,
     limit: &Limit,
-) -> anyhow::Result<Waited> {
+) -> Waited {
     let mut deadline = limit
         .timeout
         .and_then(|timeout| running.started().checked_add(timeout));
     let mut timed_out = None;
-    for signal in signals.take_all() {
-        running.signal(signal)?;
-    }
+    let mut passing = Passing::new(running);
+    passing.arrived_at_start(signals.take());
+    let mut stages = Stages::new(running);
+    let mut reap_at = None;
     loop {
-        // No status is taken before all have ended: till then the zombies tell what they used.
-        let alive = running.still_running()?;
-        if alive.is_empty() {
+        if stages.look() {
+            passing.look_soon();
+        }
+        if stages.alive.is_empty() {
             // What ended the last stage may have come to us as well.
-            signals.take_undelivered();
-            let observed = watching.finish();
-            return Ok(Waited {
-                status: running.wait()?,
+            signals
+                .take()
+                .into_iter()
+                .for_each(|it| passing.arrived(it));
+            passing.finish();
+            return Waited {
                 timed_out,
-                observed,
-            });
+                observed: watching.finish(),
+            };
         }
 
-        let next = deadline.into_iter().chain(watching.due()).min();
-        wait_for_event(&alive, signals.readable(), next)?;
-        for signal in signals.take_undelivered() {
-            // To what the stages started as well, as the terminal would have done.
-            running.signal_tree(signal)?;
+        let due = [deadline, watching.due(), passing.due(), reap_at];
+        wait_for_event(
+            &stages.alive,
+            signals.readable(),
+            due.into_iter().flatten().min(),
+        );
+        for arrival in signals.take() {
+            passing.arrived(arrival);
+        }
+        passing.step(stages.alive_just_now());
+        if signals.take_child() {
+            reap_at = reap_at.or(Some(Instant::now() + REAP));
+        }
+        if reap_at.is_some_and(|at| at <= Instant::now()) {
+            reap_at = None;
+            // Where /proc does not tell who they are, they stay till we end.
+            let _ = reap_adopted(|pid| stages.pids.contains(&pid) || watching.started(pid));
         }
         if signals.take_stop() {
             watching.hide();
-            signals.stop();
+            disposition::stop();
         }
         watching.step();
         if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
@@ -77,37 +107,77 @@ pub(super) fn wait(
                 deadline = limit
                     .kill_after
                     .and_then(|grace| Instant::now().checked_add(grace));
-                running.signal_tree(Signal::TERM)?;
-                // A stopped stage would not see it.
-                running.signal(Signal::CONT)?;
+                passing.send(Signal::TERM);
+                // A stopped stage would not see it. One that cannot be signalled is told already.
+                let _ = running.signal(Signal::CONT);
             } else {
                 deadline = None;
-                running.kill_tree(TO_DIE)?;
+                match running.kill_tree(TO_DIE) {
+                    Ok(report) => passing.tell_of(report.unreached),
+                    // Not even looked for: the stages themselves are ended all the same.
+                    Err(_) => passing.send(Signal::KILL),
+                }
             }
         }
     }
 }
 
+/// The stages, and which of them run.
+struct Stages<'a> {
+    running: &'a RunningPipeline,
+    alive: Vec<&'a Child>,
+    ended: Vec<(Instant, &'a Child)>,
+    pids: BTreeSet<u32>,
+}
+
+impl<'a> Stages<'a> {
+    fn new(running: &'a RunningPipeline) -> Self {
+        let alive: Vec<&Child> = running.stages().iter().filter_map(Stage::child).collect();
+        Self {
+            running,
+            pids: alive.iter().map(|child| child.id()).collect(),
+            alive,
+            ended: Vec::new(),
+        }
+    }
+
+    /// Looks which have ended; true if one has.
+    fn look(&mut self) -> bool {
+        let now = Instant::now();
+        let alive = self.running.still_running().unwrap_or_else(|_| {
+            // Their statuses are taken instead, and with them the figures of the zombies.
+            let ended = |child: &&Child| !matches!(child.try_wait(), Ok(None));
+            self.alive
+                .iter()
+                .copied()
+                .filter(|child| !ended(child))
+                .collect()
+        });
+        let ids: BTreeSet<u32> = alive.iter().map(|child| child.id()).collect();
+        let before = std::mem::replace(&mut self.alive, alive).into_iter();
+        let ended = before.filter(|child| !ids.contains(&child.id()));
+        let known = self.ended.len();
+        self.ended.extend(ended.map(|child| (now, child)));
+        self.ended.len() > known
+    }
+
+    /// Those that run, or ran a moment ago.
+    fn alive_just_now(&self) -> impl Iterator<Item = &'a Child> + Clone {
+        let ended = self.ended.iter().rev();
+        let recent = ended.take_while(|(at, _)| at.elapsed() < JUST_NOW);
+        let recent = recent.map(|(_, child)| *child);
+        self.alive.iter().copied().chain(recent)
+    }
+}
+
 /// Returns when a stage has ended, a signal has come, or the time is there.
-fn wait_for_event(
-    alive: &[&Child],
-    signals: BorrowedFd<'_>,
-    until: Option<Instant>,
-) -> anyhow::Result<()> {
+fn wait_for_event(alive: &[&Child], signals: BorrowedFd<'_>, until: Option<Instant>) {
     let mut polled: Vec<PollFd<'_>> = alive
         .iter()
         .map(|child| PollFd::new(*child, PollFlags::IN))
         .chain([PollFd::from_borrowed_fd(signals, PollFlags::IN)])
         .collect();
-    let timeout = until.map(|until| {
-        let left = until.saturating_duration_since(Instant::now());
-        Timespec {
-            tv_sec: left.as_secs() as i64,
-            tv_nsec: left.subsec_nanos().into(),
-        }
-    });
-    match poll(&mut polled, timeout.as_ref()) {
-        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
-        Err(errno) => Err(errno).context("cannot wait for the stages"),
+    if poll(&mut polled, until).is_err() {
+        std::thread::sleep(LOOK_AGAIN);
     }
 }

@@ -29,6 +29,13 @@ pub(super) struct Watch {
     pub(super) interval: Duration,
 }
 
+impl Watch {
+    /// The terminal has to be given back before this process stops or ends.
+    pub(super) fn paints(&self) -> bool {
+        matches!(self.face, Face::Live(_))
+    }
+}
+
 /// The watcher of one run.
 #[derive(Debug)]
 pub(super) struct Watching<'a> {
@@ -88,9 +95,9 @@ impl<'a> Watching<'a> {
         }
     }
 
-    /// The terminal has to be given back before this process stops or ends.
-    pub(super) fn paints(&self) -> bool {
-        matches!(self.watch.face, Face::Live(_))
+    /// Tells whether this is a process of pipewright's own, and no stage's.
+    pub(super) fn started(&self, pid: u32) -> bool {
+        matches!(&self.watch.face, Face::Live(inline) if inline.guard_id() == Some(pid))
     }
 
     /// When there is something to do next.
@@ -170,7 +177,7 @@ impl<'a> Watching<'a> {
         let pids: Vec<u32> = children.map(|child| child.id()).collect();
         let named = pids.iter().zip(self.names.iter().cloned());
         let stages = named
-            .map(|(&pid, name)| Some(Process::open(pid).ok()?.named(name)))
+            .map(|(&pid, name)| Some((Process::open(pid).ok()?, name)))
             .collect::<Option<_>>()?;
         let first = Process::open(*pids.first()?).ok()?;
         let links = self
@@ -196,7 +203,7 @@ impl<'a> Watching<'a> {
             figures: self.watch.interval,
             ..Intervals::default()
         };
-        let sampler = Sampler::new(stages, links.collect(), intervals).ok()?;
+        let sampler = Sampler::named(stages, links.collect(), intervals).ok()?;
         let observation = Box::new(Observation::new(sampler));
         Some(State::Attached { observation, first })
     }

@@ -1,0 +1,162 @@
+//! A signal that follows a pipeline whose stages are still starting their own processes.
+//!
+//! One look at the processes is not enough there. A shell blocks signals while it forks: one that
+//! comes just then ends the shell afterwards, and the child that it has made is nobody's and never
+//! hears of it. So later looks follow, which find whoever has appeared; among the orphans too, if
+//! this process is a subreaper and adopts them.
+//!
+//! The stages themselves are reached by the handles that this process holds, whatever `/proc` is.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+use rustix::process::{Signal, getpgrp, getpid, pidfd_send_signal};
+use rustix::time::{ClockId, clock_gettime};
+
+use super::{Unreached, unreached};
+use crate::descent::{Process, Roots, members, open, snapshot};
+use crate::pipeline::{RunningPipeline, Stage};
+
+/// How long after the signal a process may have been started and still have been on its way then.
+/// What comes later was started by somebody who knows of the signal, as a trap that tidies up.
+const ON_ITS_WAY: Duration = Duration::from_millis(250);
+
+/// A signal on its way to all processes of a pipeline.
+#[derive(Debug)]
+pub struct Spread<'a> {
+    pipeline: &'a RunningPipeline,
+    signal: Signal,
+    sent_at: Instant,
+    /// Who needs it no more: process id and start time.
+    had: BTreeSet<(i32, u64)>,
+    /// Those who were started before this moment, in clock ticks, have it.
+    late_since: Option<u64>,
+    unreached: Vec<Unreached>,
+}
+
+impl RunningPipeline {
+    /// Sends a signal to the stages and to all that descends from them now.
+    pub fn spread(&self, signal: Signal) -> Spread<'_> {
+        let mut spread = Spread::new(self, signal);
+        // Looked for before anything is sent: the children of one that dies have another parent.
+        let members = spread.members(false);
+        for child in self.stages().iter().filter_map(Stage::child) {
+            if let Err(error) = child.signal(signal) {
+                spread.unreached.push(Unreached {
+                    pid: child.id(),
+                    name: child.program().to_owned(),
+                    source: error.into(),
+                });
+            }
+        }
+        spread.send(&members);
+        spread
+    }
+
+    /// Follows a signal that was sent to the whole process group just now: it need be sent to nobody
+    /// but those that were being started.
+    pub fn spread_to_late(&self, signal: Signal) -> Spread<'_> {
+        let mut spread = Spread::new(self, signal);
+        spread.late_since = Some(ticks(spread.sent_at));
+        spread
+    }
+}
+
+impl<'a> Spread<'a> {
+    fn new(pipeline: &'a RunningPipeline, signal: Signal) -> Self {
+        Self {
+            pipeline,
+            signal,
+            sent_at: Instant::now(),
+            had: BTreeSet::new(),
+            late_since: None,
+            unreached: Vec::new(),
+        }
+    }
+
+    /// Looks for processes that have appeared since, and sends them the signal. Returns how many got
+    /// it.
+    pub fn again(&mut self) -> usize {
+        let until = ticks(self.sent_at + ON_ITS_WAY);
+        let mut members = self.members(true);
+        members.retain(|it| it.started <= until);
+        members.retain(|it| self.late_since.is_none_or(|since| it.started >= since));
+        self.send(&members)
+    }
+
+    /// Tells whether nobody can appear any more that was on its way when the signal came.
+    pub fn is_over(&self) -> bool {
+        // As long again: a process that was made may show late.
+        self.sent_at.elapsed() > 2 * ON_ITS_WAY
+    }
+
+    /// The processes that could not be signalled; each is told once.
+    pub fn take_unreached(&mut self) -> Vec<Unreached> {
+        std::mem::take(&mut self.unreached)
+    }
+
+    /// Finds the pipeline's processes, with or without those that have lost their parent. Without a
+    /// `/proc` there is nobody to be found.
+    fn members(&self, with_orphans: bool) -> Vec<Process> {
+        let Ok(all) = snapshot() else {
+            return Vec::new();
+        };
+        let this = getpid().as_raw_pid();
+        let mut roots = Roots {
+            pids: self.stage_pids(),
+            ..Roots::default()
+        };
+        if with_orphans {
+            // One that left the group left the pipeline, as a daemon does.
+            let group = getpgrp().as_raw_pid();
+            let since = ticks(self.pipeline.started());
+            let adopted = all
+                .iter()
+                .filter(|it| it.parent == this && it.group == group && it.started >= since);
+            roots.pids.extend(adopted.map(|it| it.pid));
+        }
+        members(&all, &roots, this, |_| false)
+            .into_iter()
+            .cloned()
+            .collect()
+    }
+
+    fn stage_pids(&self) -> BTreeSet<i32> {
+        let children = self.pipeline.stages().iter().filter_map(Stage::child);
+        let unreaped = children.filter(|child| !child.is_reaped());
+        unreaped.map(|child| child.id() as i32).collect()
+    }
+
+    /// Sends the signal to those who have not had it. The stages have it by their handles.
+    fn send(&mut self, members: &[Process]) -> usize {
+        let stages = self.stage_pids();
+        let mut sent = 0;
+        for process in members.iter().filter(|it| !stages.contains(&it.pid)) {
+            if !self.had.insert((process.pid, process.started)) {
+                continue;
+            }
+            let result = open(process).and_then(|pidfd| pidfd_send_signal(&pidfd, self.signal));
+            match result {
+                Ok(()) => sent += 1,
+                Err(Errno::SRCH) => {}
+                Err(errno) => self
+                    .unreached
+                    .push(unreached(process.pid, &process.name, errno)),
+            }
+        }
+        sent
+    }
+}
+
+/// A moment in the kernel's unit for start times, counted from its boot.
+fn ticks(at: Instant) -> u64 {
+    let now = clock_gettime(ClockId::Boottime);
+    let now = Duration::new(now.tv_sec as u64, now.tv_nsec as u32);
+    let then = match at.checked_duration_since(Instant::now()) {
+        Some(ahead) => now + ahead,
+        None => now.saturating_sub(at.elapsed()),
+    };
+    let a_second = rustix::param::clock_ticks_per_second();
+    (then.as_nanos() * u128::from(a_second) / 1_000_000_000) as u64
+}
