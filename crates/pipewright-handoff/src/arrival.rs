@@ -9,20 +9,19 @@ use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
 
 use rustix::io::FdFlags;
 
-use super::build;
-use super::channel::Channel;
-use super::descriptors::Arrived;
-use super::error::{DescriptorFault, DescriptorKind, Error, Result};
-use super::frame::Format;
-use super::link::ParentLink;
-use super::manifest::{Contents, Manifest, NamedDescriptor};
-use super::peer::Peer;
-use super::socket::PacketSocket;
+use crate::build;
+use crate::channel::{Channel, Peer};
+use crate::descriptors::Arrived;
+use crate::error::{DescriptorFault, DescriptorKind, Error, Result};
+use crate::frame::Format;
+use crate::link::ParentLink;
+use crate::manifest::{Contents, Manifest, NamedDescriptor};
+use crate::socket::PacketSocket;
 
 /// Takes what was handed over at the descriptor with this number.
 ///
 /// Called once in a process, by the dispatch.
-pub(super) fn receive(number: &str) -> Result<ParentLink> {
+pub(crate) fn receive(number: &str) -> Result<ParentLink> {
     let manifest = number
         .parse()
         .ok()
@@ -35,7 +34,8 @@ pub(super) fn receive(number: &str) -> Result<ParentLink> {
     let head = manifest.head;
     let (socket, parent) = (own(head.channel)?, own(head.parent)?);
     let socket = PacketSocket::new(socket)?;
-    let mut channel = Channel::over(socket, Peer::Process(parent), Format::Postcard);
+    let peer = Peer::Process(parent);
+    let mut channel = Channel::over(socket, peer, Format::Postcard, "parent");
 
     if head.build != build::own() {
         let message = "this is not the program that the parent runs: it was built at another time";
@@ -63,8 +63,7 @@ fn take_rest(manifest: Manifest) -> Result<Taken> {
     let mut arrived = BTreeMap::new();
     for named in std::mem::take(&mut contents.descriptors) {
         let NamedDescriptor { name, number, kind } = named;
-        let descriptor = own(number);
-        match descriptor {
+        match own(number) {
             Ok(descriptor) if DescriptorKind::of(&descriptor)? == kind => {
                 arrived.insert(name, Some(descriptor));
             }

@@ -1,14 +1,14 @@
-//! Stages and barriers: where the two processes are, and waiting for each other.
+//! Phases and barriers: where the two processes are, and waiting for each other.
 
 use std::fmt::Display;
 use std::time::Duration;
 
-use super::channel::Channel;
-use super::error::{Error, Result};
-use super::frame::Control;
+use crate::channel::Channel;
+use crate::error::{Error, Result};
+use crate::frame::Control;
 
 impl Channel {
-    /// Tells the other side what this one is doing now, so that an error there can say at which stage
+    /// Tells the other side what this one is doing now, so that an error there can say in which phase
     /// it happened.
     ///
     /// # Errors
@@ -23,16 +23,16 @@ impl Channel {
     ///     .dispatch();
     /// let mut worker = ReExec::new("worker").spawn()?;
     /// let error = worker.channel().receive::<()>().unwrap_err(); // it ended without a message
-    /// assert!(error.to_string().contains(r#"died at the stage "waiting for work""#));
+    /// assert!(error.to_string().contains(r#"died in the phase "waiting for work""#));
     /// # Ok::<(), pipewright_handoff::Error>(())
     /// ```
-    pub fn enter(&mut self, stage: &str) -> Result<()> {
-        self.set_stage(stage);
-        self.send_control(&Control::Stage(stage.to_owned()))
+    pub fn enter(&mut self, phase: &str) -> Result<()> {
+        self.set_phase(phase);
+        self.send_control(&Control::Phase(phase.to_owned()))
     }
 
-    /// Asks the other side for something that it must do, and waits until it says that it is done:
-    /// "map my ids" – "mapped, go on".
+    /// Asks the other side for something that only it can do, and waits until it has done it: "map my
+    /// ids" – "mapped, go on".
     ///
     /// The other side answers with [`serve_barrier`](Self::serve_barrier).
     ///
@@ -48,14 +48,12 @@ impl Channel {
     ///     .entry("init", |parent| parent.channel().barrier("map my ids"))
     ///     .dispatch();
     /// let mut child = ReExec::new("init").spawn()?;
-    /// child.channel().await_barrier("map my ids")?;
-    /// assert_eq!(child.child().try_wait()?, None); // it waits
-    /// child.channel().release_barrier("map my ids")?;
+    /// child.channel().serve_barrier("map my ids", || Ok::<(), std::io::Error>(()))?;
     /// assert!(child.into_child().wait()?.success());
     /// # Ok::<(), pipewright_handoff::Error>(())
     /// ```
     pub fn barrier(&mut self, name: &str) -> Result<()> {
-        self.set_stage(name);
+        self.set_phase(name);
         self.send_control(&Control::Barrier(name.to_owned()))?;
         let expected = format!("\"go on\" at the barrier \"{name}\"");
         match self.receive_control(self.timeout(), &expected)? {
@@ -66,24 +64,12 @@ impl Channel {
 
     /// Waits until the other side comes to the barrier, does what it asks for, and lets it go on.
     ///
-    /// Where `action` fails, the other side gets the failure instead, and this is the error here as
-    /// well.
+    /// If `action` fails, the other side gets the failure instead, and it is the error here as well.
     ///
     /// # Errors
     ///
     /// [`Error::Remote`] with the failure of `action`; [`Error::Protocol`] when the other side came
     /// to another barrier; otherwise as [`receive`](Self::receive).
-    ///
-    /// ```
-    /// use pipewright_handoff::{EntryPoints, ReExec};
-    ///
-    /// EntryPoints::new().entry("init", |parent| parent.channel().barrier("mount")).dispatch();
-    /// let mut child = ReExec::new("init").spawn()?;
-    /// let error = child.channel().serve_barrier("mount", || Err("no such device")).unwrap_err();
-    /// assert_eq!(error.to_string(), "mount: no such device");
-    /// assert_eq!(child.child().wait()?.code(), Some(1)); // the same error ended it
-    /// # Ok::<(), pipewright_handoff::Error>(())
-    /// ```
     pub fn serve_barrier<E: Display>(
         &mut self,
         name: &str,
@@ -95,7 +81,7 @@ impl Channel {
             // It may be dead by now; what failed here is the better error in any case.
             let _ = self.fail(name, &message, None);
             return Err(Error::Remote {
-                stage: name.to_owned(),
+                phase: name.to_owned(),
                 message,
                 errno: None,
             });
@@ -104,39 +90,11 @@ impl Channel {
     }
 
     /// Waits until the other side has come to the barrier. It stays there until
-    /// [`release_barrier`](Self::release_barrier).
+    /// [`release_barrier`](Self::release_barrier): so several processes can be made to go on together.
     ///
     /// # Errors
     ///
     /// As [`serve_barrier`](Self::serve_barrier).
-    ///
-    /// ```
-    /// use pipewright_handoff::{EntryPoints, Error, ReExec};
-    ///
-    /// EntryPoints::new().entry("init", |parent| parent.channel().barrier("second")).dispatch();
-    /// let mut child = ReExec::new("init").spawn()?;
-    /// let error = child.channel().await_barrier("first").unwrap_err(); // the two are out of step
-    /// let Error::Protocol { expected, got } = error else { panic!("{error}") };
-    /// assert_eq!((&*expected, &*got), (r#"the barrier "first""#, r#"the barrier "second""#));
-    /// # child.child().kill()?; child.into_child().wait()?;
-    /// # Ok::<(), pipewright_handoff::Error>(())
-    /// ```
-    pub fn await_barrier(&mut self, name: &str) -> Result<()> {
-        let expected = format!("the barrier \"{name}\"");
-        match self.receive_control(self.timeout(), &expected)? {
-            Control::Barrier(other) if other == name => {
-                self.set_stage(name);
-                Ok(())
-            }
-            other => Err(Error::protocol(expected, other.describe())),
-        }
-    }
-
-    /// Lets the other side go on from the barrier.
-    ///
-    /// # Errors
-    ///
-    /// As [`send`](Self::send).
     ///
     /// ```
     /// use pipewright_handoff::{EntryPoints, ReExec};
@@ -154,36 +112,39 @@ impl Channel {
     /// }
     /// # Ok::<(), pipewright_handoff::Error>(())
     /// ```
-    pub fn release_barrier(&mut self, name: &str) -> Result<()> {
-        self.send_control(&Control::GoOn(name.to_owned()))
+    pub fn await_barrier(&mut self, name: &str) -> Result<()> {
+        let expected = format!("the barrier \"{name}\"");
+        match self.receive_control(self.timeout(), &expected)? {
+            Control::Barrier(other) if other == name => {
+                self.set_phase(name);
+                Ok(())
+            }
+            other => Err(Error::protocol(expected, other.describe())),
+        }
     }
 
-    /// Tells the other side that this one failed: whatever it waits for ends in
-    /// [`Error::Remote`] with this stage, message and error number.
+    /// Lets the other side go on from the barrier.
     ///
     /// # Errors
     ///
     /// As [`send`](Self::send).
+    pub fn release_barrier(&mut self, name: &str) -> Result<()> {
+        self.send_control(&Control::GoOn(name.to_owned()))
+    }
+
+    /// Tells the other side that this one failed: whatever it waits for ends in [`Error::Remote`] with
+    /// this phase, message and error number.
     ///
-    /// ```
-    /// use pipewright_handoff::{EntryPoints, Error, ReExec};
+    /// # Errors
     ///
-    /// EntryPoints::new()
-    ///     .entry("init", |parent| parent.channel().fail("mount", "no such device", Some(19)))
-    ///     .dispatch();
-    /// let mut child = ReExec::new("init").spawn()?;
-    /// let error = child.channel().receive::<u32>().unwrap_err();
-    /// assert!(matches!(error, Error::Remote { errno: Some(19), .. }));
-    /// assert_eq!(error.to_string(), "mount: no such device");
-    /// # Ok::<(), pipewright_handoff::Error>(())
-    /// ```
-    pub fn fail(&mut self, stage: &str, message: &str, errno: Option<i32>) -> Result<()> {
+    /// As [`send`](Self::send).
+    pub fn fail(&mut self, phase: &str, message: &str, errno: Option<i32>) -> Result<()> {
         let failure = Control::Failure {
-            stage: stage.to_owned(),
+            phase: phase.to_owned(),
             message: message.to_owned(),
             errno,
         };
-        // Who failed is about to end, and does not stay to see why nobody listens.
-        self.send_control_or_leave(&failure, Duration::ZERO)
+        // A process that failed is about to end, and does not stay to see why nobody listens.
+        self.send_last_control(&failure, Duration::ZERO)
     }
 }

@@ -17,13 +17,13 @@
 use std::sync::OnceLock;
 
 /// Bytes of a build's identity.
-pub(super) const LENGTH: usize = 20;
+pub(crate) const LENGTH: usize = 20;
 
 /// A build's identity.
-pub(super) type BuildId = [u8; LENGTH];
+pub(crate) type BuildId = [u8; LENGTH];
 
 /// This process's.
-pub(super) fn own() -> BuildId {
+pub(crate) fn own() -> BuildId {
     static OWN: OnceLock<BuildId> = OnceLock::new();
     *OWN.get_or_init(|| {
         let segments = own_segments();

@@ -1,30 +1,21 @@
-//! Descriptors that are handed over by name, and what kind of thing each one is.
+//! Descriptors that are handed over by name, and what each can be taken as.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{PipeReader, PipeWriter};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 
 use rustix::fs::{FileType, OFlags};
 
-use super::error::{DescriptorFault, DescriptorKind, Error, Result};
+use crate::error::{DescriptorFault, DescriptorKind, Error, Result};
 
 impl DescriptorKind {
     /// Looks at an open descriptor.
     ///
     /// # Errors
     ///
-    /// [`Error::System`] with EBADF when it is not open.
-    ///
-    /// ```
-    /// use pipewright_handoff::DescriptorKind;
-    ///
-    /// let (reader, writer) = pipewright::pipe()?;
-    /// assert_eq!(DescriptorKind::of(&reader).unwrap(), DescriptorKind::PipeReader);
-    /// assert_eq!(DescriptorKind::of(&writer).unwrap(), DescriptorKind::PipeWriter);
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
+    /// [`Error::System`] when the kernel does not tell.
     ///
     /// # References
     ///
@@ -51,17 +42,6 @@ impl DescriptorKind {
 }
 
 /// A terminal, or its other side.
-///
-/// ```
-/// use std::os::fd::AsFd;
-/// use pipewright_handoff::{DescriptorKind, Terminal};
-/// use rustix::pty::{OpenptFlags, openpt};
-///
-/// let terminal = Terminal::from(openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?);
-/// assert_eq!(DescriptorKind::of(&terminal)?, DescriptorKind::Terminal);
-/// assert!(rustix::termios::tcgetwinsize(terminal.as_fd()).is_ok());
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
 #[derive(Debug)]
 pub struct Terminal(OwnedFd);
 
@@ -78,7 +58,7 @@ impl From<Terminal> for OwnedFd {
 }
 
 impl AsFd for Terminal {
-    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
 }
@@ -88,7 +68,6 @@ impl AsFd for Terminal {
 /// A type of one's own, which accepts directories only:
 ///
 /// ```
-///
 /// use std::fs::File;
 /// use std::os::fd::OwnedFd;
 /// use pipewright_handoff::{DescriptorKind, FromDescriptor};
@@ -108,13 +87,6 @@ impl AsFd for Terminal {
 /// ```
 pub trait FromDescriptor: From<OwnedFd> {
     /// The kinds that this type can be; empty for any.
-    ///
-    /// ```
-    /// use pipewright_handoff::{DescriptorKind, FromDescriptor};
-    ///
-    /// assert_eq!(std::fs::File::KINDS, [DescriptorKind::File, DescriptorKind::Directory]);
-    /// assert!(std::os::fd::OwnedFd::KINDS.is_empty());
-    /// ```
     const KINDS: &'static [DescriptorKind];
 }
 
@@ -142,10 +114,10 @@ from_descriptor!(
 
 /// The named descriptors that arrived. `None`: taken.
 #[derive(Debug, Default)]
-pub(super) struct Arrived(pub(super) BTreeMap<String, Option<OwnedFd>>);
+pub(crate) struct Arrived(pub(crate) BTreeMap<String, Option<OwnedFd>>);
 
 impl Arrived {
-    pub(super) fn take<T: FromDescriptor>(&mut self, name: &str) -> Result<T> {
+    pub(crate) fn take<T: FromDescriptor>(&mut self, name: &str) -> Result<T> {
         let fault = |fault| Error::Descriptor {
             name: name.to_owned(),
             fault,

@@ -8,33 +8,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::io::Errno;
 
-use super::arrival;
-use super::error::{Error, Result};
-use super::link::ParentLink;
+use crate::arrival;
+use crate::error::{Error, Result};
+use crate::link::ParentLink;
 
 /// The first argument of a re-executed child; the number of the hand-over's descriptor follows.
 ///
 /// An argument and not an environment variable: it does not reach the child's own children, and a
 /// re-executed child starts its own re-executions with new ones.
-pub(super) const ARGUMENT: &str = "--pipewright-handoff=";
+pub(crate) const ARGUMENT: &str = "--pipewright-handoff=";
 
 type Failure = Box<dyn StdError + Send + Sync>;
 type Entry = Box<dyn FnOnce(&mut ParentLink) -> Result<(), Failure>>;
 
 /// The entry points of this program's re-executed children, by name.
 ///
-/// [`dispatch`](Self::dispatch) belongs first into `main`; see [`ReExec`](super::ReExec) for an
-/// example.
-///
-/// ```
-/// use pipewright_handoff::{EntryPoints, ReExec};
-///
-/// EntryPoints::new().entry("worker", |parent| parent.channel().send(&1_u32)).dispatch();
-/// let mut child = ReExec::new("wroker").spawn()?;
-/// let error = child.channel().receive::<u32>().unwrap_err().to_string();
-/// assert!(error.contains(r#"no entry point is named "wroker"; there is ["worker"]"#));
-/// # Ok::<(), pipewright_handoff::Error>(())
-/// ```
+/// [`dispatch`](Self::dispatch) belongs first in `main`; see [`ReExec`](crate::ReExec) for an example.
 #[derive(Default)]
 pub struct EntryPoints(BTreeMap<String, Entry>);
 
@@ -45,21 +34,15 @@ impl fmt::Debug for EntryPoints {
 }
 
 impl EntryPoints {
-    /// None yet.
-    ///
-    /// ```
-    /// use pipewright_handoff::EntryPoints;
-    ///
-    /// assert_eq!(format!("{:?}", EntryPoints::new()), "{}");
-    /// ```
+    /// Registers none yet.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Registers an entry point. The later one of two with the same name counts.
+    /// Registers an entry point. Of two with the same name the later one counts.
     ///
     /// When it returns `Ok`, the child ends with status 0. When it fails, the error travels to the
-    /// parent, with the stage and the kernel's error number, and the child ends with status 1.
+    /// parent, with the phase and the kernel's error number, and the child ends with status 1.
     ///
     /// ```
     /// use pipewright_handoff::{EntryPoints, ReExec};
@@ -87,22 +70,11 @@ impl EntryPoints {
     /// Runs the entry point that this process was re-executed for, and ends the process. In a process
     /// that was started in any other way it returns and does nothing.
     ///
-    /// Call it first thing in `main`: what comes before it runs in every child as well, and what
-    /// opens a descriptor before it could be handed a number twice.
+    /// Call it first thing in `main`: what comes before it runs in every child as well.
     ///
     /// # Panics
     ///
     /// When it is called a second time in a process that was re-executed.
-    ///
-    /// ```
-    /// use pipewright_handoff::{EntryPoints, Error, ReExec};
-    ///
-    /// EntryPoints::new().entry("nothing", |_| Ok::<(), Error>(())).dispatch();
-    /// // Only the parent comes here, so that there is one child, and not one for each child.
-    /// let child = ReExec::new("nothing").spawn()?.into_child();
-    /// assert!(child.wait()?.success());
-    /// # Ok::<(), pipewright_handoff::Error>(())
-    /// ```
     pub fn dispatch(self) {
         let Some(number) = handover_number() else {
             return;
@@ -116,8 +88,8 @@ impl EntryPoints {
     }
 
     fn run(mut self, number: &str) -> i32 {
-        // Not to go on in `main` is the one safe answer to every failure here: it would take this
-        // process for the parent, and start the next child, which would do the same.
+        // No failure here may go on in `main`, which would take this process for the parent and start
+        // the next child, which would do the same.
         let mut parent = match arrival::receive(number) {
             Ok(parent) => parent,
             Err(error) => {
@@ -143,7 +115,7 @@ impl EntryPoints {
     }
 }
 
-/// What follows the argument, where it is there.
+/// The text after [`ARGUMENT`], if this process was started with it.
 fn handover_number() -> Option<&'static str> {
     static NUMBER: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
     NUMBER
@@ -154,37 +126,42 @@ fn handover_number() -> Option<&'static str> {
         .as_deref()
 }
 
-/// Sends a failure to the parent; where nobody hears it, to stderr.
+/// Sends a failure to the parent, or writes it to stderr if nobody hears it.
 fn report(parent: &mut ParentLink, failure: &(dyn StdError + Send + Sync + 'static)) {
     if parent.has_reported() {
         return;
     }
-    let (stage, message, errno) = match failure.downcast_ref::<Error>() {
-        // The parent has told it itself.
+    let (phase, message, errno) = match failure.downcast_ref::<Error>() {
+        // It came from the parent.
         Some(Error::Remote { .. }) if parent.channel().was_refused() => return,
-        // What a further child told keeps the stage at which it failed.
+        // It came from a further child, and keeps the phase in which that failed.
         Some(Error::Remote {
-            stage,
+            phase,
             message,
             errno,
-        }) => (stage.clone(), message.clone(), *errno),
+        }) => (phase.clone(), message.clone(), *errno),
         Some(error) => {
-            let stage = error.stage().unwrap_or(parent.channel().stage()).to_owned();
-            (stage, error.to_string(), error.raw_os_error())
+            let phase = error.phase().unwrap_or(parent.channel().phase()).to_owned();
+            (phase, error.to_string(), error.raw_os_error())
         }
         None => {
-            let stage = parent.channel().stage().to_owned();
-            (stage, failure.to_string(), errno_behind(failure))
+            let phase = parent.channel().phase().to_owned();
+            (phase, failure.to_string(), errno_behind(failure))
         }
     };
-    if parent.channel().fail(&stage, &message, errno).is_err() {
+    if parent.channel().fail(&phase, &message, errno).is_err() {
+        let error = Error::Remote {
+            phase,
+            message,
+            errno,
+        };
         // In one piece: several processes may have something to say at this moment.
-        let line = format!("{stage}: {message}\n");
+        let line = format!("{error}\n");
         let _ = std::io::stderr().write_all(line.as_bytes());
     }
 }
 
-/// The kernel's error number, somewhere in the chain of reasons.
+/// Finds the kernel's error number in the chain of reasons.
 fn errno_behind(failure: &(dyn StdError + 'static)) -> Option<i32> {
     let mut next = Some(failure);
     while let Some(error) = next {

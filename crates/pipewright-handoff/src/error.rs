@@ -1,37 +1,211 @@
-//! How a hand-over can fail.
+//! How a hand-over can fail. Knows no other file of the crate.
 
 use std::fmt;
+use std::io;
 use std::process::ExitStatus;
 use std::time::Duration;
 
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-/// The result of everything in this module that can fail.
-///
-/// ```
-/// use pipewright::Command;
-/// use pipewright_handoff::{Foreign, Result};
-///
-/// fn ask() -> Result<u32> {
-///     Foreign::new(Command::new("false")).spawn()?.channel().receive()
-/// }
-/// assert!(ask().is_err()); // it ended without an answer
-/// # Ok::<(), pipewright_handoff::Error>(())
-/// ```
+/// The result of everything in this crate that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// How a hand-over, or an exchange with the other process, failed.
+///
+/// Every wait ends in what was waited for or in one of these. The *phase* is the last one that either
+/// side announced, by [`Channel::enter`](crate::Channel::enter) or a barrier.
+///
+/// The text says why it failed, so [`source`](std::error::Error::source) does not repeat it. What the
+/// other process wrote is printed with its control characters, and those that change the direction of
+/// writing, as escapes; the fields hold it as it came.
+///
+/// ```
+/// use pipewright_handoff::{EntryPoints, Error, ReExec};
+///
+/// EntryPoints::new().entry("dies", |_| -> Result<(), Error> { std::process::abort() }).dispatch();
+/// let mut child = ReExec::new("dies").spawn()?;
+/// match child.channel().receive::<u32>() {
+///     Err(Error::PeerDied { phase, status }) => {
+///         assert_eq!(phase, "start");
+///         assert!(status.is_some_and(|status| !status.success()));
+///     }
+///     other => panic!("{other:?}"),
+/// }
+/// # Ok::<(), pipewright_handoff::Error>(())
+/// ```
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The process could not be started.
+    #[error(transparent)]
+    Start(#[from] pipewright::Error),
+
+    /// The other process ended, and everything that it sent before was received.
+    #[error("the other process died in the phase \"{}\": {}", Shown(.phase), how(.status))]
+    PeerDied {
+        /// The last phase that was announced.
+        phase: String,
+        /// How it ended; `None` if the other process is not a child of this one, which alone learns
+        /// its status.
+        status: Option<ExitStatus>,
+    },
+
+    /// The other process lives and did not answer in time.
+    #[error("no answer within {waited:?} in the phase \"{}\"", Shown(.phase))]
+    TimedOut {
+        /// The last phase that was announced.
+        phase: String,
+        /// How long this process waited.
+        waited: Duration,
+    },
+
+    /// Something is larger than its limit. Nothing of it was sent, or nothing of it was taken.
+    #[error("{what} of {size} bytes is larger than the limit of {limit} bytes; {advice}")]
+    TooLarge {
+        /// What is too large.
+        what: &'static str,
+        /// Its size in bytes; at least this many, if the rest was not looked at.
+        size: u64,
+        /// The limit in bytes.
+        limit: u64,
+        /// What to do.
+        advice: &'static str,
+    },
+
+    /// The other process sent something other than what was expected.
+    #[error("expected {}, got {}", Shown(.expected), Shown(.got))]
+    Protocol {
+        /// What was expected.
+        expected: String,
+        /// What came.
+        got: String,
+    },
+
+    /// The other process reports that it failed.
+    #[error("{}: {}", Shown(.phase), Shown(.message))]
+    Remote {
+        /// The phase in which it failed.
+        phase: String,
+        /// Its own words.
+        message: String,
+        /// The kernel's error number behind it, if there is one.
+        errno: Option<i32>,
+    },
+
+    /// A named descriptor is not what was asked for.
+    #[error("the descriptor named {name:?} {fault}")]
+    Descriptor {
+        /// The name.
+        name: String,
+        /// What is wrong.
+        fault: DescriptorFault,
+    },
+
+    /// A stream ended inside a message: its sender died, or stopped, while it wrote.
+    #[error("the stream ended inside a message: {received} of {expected} bytes came")]
+    Torn {
+        /// How many bytes of the message came, its length prefix included.
+        received: u64,
+        /// How many it has; 4 if not even the length prefix was complete.
+        expected: u64,
+    },
+
+    /// A system call failed.
+    #[error("cannot {operation}: {reason}{}", advice(.operation, .reason))]
+    System {
+        /// What was tried, as a verb and its object.
+        operation: &'static str,
+        /// Why the kernel refused.
+        reason: io::Error,
+    },
+}
+
+impl Error {
+    pub(crate) fn system(operation: &'static str) -> impl FnOnce(Errno) -> Self {
+        move |errno| Self::io(operation)(errno.into())
+    }
+
+    pub(crate) fn io(operation: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |reason| Self::System { operation, reason }
+    }
+
+    pub(crate) fn protocol(expected: impl fmt::Display, got: impl fmt::Display) -> Self {
+        Self::Protocol {
+            expected: expected.to_string(),
+            got: got.to_string(),
+        }
+    }
+
+    /// The kernel's error number behind this error, here or in the other process.
+    pub fn raw_os_error(&self) -> Option<i32> {
+        match self {
+            Self::Start(error) => error.raw_os_error(),
+            Self::System { reason, .. } => reason.raw_os_error(),
+            Self::Remote { errno, .. } => *errno,
+            _ => None,
+        }
+    }
+
+    /// The phase in which it happened, if the error has one.
+    pub fn phase(&self) -> Option<&str> {
+        match self {
+            Self::PeerDied { phase, .. }
+            | Self::TimedOut { phase, .. }
+            | Self::Remote { phase, .. } => Some(phase),
+            _ => None,
+        }
+    }
+}
+
+/// Text of another process. What would act on a terminal, or make a line read as something else, is
+/// written as an escape.
+pub(crate) struct Shown<'a>(pub(crate) &'a str);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // std knows which characters cannot be printed. It escapes these three as well.
+        for piece in self.0.split_inclusive(['"', '\'', '\\']) {
+            let plain = piece.trim_end_matches(['"', '\'', '\\']);
+            write!(f, "{}", plain.escape_debug())?;
+            f.write_str(piece.get(plain.len()..).unwrap_or(""))?;
+        }
+        Ok(())
+    }
+}
+
+fn how(status: &Option<ExitStatus>) -> String {
+    status.map_or_else(
+        || "only its own parent knows how".to_owned(),
+        |status| status.to_string(),
+    )
+}
+
+/// Opening this program's own file, which fails if there is no /proc.
+pub(crate) const OPEN_SELF: &str = "open /proc/self/exe";
+
+/// Opening a gate, which fails if nobody waits there.
+#[cfg(feature = "gate")]
+pub(crate) const OPEN_GATE: &str = "open the gate";
+
+/// What to do, if the reason alone does not say it.
+fn advice(operation: &str, reason: &io::Error) -> &'static str {
+    let errno = reason.raw_os_error().map(Errno::from_raw_os_error);
+    match (operation, errno) {
+        (OPEN_SELF, Some(Errno::NOENT)) => {
+            "; /proc is not mounted here, or belongs to another pid namespace: mount it, or open \
+             the executable before and give it with SelfExe::File"
+        }
+        #[cfg(feature = "gate")]
+        (OPEN_GATE, Some(Errno::CONNREFUSED)) => {
+            "; nobody waits there: it was opened before, or the process behind it has died"
+        }
+        (_, Some(Errno::MFILE)) => "; this process has no descriptor left: see ulimit -n",
+        _ => "",
+    }
+}
+
 /// What a descriptor refers to.
-///
-/// ```
-/// use pipewright_handoff::DescriptorKind;
-///
-/// assert_eq!(DescriptorKind::of(std::fs::File::open("/")?)?, DescriptorKind::Directory);
-/// assert_eq!(DescriptorKind::of(tempfile::tempfile()?)?, DescriptorKind::File);
-/// let (one, _other) = std::os::unix::net::UnixStream::pair()?;
-/// assert_eq!(DescriptorKind::of(one)?, DescriptorKind::Socket);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum DescriptorKind {
@@ -54,16 +228,6 @@ pub enum DescriptorKind {
 }
 
 /// What is wrong with a named descriptor.
-///
-/// ```
-/// use pipewright_handoff::{DescriptorFault, Error, ReExec};
-///
-/// let (reader, writer) = pipewright::pipe()?;
-/// let twice = ReExec::new("worker").descriptor("input", reader).descriptor("input", writer);
-/// let Err(Error::Descriptor { name, fault }) = twice.spawn() else { panic!("it started") };
-/// assert_eq!((&*name, fault), ("input", DescriptorFault::GivenTwice));
-/// # Ok::<(), pipewright_handoff::Error>(())
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DescriptorFault {
@@ -77,18 +241,18 @@ pub enum DescriptorFault {
     #[error("was taken already; each can be taken once")]
     TakenAlready,
     /// It is something else. It can still be taken as what it is.
-    #[error("is a {actual:?}, and one of {wanted:?} was asked for")]
+    #[error("is a {actual:?}, but {} was asked for", any_of(.wanted))]
     WrongKind {
         /// What it is.
         actual: DescriptorKind,
-        /// What was asked for.
+        /// What was asked for: one of these.
         wanted: &'static [DescriptorKind],
     },
     /// The name was used twice in the parent.
     #[error("was given twice; each needs a name of its own")]
     GivenTwice,
     /// It arrived as something else than it was sent as, or not at all.
-    #[error("is not at its number {number}, where a {sent:?} was put")]
+    #[error("is not at its number {number}, where the parent put a {sent:?}")]
     NotArrived {
         /// The number in the child.
         number: i32,
@@ -105,202 +269,64 @@ fn list(names: &[String]) -> String {
     }
 }
 
-/// How a hand-over, or an exchange with the other process, failed.
-///
-/// Every wait ends in what was waited for or in one of these. The *stage* is the last one that
-/// either side announced, by [`Channel::enter`](super::Channel::enter) or a barrier.
-///
-/// ```
-/// use pipewright_handoff::{EntryPoints, Error, ReExec};
-///
-/// EntryPoints::new().entry("dies", |_| -> Result<(), Error> { std::process::abort() }).dispatch();
-/// let mut child = ReExec::new("dies").spawn()?;
-/// match child.channel().receive::<u32>() {
-///     Err(Error::PeerDied { stage, status }) => {
-///         assert_eq!(stage, "start");
-///         assert!(status.is_some_and(|status| !status.success()));
-///     }
-///     other => panic!("{other:?}"),
-/// }
-/// # Ok::<(), pipewright_handoff::Error>(())
-/// ```
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Error {
-    /// The process could not be started.
-    #[error(transparent)]
-    Start(#[from] pipewright::Error),
-
-    /// The other process ended, and everything that it sent before was received.
-    #[error("the other process died at the stage \"{stage}\": {}", how(.status))]
-    PeerDied {
-        /// The last stage that was announced.
-        stage: String,
-        /// How it ended; `None` where that is not for this process to know, because the other one
-        /// is not its child.
-        status: Option<ExitStatus>,
-    },
-
-    /// The other process lives and did not answer in time.
-    #[error("no answer within {waited:?} at the stage \"{stage}\"")]
-    TimedOut {
-        /// The last stage that was announced.
-        stage: String,
-        /// How long was waited.
-        waited: Duration,
-    },
-
-    /// Something is larger than its limit. Nothing of it was sent, or nothing of it was taken.
-    #[error("{what} of {size} bytes is larger than the limit of {limit} bytes; {advice}")]
-    TooLarge {
-        /// What is too large.
-        what: &'static str,
-        /// Its size in bytes; at least this many, where the rest was not looked at.
-        size: u64,
-        /// The limit in bytes.
-        limit: u64,
-        /// What to do.
-        advice: &'static str,
-    },
-
-    /// The other process sent something else than was expected.
-    #[error("expected {expected}, got {got}")]
-    Protocol {
-        /// What was expected.
-        expected: String,
-        /// What came.
-        got: String,
-    },
-
-    /// The other process tells that it failed.
-    #[error("{stage}: {message}")]
-    Remote {
-        /// The stage at which it failed.
-        stage: String,
-        /// What it says.
-        message: String,
-        /// The kernel's error number behind it, where there is one.
-        errno: Option<i32>,
-    },
-
-    /// A named descriptor is not what was asked for.
-    #[error("the descriptor named {name:?} {fault}")]
-    Descriptor {
-        /// The name.
-        name: String,
-        /// What is wrong.
-        fault: DescriptorFault,
-    },
-
-    /// A stream ended inside a message: its sender died, or stopped, while it wrote.
-    #[error("the stream ended inside a message: {received} of {expected} bytes came")]
-    Torn {
-        /// How many bytes of the message came, its length prefix included.
-        received: u64,
-        /// How many it has; 4 where not even the length prefix was complete.
-        expected: u64,
-    },
-
-    /// A system call failed.
-    #[error("cannot {operation}: {source}{}", advice(.operation, .source))]
-    System {
-        /// What was tried, as a verb and its object.
-        operation: &'static str,
-        /// Why the kernel refused.
-        source: std::io::Error,
-    },
+fn any_of(kinds: &[DescriptorKind]) -> String {
+    let kinds: Vec<String> = kinds.iter().map(|kind| format!("a {kind:?}")).collect();
+    kinds.join(" or ")
 }
 
-impl Error {
-    pub(super) fn system(operation: &'static str) -> impl FnOnce(Errno) -> Self {
-        move |errno| Self::System {
-            operation,
-            source: errno.into(),
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use super::*;
+
+    #[test]
+    fn what_another_process_says_cannot_act_on_a_terminal() {
+        let hostile = "a\x1b[31m\u{9b}2J\r\n\u{202e}\u{61c}\u{ad}\u{2066}\u{e0041}z";
+        let errors = [
+            Error::Remote {
+                phase: hostile.to_owned(),
+                message: hostile.to_owned(),
+                errno: None,
+            },
+            Error::protocol(hostile, hostile),
+            Error::PeerDied {
+                phase: hostile.to_owned(),
+                status: None,
+            },
+            Error::TimedOut {
+                phase: hostile.to_owned(),
+                waited: Duration::ZERO,
+            },
+            Error::Descriptor {
+                name: hostile.to_owned(),
+                fault: DescriptorFault::NotGiven {
+                    given: vec![hostile.to_owned()],
+                },
+            },
+        ];
+        for error in errors {
+            let text = error.to_string();
+            assert!(text.contains("a\\u{1b}[31m"), "{text:?}");
+            assert!(text.chars().all(|c| c == ' ' || !c.is_whitespace()));
+            assert!(
+                text.chars().all(|c| c.is_ascii() && !c.is_control()),
+                "{text:?}"
+            );
         }
     }
 
-    pub(super) fn io(operation: &'static str) -> impl FnOnce(std::io::Error) -> Self {
-        move |source| Self::System { operation, source }
+    #[test]
+    fn ordinary_text_is_printed_as_it_is() {
+        let text = r#"grün → 日本: cannot open "it's" C:\x"#;
+        assert_eq!(Shown(text).to_string(), text);
     }
 
-    pub(super) fn protocol(expected: impl fmt::Display, got: impl fmt::Display) -> Self {
-        Self::Protocol {
-            expected: expected.to_string(),
-            got: got.to_string(),
-        }
-    }
-
-    /// The kernel's error number behind this error, here or in the other process.
-    ///
-    /// ```
-    /// use pipewright::Command;
-    /// use pipewright_handoff::{EntryPoints, ReExec};
-    ///
-    /// EntryPoints::new().entry("init", |parent| parent.exec::<()>(Command::new("/"))).dispatch();
-    /// let child = ReExec::new("init").spawn()?;
-    /// let error = child.wait_exec(std::time::Duration::from_secs(10)).unwrap_err();
-    /// assert_eq!(error.raw_os_error(), Some(13)); // EACCES, in the child
-    /// # Ok::<(), pipewright_handoff::Error>(())
-    /// ```
-    pub fn raw_os_error(&self) -> Option<i32> {
-        match self {
-            Self::Start(error) => error.raw_os_error(),
-            Self::System { source, .. } => source.raw_os_error(),
-            Self::Remote { errno, .. } => *errno,
-            _ => None,
-        }
-    }
-
-    /// The stage at which it happened, where there is one.
-    ///
-    /// ```
-    /// use pipewright_handoff::{EntryPoints, ReExec};
-    ///
-    /// EntryPoints::new()
-    ///     .entry("init", |parent| parent.channel().barrier("map my ids"))
-    ///     .dispatch();
-    /// let mut child = ReExec::new("init").spawn()?;
-    /// let refuse = || Err("too many ids");
-    /// let error = child.channel().serve_barrier("map my ids", refuse).unwrap_err();
-    /// assert_eq!(error.stage(), Some("map my ids"));
-    /// # child.child().wait()?;
-    /// # Ok::<(), pipewright_handoff::Error>(())
-    /// ```
-    pub fn stage(&self) -> Option<&str> {
-        match self {
-            Self::PeerDied { stage, .. }
-            | Self::TimedOut { stage, .. }
-            | Self::Remote { stage, .. } => Some(stage),
-            _ => None,
-        }
-    }
-}
-
-fn how(status: &Option<ExitStatus>) -> String {
-    status.map_or_else(
-        || "how is not known here".to_owned(),
-        |status| status.to_string(),
-    )
-}
-
-/// Opening this program's own file: what fails where there is no /proc.
-pub(super) const OPEN_SELF: &str = "open /proc/self/exe";
-
-/// Opening a gate: what fails where nobody waits there.
-pub(super) const OPEN_GATE: &str = "open the gate";
-
-/// What to do where the reason alone does not say.
-fn advice(operation: &str, source: &std::io::Error) -> &'static str {
-    let errno = source.raw_os_error().map(Errno::from_raw_os_error);
-    match (operation, errno) {
-        (OPEN_SELF, Some(Errno::NOENT)) => {
-            "; /proc is not mounted here, or belongs to another pid namespace: mount it, or open \
-             the executable before and give it with SelfExe::File"
-        }
-        (OPEN_GATE, Some(Errno::CONNREFUSED)) => {
-            "; nobody waits there: it was opened before, or the process behind it has died"
-        }
-        (_, Some(Errno::MFILE)) => "; this process has no descriptor left: see ulimit -n",
-        _ => "",
+    #[test]
+    fn a_reason_is_told_once() {
+        let error = Error::system("poll")(Errno::NOMEM);
+        assert!(error.to_string().contains("Cannot allocate memory"));
+        assert!(error.source().is_none());
+        assert_eq!(error.raw_os_error(), Some(Errno::NOMEM.raw_os_error()));
     }
 }

@@ -7,27 +7,12 @@ use std::sync::{Mutex, PoisonError};
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
 use rustix::io::Errno;
 
-use super::error::{Error, OPEN_SELF, Result};
+use crate::error::{Error, OPEN_SELF, Result};
 
 /// The executable of the child.
 ///
-/// It is always executed through an open descriptor, never by a path: a path that is read from
-/// `/proc/self/exe` names a file that may be gone or another one by now.
-///
-/// ```
-/// use pipewright_handoff::{EntryPoints, ParentLink, ReExec, Result, SelfExe};
-///
-/// fn tell(parent: &mut ParentLink) -> Result<()> {
-///     let executed = std::fs::read_link("/proc/self/exe").expect("/proc is mounted");
-///     parent.channel().send(&executed)
-/// }
-/// EntryPoints::new().entry("tell", tell).dispatch();
-/// let mut child = ReExec::new("tell").executable(SelfExe::Sealed).spawn()?;
-/// let executed: std::path::PathBuf = child.channel().receive()?;
-/// assert!(executed.starts_with("/memfd:pipewright-handoff (deleted)"));
-/// # child.into_child().wait()?;
-/// # Ok::<(), pipewright_handoff::Error>(())
-/// ```
+/// It is always executed through an open descriptor, never by a path: a path that was read from
+/// `/proc/self/exe` may by now name another file, or none.
 ///
 /// # References
 ///
@@ -37,21 +22,21 @@ use super::error::{Error, OPEN_SELF, Result};
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub enum SelfExe {
-    /// The file that this process executes, `/proc/self/exe`. It works when the file was unlinked or
-    /// replaced meanwhile.
+    /// The file that this process executes, `/proc/self/exe`, even if it was unlinked or replaced
+    /// meanwhile.
     #[default]
     Running,
     /// A copy of that file in sealed memory, made once in the life of this process. Nobody can
-    /// change it, not even root through `/proc/PID/exe`: the answer to CVE-2019-5736, in which a
-    /// container wrote to the host's program in this way.
+    /// change it, not even root through `/proc/PID/exe`. That is the answer to CVE-2019-5736, in which
+    /// a container wrote to the host's program in this way.
     Sealed,
-    /// This open file, for where `/proc` is not mounted. It must be the program that this process
-    /// runs; a child from another build is refused.
+    /// An open file, if `/proc` is not mounted. It must be the program that this process runs; a child
+    /// from another build is refused.
     File(OwnedFd),
 }
 
 impl SelfExe {
-    pub(super) fn open(self) -> Result<OwnedFd> {
+    pub(crate) fn open(self) -> Result<OwnedFd> {
         match self {
             Self::Running => running(),
             Self::Sealed => sealed(),
@@ -65,8 +50,8 @@ fn running() -> Result<OwnedFd> {
     rustix::fs::open("/proc/self/exe", flags, Mode::empty()).map_err(Error::system(OPEN_SELF))
 }
 
-/// All that can be sealed of a file's content.
-pub(super) const ALL_SEALS: SealFlags = SealFlags::SEAL
+/// Every seal on a file's content.
+pub(crate) const ALL_SEALS: SealFlags = SealFlags::SEAL
     .union(SealFlags::SHRINK)
     .union(SealFlags::GROW)
     .union(SealFlags::WRITE);
@@ -96,9 +81,9 @@ fn sealed_copy() -> Result<OwnedFd> {
     Ok(to.into())
 }
 
-/// A memfd that can be sealed. `purpose` says whether it is to be executed, for kernels that ask;
-/// those before 6.3 do not know the flags.
-pub(super) fn memory(purpose: MemfdFlags) -> Result<OwnedFd> {
+/// Makes a memfd that can be sealed. `purpose` says if it is to be executed, which kernels before 6.3
+/// do not ask.
+pub(crate) fn memory(purpose: MemfdFlags) -> Result<OwnedFd> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     let name = "pipewright-handoff";
     match rustix::fs::memfd_create(name, flags | purpose) {

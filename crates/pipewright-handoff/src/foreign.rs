@@ -1,39 +1,28 @@
-//! A foreign program as the child: a channel in JSON.
+//! Starting a program of another kind as the child, with a channel in JSON.
 
 use std::collections::BTreeSet;
 
-use super::channel::Channel;
-use super::error::Result;
-use super::frame::Format;
-use super::link::ChildLink;
-use super::peer::Peer;
-use super::socket::PacketSocket;
 use pipewright::Command;
 
-/// The variable that tells a foreign program the number of its channel's descriptor.
-///
-/// ```
-/// use pipewright::Command;
-/// use pipewright_handoff::{CHANNEL_VARIABLE, Foreign};
-///
-/// let script = format!("test -S /proc/self/fd/${CHANNEL_VARIABLE}"); // is it a socket?
-/// let child = Foreign::new(Command::new("sh").args(["-c", &script])).spawn()?;
-/// assert!(child.into_child().wait()?.success());
-/// # Ok::<(), pipewright_handoff::Error>(())
-/// ```
+use crate::channel::{Channel, Peer};
+use crate::error::Result;
+use crate::frame::Format;
+use crate::link::ChildLink;
+use crate::socket::PacketSocket;
+/// The variable in which a foreign program finds the number of its channel's descriptor.
 pub const CHANNEL_VARIABLE: &str = "PIPEWRIGHT_CHANNEL";
 
-/// A program of any language as the child, with a channel in JSON.
+/// A program in any language as the child, with a channel in JSON.
 ///
 /// It finds a SEQPACKET socket at the descriptor whose number is in the environment variable
-/// `PIPEWRIGHT_CHANNEL`. Each packet, at most 65536 bytes, is one JSON object with `sequence`, which
-/// counts the packets of either direction from 0, and one of:
+/// `PIPEWRIGHT_CHANNEL`. Each packet is one JSON object of at most 65536 bytes. It has `sequence`,
+/// which counts the packets in each direction from 0, and one of:
 ///
-/// - `"message": …` – a message, in the form that serde gives its type;
-/// - `"stage": "NAME"` – what the sender does now;
+/// - `"message": …`: a message, in the form that serde gives its type;
+/// - `"phase": "NAME"`: what the sender does now;
 /// - `"barrier": "NAME"`, answered by `"go_on": "NAME"`;
 /// - `"executing": "PROGRAM"`;
-/// - `"failure": {"stage": …, "message": …, "errno": … or null}`.
+/// - `"failure": {"phase": …, "message": …, "errno": … or null}`.
 ///
 /// ```
 /// use pipewright::Command;
@@ -47,7 +36,7 @@ pub const CHANNEL_VARIABLE: &str = "PIPEWRIGHT_CHANNEL";
 /// "#;
 /// # if Command::new("python3").arg("-V").capture().output().is_err() { return Ok(()); }
 /// let mut child = Foreign::new(Command::new("python3").args(["-c", program])).spawn()?;
-/// # child.channel().set_timeout(std::time::Duration::MAX); // it loads much before it begins
+/// # child.channel().set_timeout(std::time::Duration::from_secs(60)); // it loads much
 /// let sum: u32 = child.channel().request(&vec![1, 2, 3])?;
 /// assert_eq!(sum, 6);
 /// # Ok::<(), pipewright_handoff::Error>(())
@@ -59,19 +48,7 @@ pub struct Foreign {
 }
 
 impl Foreign {
-    /// A child that runs this command.
-    ///
-    /// ```
-    /// use pipewright::Command;
-    /// use pipewright_handoff::Foreign;
-    ///
-    /// let script = r#"echo "{\"sequence\": 0, \"message\": \"$1\"}" >&$PIPEWRIGHT_CHANNEL"#;
-    /// let shell = Command::new("sh").args(["-c", script, "sh", "from a shell"]);
-    /// let mut child = Foreign::new(shell).spawn()?;
-    /// assert_eq!(child.channel().receive::<String>()?, "from a shell");
-    /// # child.into_child().wait()?;
-    /// # Ok::<(), pipewright_handoff::Error>(())
-    /// ```
+    /// Makes a child that runs this command.
     pub fn new(command: Command) -> Self {
         Self { command }
     }
@@ -80,17 +57,10 @@ impl Foreign {
     ///
     /// # Errors
     ///
-    /// [`Error::Start`](super::Error::Start) or [`Error::System`](super::Error::System).
-    ///
-    /// ```
-    /// use pipewright::Command;
-    /// use pipewright_handoff::{Error, Foreign};
-    ///
-    /// let error = Foreign::new(Command::new("no-such-program")).spawn().unwrap_err();
-    /// assert!(matches!(error, Error::Start(start) if start.exit_code() == 127));
-    /// ```
+    /// [`Error::Start`](crate::Error::Start), [`Error::System`](crate::Error::System).
     pub fn spawn(self) -> Result<ChildLink> {
         let (ours, theirs) = PacketSocket::pair()?;
+        let name = self.command.get_program().to_string_lossy().into_owned();
         let taken: BTreeSet<i32> = self.command.fd_numbers().collect();
         let number = (3..).find(|number| !taken.contains(number)).unwrap_or(3);
         let child = self
@@ -98,7 +68,7 @@ impl Foreign {
             .env(CHANNEL_VARIABLE, number.to_string())
             .fd(number, theirs)
             .spawn()?;
-        let channel = Channel::over(ours, Peer::Child(child), Format::Json);
+        let channel = Channel::over(ours, Peer::Child(child), Format::Json, &name);
         Ok(ChildLink::new(channel))
     }
 }

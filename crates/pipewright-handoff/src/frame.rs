@@ -1,4 +1,4 @@
-//! What a packet of the channel says, in bytes. Pure.
+//! Packets of the channel as bytes. Pure.
 //!
 //! Between two processes of one build, a packet is six bytes (kind, number of descriptors, sequence
 //! number) and a body in postcard's form; a message's body starts with the name of its type, because
@@ -7,14 +7,14 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::bounded::{Limit, encode};
-use super::error::{Error, Result};
+use crate::codec::{Limit, decode_all, encode};
+use crate::error::{Error, Result};
 
 /// The largest packet in bytes. Packets up to here fit a socket's default buffer several times.
-pub(super) const PACKET_LIMIT: usize = 64 * 1024;
+pub(crate) const PACKET_LIMIT: usize = 64 * 1024;
 
-/// What the largest descriptor table of one packet is, `SCM_MAX_FD`.
-pub(super) const DESCRIPTOR_LIMIT: usize = 253;
+/// The most descriptors that one packet can carry, `SCM_MAX_FD`.
+pub(crate) const DESCRIPTOR_LIMIT: usize = 253;
 
 const MESSAGE_LIMIT: Limit = Limit {
     what: "a message",
@@ -24,19 +24,19 @@ const MESSAGE_LIMIT: Limit = Limit {
 
 const HEAD_LENGTH: usize = 6;
 
-/// In which form the other side takes packets.
+/// The form of packets that the other side understands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Format {
+pub(crate) enum Format {
     Postcard,
     Json,
 }
 
-/// What the channel itself has to say.
+/// A word of the channel's own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Control {
-    /// "I am at this stage now."
-    Stage(String),
+pub(crate) enum Control {
+    /// "I am in this phase now."
+    Phase(String),
     /// "I wait here until you say go on."
     Barrier(String),
     /// The answer.
@@ -50,45 +50,45 @@ pub(super) enum Control {
     Executing(String),
     /// "I failed."
     Failure {
-        stage: String,
+        phase: String,
         message: String,
         errno: Option<i32>,
     },
 }
 
 impl Control {
-    /// As it stands in errors and traces.
-    pub(super) fn describe(&self) -> String {
+    /// Says it in words, for errors and traces.
+    pub(crate) fn describe(&self) -> String {
         match self {
-            Self::Stage(name) => format!("the stage \"{name}\""),
+            Self::Phase(name) => format!("the phase \"{name}\""),
             Self::Barrier(name) => format!("the barrier \"{name}\""),
             Self::GoOn(name) => format!("\"go on\" at the barrier \"{name}\""),
             Self::Created => "\"created\"".to_owned(),
             Self::Open => "\"open\" at the gate".to_owned(),
             Self::Executing(program) => format!("\"executing {program}\""),
-            Self::Failure { stage, message, .. } => format!("the failure \"{stage}: {message}\""),
+            Self::Failure { phase, message, .. } => format!("the failure \"{phase}: {message}\""),
         }
     }
 }
 
 /// One packet, taken apart.
 #[derive(Debug)]
-pub(super) struct Packet<'a> {
-    pub(super) sequence: u32,
-    pub(super) descriptors: usize,
-    pub(super) content: Content<'a>,
+pub(crate) struct Packet<'a> {
+    pub(crate) sequence: u32,
+    pub(crate) descriptors: usize,
+    pub(crate) content: Content<'a>,
 }
 
-/// What it says.
+/// Its content.
 #[derive(Debug)]
-pub(super) enum Content<'a> {
+pub(crate) enum Content<'a> {
     Control(Control),
     Message(Payload<'a>),
 }
 
 impl Content<'_> {
-    /// As it stands in errors and traces.
-    pub(super) fn describe(&self) -> String {
+    /// Says it in words, for errors and traces.
+    pub(crate) fn describe(&self) -> String {
         match self {
             Self::Control(control) => control.describe(),
             Self::Message(Payload::Postcard { type_name, .. }) => {
@@ -101,13 +101,13 @@ impl Content<'_> {
 
 /// A message that is not decoded yet.
 #[derive(Debug)]
-pub(super) enum Payload<'a> {
+pub(crate) enum Payload<'a> {
     Postcard { type_name: &'a [u8], body: &'a [u8] },
     Json(serde_json::Value),
 }
 
 impl Payload<'_> {
-    pub(super) fn decode<T: DeserializeOwned>(self) -> Result<T> {
+    pub(crate) fn decode<T: DeserializeOwned>(self) -> Result<T> {
         let wanted = std::any::type_name::<T>();
         match self {
             Self::Postcard { type_name, body } if type_name == wanted.as_bytes() => {
@@ -128,7 +128,7 @@ const MESSAGE: u8 = 1;
 const CONTROL: u8 = 2;
 
 /// Writes a packet with a message over `packet`.
-pub(super) fn encode_message<T: Serialize>(
+pub(crate) fn encode_message<T: Serialize>(
     packet: &mut Vec<u8>,
     format: Format,
     sequence: u32,
@@ -149,7 +149,7 @@ pub(super) fn encode_message<T: Serialize>(
 }
 
 /// Writes a packet that is the channel's own over `packet`.
-pub(super) fn encode_control(
+pub(crate) fn encode_control(
     packet: &mut Vec<u8>,
     format: Format,
     sequence: u32,
@@ -210,7 +210,7 @@ fn encode_json(
 }
 
 /// Takes a packet apart.
-pub(super) fn decode(format: Format, packet: &[u8]) -> Result<Packet<'_>> {
+pub(crate) fn decode(format: Format, packet: &[u8]) -> Result<Packet<'_>> {
     match format {
         Format::Postcard => decode_postcard(packet),
         Format::Json => decode_json(packet),
@@ -273,18 +273,4 @@ fn decode_json(packet: &[u8]) -> Result<Packet<'_>> {
         descriptors,
         content,
     })
-}
-
-/// Decodes a value that takes all of the bytes.
-pub(super) fn decode_all<T: DeserializeOwned>(bytes: &[u8], what: &str) -> Result<T> {
-    let (value, rest) = postcard::take_from_bytes(bytes).map_err(|error| {
-        let got = format_args!("{} bytes that are none: {error}", bytes.len());
-        Error::protocol(what, got)
-    })?;
-    if rest.is_empty() {
-        Ok(value)
-    } else {
-        let got = format_args!("one with {} bytes after its end", rest.len());
-        Err(Error::protocol(what, got))
-    }
 }

@@ -1,19 +1,15 @@
-//! Handing over to a child: re-execution, a config of any size, named descriptors, typed messages,
+//! Hands over to a child: re-execution, a config of any size, named descriptors, typed messages,
 //! barriers, and becoming another program at the end.
 //!
-//! A program that must do something *inside* a new process before the real program runs there (enter
-//! a namespace, give up a privilege, take over a terminal) starts itself again. What the new process
-//! needs to know comes over pipes and inherited descriptors, and that is where such programs hang and
-//! leak: a config larger than a pipe, a child that dies early while the parent writes or waits, an
-//! end of a pipe left open somewhere, a descriptor that reaches the program at the end. Here it takes
-//! a few lines.
+//! Some programs must do something *inside* a new process before the real program runs there: enter a
+//! namespace, give up a privilege, take over a terminal. They start themselves again. What the new
+//! process needs to know comes over pipes and inherited descriptors, and there such programs hang and
+//! leak: a config is larger than a pipe, a child dies early while the parent writes or waits, an end of
+//! a pipe stays open somewhere, a descriptor reaches the program at the end. Here it takes a few lines.
 //!
-//! # A child with a config
-//!
-//! Entry points are registered by name and dispatched first thing in `main`. [`ReExec`] starts one.
-//! The example is at [`ReExec`]; what follows is the exchange inside.
-//!
-//! # Doing something for the child, and the exec at the end
+//! Entry points are registered by name and dispatched first thing in `main`. [`ReExec`] starts one; see
+//! there for a child with a config. Here the parent does something for the child, and the child becomes
+//! another program in the end:
 //!
 //! ```
 //! use std::time::Duration;
@@ -40,23 +36,28 @@
 //! # What can be relied on
 //!
 //! - **No write waits for the child.** The config is in sealed memory before the child exists.
-//! - **Every wait ends**: in what was waited for, or in an [`Error`] that says which: the other side
-//!   died ([`Error::PeerDied`]), failed ([`Error::Remote`]), sent something else
-//!   ([`Error::Protocol`], [`Error::TooLarge`]), or the deadline has passed ([`Error::TimedOut`]). It
+//! - **Every wait ends**: in what was waited for, or in an [`Error`] that says why not. The other side
+//!   died ([`Error::PeerDied`]), failed ([`Error::Remote`]) or sent something else
+//!   ([`Error::Protocol`], [`Error::TooLarge`]), or the deadline has passed ([`Error::TimedOut`]). A wait
 //!   watches the process and not only the channel, because a sibling or a daemon may hold a copy of
 //!   the channel's other end for ever.
-//! - **What was sent before a death is received before the death is told.**
+//! - **What was sent before a death is received before the death is reported.**
 //! - **The program at the end has 0, 1, 2 and what was named for it.** The channel's own descriptors
 //!   are close-on-exec from the child's first moment.
 //! - **Parent and child are the same build**, or nothing is decoded.
 //!
 //! Between the two processes, messages have [postcard](https://docs.rs/postcard)'s form.
+//!
+//! # Features
+//!
+//! On by default are `stream` (messages over a pipe), `gate` (created, not started) and `log` (a child's
+//! log lines under its name). `tracing` makes an event of each packet.
 
 mod arrival;
 mod barrier;
-mod bounded;
 mod build;
 mod channel;
+mod codec;
 mod descriptors;
 mod entry;
 mod error;
@@ -66,20 +67,14 @@ mod foreign;
 mod frame;
 #[cfg(feature = "gate")]
 mod gate;
-#[cfg(feature = "log")]
-mod lines;
 mod link;
 #[cfg(feature = "log")]
 mod log;
 mod manifest;
-mod mapping;
-mod peer;
 mod reexec;
 mod socket;
 #[cfg(feature = "stream")]
 mod stream;
-mod trace;
-mod wait;
 
 pub use channel::Channel;
 pub use descriptors::{FromDescriptor, Terminal};
@@ -95,4 +90,3 @@ pub use log::{Log, LogSink};
 pub use reexec::ReExec;
 #[cfg(feature = "stream")]
 pub use stream::{DEFAULT_MESSAGE_LIMIT, Receiver, Sender};
-pub use trace::{Direction, Event};

@@ -1,109 +1,55 @@
-//! The two ends of a hand-over: the child as the parent holds it, and the parent as the child does.
+//! The two ends of a hand-over: the child as its parent holds it, and the parent as the child does.
 
 use std::time::Duration;
 
+use pipewright::Child;
 use serde::de::DeserializeOwned;
 
-use super::channel::Channel;
-use super::descriptors::{Arrived, FromDescriptor};
-use super::error::{Error, Result};
-use super::manifest::{Contents, Manifest};
-use super::peer::Peer;
-use pipewright::Child;
+use crate::channel::{Channel, Peer};
+use crate::descriptors::{Arrived, FromDescriptor};
+use crate::error::{Error, Result};
+use crate::manifest::{Contents, Manifest};
 
-/// A child that was started by [`ReExec`](super::ReExec) or [`Foreign`](super::Foreign), as its
+/// A child that was started by [`ReExec`](crate::ReExec) or [`Foreign`](crate::Foreign), as its
 /// parent holds it.
 ///
 /// Dropping it closes the channel; the child is neither waited for nor killed.
-///
-/// ```
-/// use pipewright_handoff::{EntryPoints, ParentLink, ReExec, Result};
-///
-/// fn worker(parent: &mut ParentLink) -> Result<()> {
-///     while let Ok(number) = parent.channel().receive::<u32>() {
-///         parent.channel().send(&(number + 1))?;
-///     }
-///     Ok(())
-/// }
-/// EntryPoints::new().entry("worker", worker).dispatch();
-/// let mut child = ReExec::new("worker").spawn()?;
-/// assert_eq!(child.child().program(), std::env::args().next().expect("a name"));
-/// assert_eq!(child.channel().request::<u32, u32>(&1)?, 2);
-/// child.child().kill()?;
-/// assert!(!child.into_child().wait()?.success());
-/// # Ok::<(), pipewright_handoff::Error>(())
-/// ```
 #[derive(Debug)]
 pub struct ChildLink {
     channel: Channel,
 }
 
 impl ChildLink {
-    pub(super) fn new(channel: Channel) -> Self {
+    pub(crate) fn new(channel: Channel) -> Self {
         Self { channel }
     }
 
     /// The channel to the child.
-    ///
-    /// ```
-    /// use pipewright_handoff::{EntryPoints, ReExec};
-    ///
-    /// EntryPoints::new().entry("worker", |parent| parent.channel().barrier("begin")).dispatch();
-    /// let mut child = ReExec::new("worker").spawn()?;
-    /// child.channel().serve_barrier("begin", || Ok::<(), String>(()))?;
-    /// assert!(child.into_child().wait()?.success());
-    /// # Ok::<(), pipewright_handoff::Error>(())
-    /// ```
     pub fn channel(&mut self) -> &mut Channel {
         &mut self.channel
     }
 
     /// The running process.
-    ///
-    /// ```
-    /// use pipewright_handoff::{EntryPoints, ReExec};
-    ///
-    /// EntryPoints::new()
-    ///     .entry("tell", |parent| parent.channel().send(&std::process::id()))
-    ///     .dispatch();
-    /// let mut child = ReExec::new("tell").spawn()?;
-    /// let told: u32 = child.channel().receive()?;
-    /// assert_eq!(told, child.child().id());
-    /// # child.into_child().wait()?;
-    /// # Ok::<(), pipewright_handoff::Error>(())
-    /// ```
     #[expect(clippy::unreachable, reason = "every constructor gives a child")]
     pub fn child(&self) -> &Child {
         match self.channel.peer() {
             Peer::Child(child) => child,
-            Peer::Process(_) | Peer::Unseen => unreachable!("a child link holds a child"),
+            _ => unreachable!("a child link holds a child"),
         }
     }
 
-    /// Closes the channel and goes on with the process alone.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use pipewright_handoff::{EntryPoints, ReExec};
-    ///
-    /// EntryPoints::new()
-    ///     .entry("worker", |parent| parent.wait_for_parent(Duration::from_secs(60)))
-    ///     .dispatch();
-    /// let child = ReExec::new("worker").spawn()?.into_child(); // the channel is closed
-    /// assert!(child.wait()?.success());
-    /// # Ok::<(), pipewright_handoff::Error>(())
-    /// ```
+    /// Closes the channel, and gives the process alone.
     #[expect(clippy::unreachable, reason = "every constructor gives a child")]
     pub fn into_child(self) -> Child {
         match self.channel.into_peer() {
             Peer::Child(child) => child,
-            Peer::Process(_) | Peer::Unseen => unreachable!("a child link holds a child"),
+            _ => unreachable!("a child link holds a child"),
         }
     }
 }
 
 /// The parent of a re-executed child, as the child holds it: all that was handed over, and the
-/// channel.
+/// channel. It can move to another thread.
 ///
 /// ```
 /// use std::io::{PipeReader, read_to_string};
@@ -134,7 +80,7 @@ pub struct ParentLink {
 }
 
 impl ParentLink {
-    pub(super) fn new(
+    pub(crate) fn new(
         channel: Channel,
         contents: Contents,
         manifest: Manifest,
@@ -151,44 +97,15 @@ impl ParentLink {
     }
 
     /// The name of the entry point that runs.
-    ///
-    /// ```
-    /// use pipewright_handoff::{EntryPoints, ParentLink, ReExec, Result};
-    ///
-    /// fn either(parent: &mut ParentLink) -> Result<()> {
-    ///     let name = parent.entry().to_owned();
-    ///     parent.channel().send(&name)
-    /// }
-    /// EntryPoints::new().entry("one", either).entry("two", either).dispatch();
-    /// let mut child = ReExec::new("two").spawn()?;
-    /// assert_eq!(child.channel().receive::<String>()?, "two");
-    /// # child.into_child().wait()?;
-    /// # Ok::<(), pipewright_handoff::Error>(())
-    /// ```
     pub fn entry(&self) -> &str {
         &self.contents.entry
     }
 
-    /// Reads the config, once; the memory that it came in is closed then.
+    /// Reads the config, once; the memory that it came in is given back then.
     ///
     /// # Errors
     ///
-    /// [`Error::Protocol`] when none was given, it was read before, or is of another type.
-    ///
-    /// ```
-    /// use pipewright_handoff::{EntryPoints, ParentLink, ReExec, Result};
-    ///
-    /// fn worker(parent: &mut ParentLink) -> Result<()> {
-    ///     let sizes: Vec<u64> = parent.config()?;
-    ///     let twice = parent.config::<Vec<u64>>().is_ok();
-    ///     parent.channel().send(&(sizes, twice))
-    /// }
-    /// EntryPoints::new().entry("worker", worker).dispatch();
-    /// let mut child = ReExec::new("worker").config(&vec![1_u64, 1 << 40])?.spawn()?;
-    /// assert_eq!(child.channel().receive::<(Vec<u64>, bool)>()?, (vec![1, 1 << 40], false));
-    /// # child.into_child().wait()?;
-    /// # Ok::<(), pipewright_handoff::Error>(())
-    /// ```
+    /// [`Error::Protocol`] when none was given, when it was read before, or when it has another type.
     pub fn config<T: DeserializeOwned>(&mut self) -> Result<T> {
         let wanted = || format!("a config of type {}", std::any::type_name::<T>());
         let Some(place) = &self.contents.config else {
@@ -200,53 +117,23 @@ impl ParentLink {
         }
     }
 
-    /// Takes the descriptor of this name, as a pipe's end, a socket, a file, a terminal, or as
-    /// whatever it is (`OwnedFd`). Each can be taken once. It is close-on-exec.
+    /// Takes the descriptor of this name, as a pipe's end, a socket, a file, a terminal, or whatever it
+    /// is (`OwnedFd`). Each can be taken once. It is close-on-exec.
     ///
     /// # Errors
     ///
-    /// [`Error::Descriptor`] when there is none of that name, it was taken, or is of another kind.
-    ///
-    /// ```
-    /// use std::io::{PipeReader, PipeWriter, Write};
-    /// use pipewright_handoff::{EntryPoints, ParentLink, ReExec, Result};
-    ///
-    /// fn worker(parent: &mut ParentLink) -> Result<()> {
-    ///     assert!(parent.take::<PipeReader>("output").is_err()); // it is the other end
-    ///     let mut output: PipeWriter = parent.take("output")?;
-    ///     writeln!(output, "from the child").expect("the parent reads");
-    ///     Ok(())
-    /// }
-    /// EntryPoints::new().entry("worker", worker).dispatch();
-    /// let (reader, writer) = pipewright::pipe()?;
-    /// let child = ReExec::new("worker").descriptor("output", writer).spawn()?;
-    /// assert_eq!(std::io::read_to_string(reader)?, "from the child\n");
-    /// # child.into_child().wait()?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// [`Error::Descriptor`] when there is none of that name, when it was taken before, or when it is of
+    /// another kind.
     pub fn take<T: FromDescriptor>(&mut self, name: &str) -> Result<T> {
         self.descriptors.take(name)
     }
 
     /// The channel to the parent.
-    ///
-    /// ```
-    /// use pipewright_handoff::{EntryPoints, ReExec};
-    ///
-    /// EntryPoints::new().entry("negate", |parent| {
-    ///     let number: i64 = parent.channel().receive()?;
-    ///     parent.channel().send(&-number)
-    /// }).dispatch();
-    /// let mut child = ReExec::new("negate").spawn()?;
-    /// assert_eq!(child.channel().request::<i64, i64>(&5)?, -5);
-    /// # child.into_child().wait()?;
-    /// # Ok::<(), pipewright_handoff::Error>(())
-    /// ```
     pub fn channel(&mut self) -> &mut Channel {
         &mut self.channel
     }
 
-    /// Waits until the parent closes the channel or dies, for a child that is to live no longer.
+    /// Waits until the parent closes the channel or dies, for a child that must not live longer.
     ///
     /// # Errors
     ///
@@ -271,11 +158,11 @@ impl ParentLink {
         self.channel.wait_for_end(timeout)
     }
 
-    pub(super) fn set_reported(&mut self) {
+    pub(crate) fn set_reported(&mut self) {
         self.reported = true;
     }
 
-    pub(super) fn has_reported(&self) -> bool {
+    pub(crate) fn has_reported(&self) -> bool {
         self.reported
     }
 }

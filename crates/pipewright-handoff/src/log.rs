@@ -1,23 +1,22 @@
 //! A child's log: whole lines, forwarded under its name.
 //!
-//! Two kinds of thread. A *forwarder* for each child does nothing but read its pipe, so that the pipe
-//! never fills up unread, whatever becomes of the sink. The *writer* of a sink writes the lines out.
-//! Between them is a queue of bounded size: where the sink is too slow for longer, lines are
-//! dropped, and their number is told in their place. A log must not hold up what it tells about.
+//! There are two kinds of thread. A *forwarder* for each child does nothing but read its pipe, so the
+//! pipe never fills up, whatever becomes of the sink. The *writer* of a sink writes the lines out.
+//! Between them is a queue of bounded size: if the sink is too slow for long, lines are dropped, and
+//! their number is written in their place. A log must not hold up the child that writes it.
 
 use std::collections::VecDeque;
 use std::io::{self, PipeReader, PipeWriter, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rustix::event::PollFlags;
-
-use super::error::{Error, Result};
-use super::lines::Lines;
-use super::link::ParentLink;
-use super::wait::{Deadline, wait};
+use pipewright::poll::{Deadline, poll};
 use pipewright::{Child, write_without_sigpipe};
+use rustix::event::{PollFd, PollFlags};
+
+use crate::error::{Error, Result};
+use crate::link::ParentLink;
 
 /// Bytes that may wait for a slow sink.
 const QUEUE_LIMIT: usize = 8 << 20;
@@ -26,10 +25,10 @@ const QUEUE_LIMIT: usize = 8 << 20;
 const STACK: usize = 128 * 1024;
 
 /// Under this name a child finds its end of the log pipe.
-pub(super) const NAME: &str = "pipewright log";
+pub(crate) const NAME: &str = "pipewright log";
 
 /// The log pipe of a child that is being started.
-pub(super) struct Pending {
+pub(crate) struct Pending {
     sink: LogSink,
     reader: PipeReader,
 }
@@ -37,15 +36,15 @@ pub(super) struct Pending {
 impl Pending {
     /// From here on the pipe has a reader, until its writer is gone or the child has ended. A start
     /// that failed never comes here, so no forwarder waits for it.
-    pub(super) fn forward(self, name: &str, child: &Child) -> Result<()> {
+    pub(crate) fn forward(self, name: &str, child: &Child) -> Result<()> {
         self.sink.forward(name, self.reader, child.as_fd())
     }
 }
 
-/// Where the log lines of children go: a writer in this process, one line after the other, each as
-/// `name: text`.
+/// The place to which the log lines of children go: a writer in this process. Each line is written as
+/// `name: text`, one after the other.
 ///
-/// Clones stand for the same sink. [`finish`](Self::finish) waits for all lines.
+/// Clones are handles to the same sink. [`finish`](Self::finish) waits for all lines.
 ///
 /// ```
 /// use std::io::Write;
@@ -95,7 +94,7 @@ struct State {
     lines: VecDeque<Vec<u8>>,
     /// The bytes in `lines`.
     bytes: usize,
-    /// Lines that found no room since the last one that did.
+    /// Lines dropped since the last one that found room.
     lost: u64,
     /// Forwarders at work.
     forwarders: usize,
@@ -134,7 +133,10 @@ impl Shared {
             return;
         }
         if state.lost > 0 {
-            let note = format!("{} log lines were lost: they came too fast\n", state.lost);
+            let note = format!(
+                "{} log lines were dropped: they came too fast\n",
+                state.lost
+            );
             state.lost = 0;
             state.bytes += note.len();
             state.lines.push_back(note.into_bytes());
@@ -146,36 +148,14 @@ impl Shared {
 }
 
 impl LogSink {
-    /// A sink that writes lines to `to`, from a thread of its own.
+    /// Makes a sink that writes lines to `to`, from a thread of its own.
     ///
-    /// An error of `to` (a full disk, a closed pipe) loses lines and nothing else: the children's
-    /// logs are still read.
+    /// If `to` fails (a full disk, a closed pipe), lines are lost and nothing else happens: the
+    /// children's logs are still read.
     ///
     /// # Errors
     ///
     /// [`Error::System`] when no thread can be started.
-    ///
-    /// ```
-    /// use std::os::fd::AsFd;
-    /// use std::time::Duration;
-    /// use pipewright::Command;
-    /// use pipewright_handoff::LogSink;
-    ///
-    /// let directory = tempfile::tempdir()?;
-    /// let path = directory.path().join("log");
-    /// let sink = LogSink::new(std::fs::File::create(&path)?)?;
-    /// for name in ["a", "b"] {
-    ///     let (reader, writer) = pipewright::pipe()?;
-    ///     let child = Command::new("echo").arg("done").stdout(writer).spawn()?;
-    ///     sink.forward(name, reader, child.as_fd())?;
-    /// }
-    /// assert!(sink.finish(Duration::from_secs(10)));
-    /// let log = std::fs::read_to_string(path)?;
-    /// let mut lines: Vec<&str> = log.lines().collect();
-    /// lines.sort();
-    /// assert_eq!(lines, ["a: done", "b: done"]); // two children, one file
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn new(to: impl Write + Send + 'static) -> Result<Self> {
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
@@ -192,28 +172,11 @@ impl LogSink {
     /// Forwards lines from `reader` until nobody can write to it any more, or the process has ended
     /// and all that it wrote was read.
     ///
-    /// For logs that come in another way than by [`ReExec::log`](super::ReExec::log): a program's
-    /// stderr, say.
+    /// For logs that do not come by [`ReExec::log`](crate::ReExec::log), such as a program's stderr.
     ///
     /// # Errors
     ///
     /// [`Error::System`] when no thread can be started.
-    ///
-    /// ```
-    /// use std::os::fd::AsFd;
-    /// use pipewright::Command;
-    /// use pipewright_handoff::LogSink;
-    ///
-    /// let (read_here, writer) = pipewright::pipe()?;
-    /// let sink = LogSink::new(writer)?;
-    /// let (reader, stderr) = pipewright::pipe()?;
-    /// let child = Command::new("sh").args(["-c", "echo careful >&2"]).stderr(stderr).spawn()?;
-    /// sink.forward("my shell", reader, child.as_fd())?;
-    /// drop(sink);
-    /// assert_eq!(std::io::read_to_string(read_here)?, "my shell: careful\n");
-    /// # child.wait()?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn forward(&self, name: &str, reader: PipeReader, process: BorrowedFd<'_>) -> Result<()> {
         let process = process
             .try_clone_to_owned()
@@ -234,37 +197,19 @@ impl LogSink {
         started
     }
 
-    /// A pipe for the log of a child that is not there yet, and the child's end of it.
-    pub(super) fn pipe(self) -> Result<(Pending, OwnedFd)> {
+    /// Makes a pipe for the log of a child that is about to start, and returns the child's end as well.
+    pub(crate) fn pipe(self) -> Result<(Pending, OwnedFd)> {
         let (reader, writer) = pipewright::pipe()?;
         Ok((Pending { sink: self, reader }, writer.into()))
     }
 
-    /// Waits until every child's log has ended and every line was written out; `false` when that has
-    /// not happened in time.
-    ///
-    /// ```
-    /// use std::os::fd::AsFd;
-    /// use std::time::Duration;
-    /// use pipewright::Command;
-    /// use pipewright_handoff::LogSink;
-    ///
-    /// let sink = LogSink::new(std::io::sink())?;
-    /// let (reader, stderr) = pipewright::pipe()?;
-    /// let child = Command::new("sleep").arg("60").stderr(stderr).kill_on_drop().spawn()?;
-    /// sink.forward("sleep", reader, child.as_fd())?;
-    /// assert!(!sink.finish(Duration::from_millis(5))); // it could still log something
-    /// child.kill()?;
-    /// assert!(sink.finish(Duration::from_secs(10)));
-    /// # Ok::<(), pipewright_handoff::Error>(())
-    /// ```
+    /// Waits until every child's log has ended and every line was written out, and returns `false` if
+    /// that did not happen in time.
     pub fn finish(&self, timeout: Duration) -> bool {
-        let deadline = Instant::now().checked_add(timeout);
+        let deadline = Deadline::after(timeout);
         let mut state = self.0.state();
         while state.forwarders > 0 || state.writing || !state.lines.is_empty() {
-            let left = deadline.map_or(Duration::MAX, |deadline| {
-                deadline.saturating_duration_since(Instant::now())
-            });
+            let left = deadline.left().unwrap_or(Duration::MAX);
             if left.is_zero() {
                 return false;
             }
@@ -276,28 +221,11 @@ impl LogSink {
 }
 
 impl ParentLink {
-    /// Takes the log that the parent gave by [`ReExec::log`](super::ReExec::log).
+    /// Takes the log that the parent gave by [`ReExec::log`](crate::ReExec::log).
     ///
     /// # Errors
     ///
     /// As [`take`](Self::take).
-    ///
-    /// ```
-    /// use std::io::Write;
-    /// use pipewright_handoff::{EntryPoints, ParentLink, ReExec, Result};
-    ///
-    /// fn worker(parent: &mut ParentLink) -> Result<()> {
-    ///     let mut log = parent.log()?; // there is one only if the parent gave it
-    ///     writeln!(log, "ready").expect("the parent reads");
-    ///     Ok(())
-    /// }
-    /// EntryPoints::new().entry("worker", worker).dispatch();
-    /// let mut without = ReExec::new("worker").spawn()?;
-    /// let error = without.channel().receive::<()>().unwrap_err().to_string();
-    /// assert!(error.contains("was not handed over; there is none"));
-    /// # without.into_child().wait()?;
-    /// # Ok::<(), pipewright_handoff::Error>(())
-    /// ```
     pub fn log(&mut self) -> Result<Log> {
         self.take(NAME).map(Log::new)
     }
@@ -328,7 +256,6 @@ fn write_lines(shared: &Shared, mut to: impl Write) {
 fn forward(shared: &Shared, name: &str, reader: &PipeReader, process: &OwnedFd) {
     let mut lines = Lines::default();
     let mut buffer = [0; 16 * 1024];
-    let never = Deadline::after(Duration::MAX);
     let emit = |line: &[u8]| {
         let mut whole = Vec::with_capacity(name.len() + line.len() + 3);
         whole.extend_from_slice(name.as_bytes());
@@ -338,17 +265,20 @@ fn forward(shared: &Shared, name: &str, reader: &PipeReader, process: &OwnedFd) 
         shared.push(whole);
     };
     loop {
-        let pipe = (reader.as_fd(), PollFlags::IN);
-        let Ok((readable, ended)) = wait(pipe, Some(process.as_fd()), &never) else {
+        let mut polled = [
+            PollFd::new(reader, PollFlags::IN),
+            PollFd::new(process, PollFlags::IN),
+        ];
+        if poll(&mut polled, Deadline::NEVER).is_err() {
             break;
-        };
-        if readable.is_empty() {
-            // The process has ended and nothing is left to read; whoever else holds the pipe, a
-            // daemon that it left behind, is not the child.
-            if ended {
-                break;
-            }
-            continue;
+        }
+        // The process has ended. Its last words may have come between the looks at the two, so the
+        // pipe is looked at once more. A daemon that the child left behind may still hold the pipe, but
+        // is not the child.
+        if polled[0].revents().is_empty()
+            && !matches!(poll(&mut polled[..1], Deadline::now()), Ok(1..))
+        {
+            break;
         }
         match rustix::io::read(reader, &mut buffer) {
             Ok(0) => break,
@@ -360,29 +290,11 @@ fn forward(shared: &Shared, name: &str, reader: &PipeReader, process: &OwnedFd) 
     lines.finish(emit);
 }
 
-/// A child's log, as [`ParentLink::log`](super::ParentLink::log) gives it: a writer of lines.
+/// A child's log, as [`ParentLink::log`](crate::ParentLink::log) gives it: a writer of lines.
 ///
-/// What is written is kept until a line is whole and then goes out in one write, which the kernel
-/// keeps whole up to 4096 bytes even if several processes share the log. Dropping it writes out what
-/// is left of a last line. It is closed when the process executes another program.
-///
-/// ```
-/// use std::io::Write;
-/// use pipewright_handoff::{EntryPoints, LogSink, ParentLink, ReExec, Result};
-///
-/// fn worker(parent: &mut ParentLink) -> Result<()> {
-///     let mut log = parent.log()?;
-///     write!(log, "in two ").expect("the parent reads");
-///     write!(log, "pieces").expect("the parent reads"); // and no newline
-///     Ok(())
-/// }
-/// EntryPoints::new().entry("worker", worker).dispatch();
-/// let (reader, writer) = pipewright::pipe()?;
-/// let child = ReExec::new("worker").log(&LogSink::new(writer)?).spawn()?;
-/// assert_eq!(std::io::read_to_string(reader)?, "worker: in two pieces\n"); // one line
-/// # child.into_child().wait()?;
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
+/// It keeps what is written until a line is whole, and writes that out at once. The kernel keeps a
+/// write of up to 4096 bytes whole even if several processes share the log. Dropping it writes out the
+/// rest of a last line. It is closed when the process executes another program.
 #[derive(Debug)]
 pub struct Log {
     pipe: PipeWriter,
@@ -390,12 +302,12 @@ pub struct Log {
 }
 
 impl Log {
-    pub(super) fn new(pipe: PipeWriter) -> Self {
+    pub(crate) fn new(pipe: PipeWriter) -> Self {
         let line = Vec::new();
         Self { pipe, line }
     }
 
-    /// Where nobody reads any more it is an error, and not the end of this process by SIGPIPE.
+    /// Fails if nobody reads any more, instead of ending this process by SIGPIPE.
     fn write_out(&self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             match write_without_sigpipe(&self.pipe, bytes) {
@@ -432,7 +344,7 @@ impl Write for Log {
 
 impl Drop for Log {
     fn drop(&mut self) {
-        // Where nobody reads the log any more, there is nobody to tell.
+        // If nobody reads the log any more, there is nobody to tell.
         let _ = self.write_out(&self.line);
     }
 }
@@ -440,5 +352,85 @@ impl Drop for Log {
 impl AsFd for Log {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.pipe.as_fd()
+    }
+}
+
+/// The longest line in bytes that is kept whole; a longer one is cut there.
+const LONGEST: usize = 1 << 20;
+
+/// The part of a line that has come so far.
+#[derive(Debug, Default)]
+struct Lines {
+    begun: Vec<u8>,
+}
+
+impl Lines {
+    /// Takes bytes and hands out each line that they complete, without its line feed.
+    fn push(&mut self, bytes: &[u8], mut emit: impl FnMut(&[u8])) {
+        for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
+            let (text, whole) = match piece.strip_suffix(b"\n") {
+                Some(text) => (text, true),
+                None => (piece, false),
+            };
+            if whole && self.begun.is_empty() {
+                emit(text);
+                continue;
+            }
+            self.begun.extend_from_slice(text);
+            if whole || self.begun.len() >= LONGEST {
+                emit(&std::mem::take(&mut self.begun));
+            }
+        }
+    }
+
+    /// At the end of the stream: what is left is a line.
+    fn finish(self, mut emit: impl FnMut(&[u8])) {
+        if !self.begun.is_empty() {
+            emit(&self.begun);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn cut(pieces: &[&[u8]]) -> Vec<String> {
+        let mut cut = Vec::new();
+        let mut lines = Lines::default();
+        let mut keep = |line: &[u8]| cut.push(String::from_utf8_lossy(line).into_owned());
+        for piece in pieces {
+            lines.push(piece, &mut keep);
+        }
+        lines.finish(keep);
+        cut
+    }
+
+    #[test]
+    fn a_line_in_several_pieces_comes_out_whole() {
+        assert_eq!(
+            cut(&[b"one\ntw", b"o", b"\n\nthree"]),
+            ["one", "two", "", "three"]
+        );
+    }
+
+    #[test]
+    fn a_line_without_end_does_not_fill_memory() {
+        let long = vec![b'x'; LONGEST];
+        let lines = cut(&[&long, b"rest\n"]);
+        assert_eq!(
+            lines.iter().map(String::len).collect::<Vec<_>>(),
+            [LONGEST, 4]
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn how_the_bytes_are_cut_up_does_not_matter(text in "[a-z\n]{0,80}", at in 0..80_usize) {
+            let bytes = text.as_bytes();
+            let (head, tail) = bytes.split_at(at.min(bytes.len()));
+            prop_assert_eq!(cut(&[head, tail]), cut(&[bytes]));
+        }
     }
 }

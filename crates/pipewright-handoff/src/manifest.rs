@@ -1,8 +1,8 @@
 //! What the child is handed over, in one sealed memfd: which build, which entry point, which
 //! descriptors, and the config.
 //!
-//! A memfd takes any number of bytes without a reader, so that the parent never blocks on a child
-//! that does not read, as it would on a pipe. Sealed, it cannot change while the child reads it.
+//! A memfd takes any number of bytes without a reader, so the parent never blocks on a child that does
+//! not read, as it would on a pipe. Once sealed, it cannot change while the child reads it.
 //!
 //! ```text
 //! offset 0    head: magic, build id, place and length of the contents
@@ -10,27 +10,29 @@
 //!        …    the contents
 //! ```
 //!
-//! The head's form does not depend on the build, so that a child of another build can read that it
-//! is one, and find the channel to say so.
+//! The head's form does not depend on the build: a child of another build can read that it is one, and
+//! find the channel to say so.
+#![allow(unsafe_code, reason = "mmap")]
 
+use std::ffi::c_void;
 use std::fs::File;
 use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
+use std::ptr;
 
 use rustix::fs::MemfdFlags;
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::bounded::{Limit, encode};
-use super::build::{self, BuildId};
-use super::error::{DescriptorKind, Error, Result};
-use super::executable::{ALL_SEALS, memory};
-use super::frame::decode_all;
-use super::mapping::SealedMapping;
+use crate::build::{self, BuildId};
+use crate::codec::{Limit, decode_all, encode};
+use crate::error::{DescriptorKind, Error, Result};
+use crate::executable::{ALL_SEALS, memory};
 
 /// The largest config in bytes, 1 GiB.
-pub(super) const CONFIG_LIMIT: u64 = 1 << 30;
+pub(crate) const CONFIG_LIMIT: u64 = 1 << 30;
 
 const CONTENTS_LIMIT: Limit = Limit {
     what: "the table of what is handed over",
@@ -43,35 +45,35 @@ const HEAD_LENGTH: usize = 64;
 
 /// Everything but the config.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Contents {
-    pub(super) entry: String,
-    pub(super) config: Option<ConfigPlace>,
-    pub(super) descriptors: Vec<NamedDescriptor>,
+pub(crate) struct Contents {
+    pub(crate) entry: String,
+    pub(crate) config: Option<ConfigPlace>,
+    pub(crate) descriptors: Vec<NamedDescriptor>,
 }
 
 /// The config's type and size.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct ConfigPlace {
+pub(crate) struct ConfigPlace {
     type_name: String,
     length: u64,
 }
 
 /// A descriptor of the child.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct NamedDescriptor {
-    pub(super) name: String,
-    pub(super) number: i32,
-    pub(super) kind: DescriptorKind,
+pub(crate) struct NamedDescriptor {
+    pub(crate) name: String,
+    pub(crate) number: i32,
+    pub(crate) kind: DescriptorKind,
 }
 
 /// The part that every build can read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Head {
-    pub(super) build: BuildId,
+pub(crate) struct Head {
+    pub(crate) build: BuildId,
     /// The number of the channel in the child.
-    pub(super) channel: i32,
+    pub(crate) channel: i32,
     /// The number of the parent's pidfd in the child.
-    pub(super) parent: i32,
+    pub(crate) parent: i32,
     contents_at: u64,
     contents_length: u64,
 }
@@ -115,20 +117,20 @@ impl Head {
 
 /// The parent's half: a memfd that is being filled.
 #[derive(Debug)]
-pub(super) struct Draft {
+pub(crate) struct Draft {
     file: File,
     config: Option<ConfigPlace>,
 }
 
 impl Draft {
-    pub(super) fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         Ok(Self {
             file: memory(MemfdFlags::NOEXEC_SEAL)?.into(),
             config: None,
         })
     }
 
-    pub(super) fn write_config<T: Serialize>(&mut self, config: &T) -> Result<()> {
+    pub(crate) fn write_config<T: Serialize>(&mut self, config: &T) -> Result<()> {
         let failed = Error::io("write the config to memory");
         self.file
             .seek(SeekFrom::Start(HEAD_LENGTH as u64))
@@ -148,16 +150,16 @@ impl Draft {
     }
 
     /// Writes what the child needs to find the rest, and seals it all.
-    pub(super) fn finish(
+    pub(crate) fn finish(
         self,
-        entry: String,
+        entry: &str,
         channel: i32,
         parent: i32,
         descriptors: Vec<NamedDescriptor>,
     ) -> Result<OwnedFd> {
         let length = self.config.as_ref().map_or(0, |config| config.length);
         let contents = Contents {
-            entry,
+            entry: entry.to_owned(),
             config: self.config,
             descriptors,
         };
@@ -183,26 +185,26 @@ impl Draft {
 
 /// The child's half: a memfd that arrived. Given back when the config has been read.
 #[derive(Debug)]
-pub(super) struct Manifest {
+pub(crate) struct Manifest {
     memory: SealedMapping,
-    pub(super) head: Head,
+    pub(crate) head: Head,
 }
 
 impl Manifest {
     /// `None` when the descriptor is no hand-over. It is closed in any case; what it refers to stays
     /// mapped.
-    pub(super) fn open(descriptor: OwnedFd) -> Option<Self> {
+    pub(crate) fn open(descriptor: OwnedFd) -> Option<Self> {
         let memory = SealedMapping::of(&File::from(descriptor)).ok()??;
         let head = Head::from_bytes(memory.bytes().first_chunk()?)?;
         Some(Self { memory, head })
     }
 
     /// Only where the build is this one.
-    pub(super) fn contents(&self) -> Result<Contents> {
+    pub(crate) fn contents(&self) -> Result<Contents> {
         self.decode(self.head.contents_at, self.head.contents_length)
     }
 
-    pub(super) fn config<T: DeserializeOwned>(&self, place: &ConfigPlace) -> Result<T> {
+    pub(crate) fn config<T: DeserializeOwned>(&self, place: &ConfigPlace) -> Result<T> {
         let wanted = std::any::type_name::<T>();
         if place.type_name != wanted {
             let expected = format_args!("a config of type {wanted}");
@@ -228,6 +230,54 @@ impl Manifest {
     }
 }
 
+/// The bytes of a sealed memfd.
+#[derive(Debug)]
+struct SealedMapping {
+    start: *mut c_void,
+    length: usize,
+}
+
+// SAFETY: it is a plain address and a length. Any thread may read the bytes, which never change, and
+// any thread may unmap them.
+unsafe impl Send for SealedMapping {}
+// SAFETY: likewise.
+unsafe impl Sync for SealedMapping {}
+
+impl SealedMapping {
+    /// Maps all of the file; `None` if it is not sealed in full, or is empty.
+    fn of(file: &File) -> Result<Option<Self>> {
+        let failed = "read the hand-over";
+        let sealed = rustix::fs::fcntl_get_seals(file).is_ok_and(|it| it.contains(ALL_SEALS));
+        let length = file.metadata().map_err(Error::io(failed))?.len();
+        let Ok(length) = usize::try_from(length) else {
+            return Ok(None);
+        };
+        if !sealed || length == 0 {
+            return Ok(None);
+        }
+        // Populated, because all of it is read once, from the front to the end.
+        let flags = MapFlags::SHARED | MapFlags::POPULATE;
+        // SAFETY: a new mapping at an address that the kernel chooses.
+        let start = unsafe { mmap(ptr::null_mut(), length, ProtFlags::READ, flags, file, 0) }
+            .map_err(Error::system(failed))?;
+        Ok(Some(Self { start, length }))
+    }
+
+    fn bytes(&self) -> &[u8] {
+        // SAFETY: mapped for reading with this length until this is dropped. The seals forbid
+        // writing to the file and shrinking it, to everybody and for ever, so the bytes neither change
+        // nor go away.
+        unsafe { std::slice::from_raw_parts(self.start.cast(), self.length) }
+    }
+}
+
+impl Drop for SealedMapping {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `of` with this length; no slice of it outlives this.
+        let _ = unsafe { munmap(self.start, self.length) };
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -249,7 +299,7 @@ mod tests {
     fn what_is_handed_over_can_be_read_and_not_written() {
         let mut draft = Draft::new().unwrap();
         draft.write_config(&vec![1_u32, 2, 300]).unwrap();
-        let memory = draft.finish("worker".to_owned(), 4, 5, Vec::new()).unwrap();
+        let memory = draft.finish("worker", 4, 5, Vec::new()).unwrap();
         let refused = rustix::io::write(&memory, b"x").unwrap_err();
         assert_eq!(refused, rustix::io::Errno::PERM);
 

@@ -1,27 +1,26 @@
-//! Starting this very program again as a child, with everything handed over.
+//! Starting this very program again as a child, with all that is handed over.
 
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 
+use pipewright::Command;
 use rustix::process::PidfdFlags;
 use serde::Serialize;
 
-use super::channel::Channel;
-use super::entry::ARGUMENT;
-use super::error::{DescriptorFault, DescriptorKind, Error, Result};
-use super::executable::SelfExe;
-use super::frame::Format;
-use super::link::ChildLink;
+use crate::channel::{Channel, Peer};
+use crate::entry::ARGUMENT;
+use crate::error::{DescriptorFault, DescriptorKind, Error, Result};
+use crate::executable::SelfExe;
+use crate::frame::Format;
+use crate::link::ChildLink;
 #[cfg(feature = "log")]
-use super::log::LogSink;
-use super::manifest::{Draft, NamedDescriptor};
-use super::peer::Peer;
-use super::socket::PacketSocket;
-use pipewright::Command;
+use crate::log::LogSink;
+use crate::manifest::{Draft, NamedDescriptor};
+use crate::socket::PacketSocket;
 
-/// A re-execution of this program that is being put together.
+/// Starts this program again as a child, with all that is to be handed over.
 ///
-/// The child runs the entry point of that name, which [`EntryPoints`](super::EntryPoints) registered,
+/// The child runs the entry point of that name, which [`EntryPoints`](crate::EntryPoints) registered,
 /// and nothing of `main` after the dispatch. It has 0, 1, 2 and what was handed over.
 ///
 /// ```
@@ -56,20 +55,7 @@ pub struct ReExec {
 }
 
 impl ReExec {
-    /// A child that runs the entry point `entry`.
-    ///
-    /// ```
-    /// use pipewright_handoff::{EntryPoints, ReExec};
-    ///
-    /// EntryPoints::new()
-    ///     .entry("add", |parent| parent.channel().send(&(6 + 7)))
-    ///     .entry("multiply", |parent| parent.channel().send(&(6 * 7)))
-    ///     .dispatch();
-    /// let mut child = ReExec::new("multiply").spawn()?;
-    /// assert_eq!(child.channel().receive::<i32>()?, 42);
-    /// # child.into_child().wait()?;
-    /// # Ok::<(), pipewright_handoff::Error>(())
-    /// ```
+    /// Makes a child that runs the entry point `entry`.
     pub fn new(entry: impl Into<String>) -> Self {
         let entry = entry.into();
         let program = std::env::args_os().next().unwrap_or_else(|| "self".into());
@@ -84,19 +70,7 @@ impl ReExec {
         }
     }
 
-    /// Which file is executed; [`SelfExe::Running`] unless it is said here.
-    ///
-    /// ```
-    /// use std::fs::File;
-    /// use pipewright_handoff::{EntryPoints, ReExec, SelfExe};
-    ///
-    /// EntryPoints::new().entry("sum", |parent| parent.channel().send(&(20 + 22))).dispatch();
-    /// let opened_early = File::open("/proc/self/exe").expect("/proc is mounted still");
-    /// let mut child = ReExec::new("sum").executable(SelfExe::File(opened_early.into())).spawn()?;
-    /// assert_eq!(child.channel().receive::<i32>()?, 42);
-    /// # child.into_child().wait()?;
-    /// # Ok::<(), pipewright_handoff::Error>(())
-    /// ```
+    /// Chooses which file is executed; [`SelfExe::Running`] unless it is set.
     pub fn executable(mut self, executable: SelfExe) -> Self {
         self.executable = executable;
         self
@@ -104,28 +78,13 @@ impl ReExec {
 
     /// Gives the child its config: any value up to 1 GiB, encoded.
     ///
-    /// It is written to memory at once and handed over at the start, so that no write waits for the
-    /// child, whether it reads late or never. The child reads it by
-    /// [`ParentLink::config`](super::ParentLink::config), as the very type given here.
+    /// It is written to memory at once and handed over at the start, so no write waits for the child,
+    /// even if it reads late or never. The child reads it by
+    /// [`ParentLink::config`](crate::ParentLink::config), as the very type given here.
     ///
     /// # Errors
     ///
     /// [`Error::TooLarge`], or [`Error::System`] when there is no memory for it.
-    ///
-    /// ```
-    /// use pipewright_handoff::{EntryPoints, ParentLink, ReExec, Result};
-    ///
-    /// fn measure(parent: &mut ParentLink) -> Result<()> {
-    ///     let text: String = parent.config()?;
-    ///     parent.channel().send(&text.len())
-    /// }
-    /// EntryPoints::new().entry("measure", measure).dispatch();
-    /// let many_pipes_full = "x".repeat(10 << 20);
-    /// let mut child = ReExec::new("measure").config(&many_pipes_full)?.spawn()?; // does not block
-    /// assert_eq!(child.channel().receive::<usize>()?, 10 << 20);
-    /// # child.into_child().wait()?;
-    /// # Ok::<(), pipewright_handoff::Error>(())
-    /// ```
     ///
     /// # References
     ///
@@ -137,8 +96,8 @@ impl ReExec {
         Ok(self)
     }
 
-    /// Gives the child a descriptor under a name. The numbers are chosen so that they are free in
-    /// the child; this process's copy is closed once the child has it.
+    /// Gives the child a descriptor under a name, at a number that is free there. This process's copy
+    /// is closed once the child has it.
     ///
     /// ```
     /// use std::io::{Read, Write};
@@ -164,8 +123,8 @@ impl ReExec {
         self
     }
 
-    /// Gives the child a log, whose lines are forwarded to `sink` under the child's name; see
-    /// [`ParentLink::log`](super::ParentLink::log).
+    /// Gives the child a log, whose lines are forwarded to `sink` under the name of its entry point. The
+    /// child takes it by [`ParentLink::log`](crate::ParentLink::log).
     ///
     /// ```
     /// use std::io::Write;
@@ -191,20 +150,8 @@ impl ReExec {
     /// Changes how the child is started: its environment, standard descriptors, session,
     /// credentials, parent-death signal.
     ///
-    /// Program and arguments are not to be changed. Descriptors at chosen numbers may be added; those
-    /// handed over by name keep out of their way.
-    ///
-    /// ```
-    /// use pipewright_handoff::{EntryPoints, ReExec};
-    ///
-    /// EntryPoints::new()
-    ///     .entry("tell", |parent| parent.channel().send(&std::env::var("COLOUR").ok()))
-    ///     .dispatch();
-    /// let blue = ReExec::new("tell").command(|command| command.env("COLOUR", "blue"));
-    /// let told: Option<String> = blue.spawn()?.channel().receive()?;
-    /// assert_eq!(told.as_deref(), Some("blue"));
-    /// # Ok::<(), pipewright_handoff::Error>(())
-    /// ```
+    /// Leave the program as it is; arguments that are added come after those of the hand-over.
+    /// Descriptors at chosen numbers may be added, too; those handed over by name keep out of their way.
     pub fn command(mut self, change: impl FnOnce(Command) -> Command) -> Self {
         self.command = change(self.command);
         self
@@ -215,17 +162,8 @@ impl ReExec {
     /// # Errors
     ///
     /// [`Error::Start`] when the process could not be started; [`Error::System`] when something could
-    /// not be handed over, with a sentence that says so where `/proc` is missing;
-    /// [`Error::Descriptor`] for a name that was given twice. Nothing is left of the attempt.
-    ///
-    /// ```
-    /// use pipewright_handoff::{Error, ReExec};
-    ///
-    /// let nowhere = ReExec::new("worker").command(|command| command.current_dir("/nope"));
-    /// let error = nowhere.spawn().unwrap_err();
-    /// assert!(matches!(error, Error::Start(_)));
-    /// assert_eq!(error.raw_os_error(), Some(2)); // ENOENT
-    /// ```
+    /// not be handed over, with a sentence that says so if `/proc` is missing; [`Error::Descriptor`] for
+    /// a name that was given twice. Nothing is left of the attempt.
     ///
     /// # References
     ///
@@ -272,11 +210,11 @@ impl ReExec {
             command = command.fd(number, descriptor);
             named.push(NamedDescriptor { name, number, kind });
         }
-        let manifest = draft.finish(entry.clone(), channel_at, parent_at, named)?;
+        let manifest = draft.finish(&entry, channel_at, parent_at, named)?;
 
         let child = command
             .executable(executable)
-            .first_args([format!("{ARGUMENT}{manifest_at}"), entry.clone()])
+            .first_args([&format!("{ARGUMENT}{manifest_at}"), &entry])
             .fd(manifest_at, manifest)
             .fd(channel_at, theirs)
             .fd(parent_at, this)
@@ -285,7 +223,7 @@ impl ReExec {
         if let Some(log) = log {
             log.forward(&entry, &child)?;
         }
-        let channel = Channel::over(ours, Peer::Child(child), Format::Postcard);
+        let channel = Channel::over(ours, Peer::Child(child), Format::Postcard, &entry);
         Ok(ChildLink::new(channel))
     }
 }

@@ -12,27 +12,27 @@ use rustix::net::{
     SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
 
-use super::error::{Error, Result};
-use super::frame::{DESCRIPTOR_LIMIT, PACKET_LIMIT};
+use crate::error::{Error, Result};
+use crate::frame::{DESCRIPTOR_LIMIT, PACKET_LIMIT};
 
 /// A socket that keeps packets whole.
 #[derive(Debug)]
-pub(super) struct PacketSocket {
+pub(crate) struct PacketSocket {
     socket: OwnedFd,
 }
 
-/// What was taken off the socket.
+/// Something received.
 #[derive(Debug)]
-pub(super) enum Received {
-    /// A packet of this many bytes, which may be more than the buffer holds; `cut` tells whether
-    /// descriptors that came with it could not be received.
+pub(crate) enum Received {
+    /// A packet of this many bytes, which may be more than the buffer holds. `cut`: descriptors came
+    /// with it that could not be received.
     Packet { length: usize, cut: bool },
     /// Nobody holds the other end any more.
     End,
 }
 
 impl PacketSocket {
-    pub(super) fn pair() -> Result<(Self, OwnedFd)> {
+    pub(crate) fn pair() -> Result<(Self, OwnedFd)> {
         let flags = SocketFlags::CLOEXEC;
         let (ours, theirs) =
             rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
@@ -40,7 +40,7 @@ impl PacketSocket {
         Ok((Self { socket: ours }, theirs))
     }
 
-    pub(super) fn new(socket: OwnedFd) -> Result<Self> {
+    pub(crate) fn new(socket: OwnedFd) -> Result<Self> {
         let kind = rustix::net::sockopt::socket_type(&socket)
             .map_err(Error::system("look at the channel's socket"))?;
         if kind != SocketType::SEQPACKET {
@@ -51,7 +51,7 @@ impl PacketSocket {
     }
 
     /// Sends a packet, or nothing. Never blocks, never raises SIGPIPE.
-    pub(super) fn try_send(
+    pub(crate) fn try_send(
         &self,
         packet: &[u8],
         descriptors: &[BorrowedFd<'_>],
@@ -73,9 +73,9 @@ impl PacketSocket {
         .map(|_| ())
     }
 
-    /// Has [`receive`](Self::receive) wait for this long where it may.
-    pub(super) fn set_wait(&self, wait: Duration) {
-        // Without it a receive that may wait would do so for ever; then the socket never waits.
+    /// Sets how long [`receive`](Self::receive) waits when it may.
+    pub(crate) fn set_wait(&self, wait: Duration) {
+        // Without a limit a receive that may wait could wait for ever; then the socket never waits.
         if rustix::net::sockopt::set_socket_timeout(&self.socket, Timeout::Recv, Some(wait))
             .is_err()
         {
@@ -83,11 +83,11 @@ impl PacketSocket {
         }
     }
 
-    /// Takes the next packet into the buffer, and its descriptors into the list. With `may_wait` it
-    /// waits for as long as [`set_wait`](Self::set_wait) said; then, or at once, it is EAGAIN.
+    /// Takes the next packet into the buffer, and its descriptors into the list. If there is none it
+    /// fails with EAGAIN, with `may_wait` after as long as [`set_wait`](Self::set_wait) said.
     ///
-    /// Without a list descriptors are closed by the kernel, and the call is cheaper.
-    pub(super) fn receive(
+    /// Without a list the kernel closes the descriptors, and the call is cheaper.
+    pub(crate) fn receive(
         &self,
         buffer: &mut [u8; PACKET_LIMIT],
         descriptors: Option<&mut Vec<OwnedFd>>,
@@ -147,8 +147,8 @@ impl PacketSocket {
         poll(&mut polled, Some(&at_once)).is_ok_and(|ready| ready > 0)
     }
 
-    /// A further descriptor of the same socket, at this number or above.
-    pub(super) fn duplicate_above(&self, number: i32) -> Result<Self> {
+    /// Duplicates the descriptor, at this number or above.
+    pub(crate) fn duplicate_above(&self, number: i32) -> Result<Self> {
         let socket = rustix::io::fcntl_dupfd_cloexec(&self.socket, number)
             .map_err(Error::system("move the channel out of the way"))?;
         Ok(Self { socket })

@@ -8,33 +8,23 @@ use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use rustix::event::PollFlags;
+use pipewright::poll::{Deadline, poll};
+use pipewright::write_without_sigpipe;
+use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::bounded::{Limit, encode};
-use super::error::{Error, Result};
-use super::frame::decode_all;
-use super::wait::{Deadline, wait};
-use pipewright::write_without_sigpipe;
+use crate::codec::{Limit, decode_all, encode};
+use crate::error::{Error, Result};
 
 /// The largest message in bytes unless another limit is set: 16 MiB.
-///
-/// ```
-/// use pipewright_handoff::{DEFAULT_MESSAGE_LIMIT, Error, Sender};
-///
-/// let mut sender = Sender::<String>::new(std::fs::File::create("/dev/null")?);
-/// let text = "x".repeat(DEFAULT_MESSAGE_LIMIT as usize); // and its length, which comes before it
-/// assert!(matches!(sender.send(&text), Err(Error::TooLarge { limit: 0x100_0000, .. })));
-/// # Ok::<(), std::io::Error>(())
-/// ```
 pub const DEFAULT_MESSAGE_LIMIT: u32 = 16 << 20;
 
 /// Bytes that are collected before they are written, and asked for at once when reading.
 const BUFFER: usize = 64 * 1024;
 
-/// What a pipe takes whole once it is writable, so that such a write never blocks.
+/// A pipe that is writable takes this many bytes whole, so such a write never blocks.
 const PIPE_BUF: usize = 4096;
 
 const PREFIX: usize = 4;
@@ -47,11 +37,23 @@ fn limit(bytes: u32) -> Limit {
     }
 }
 
+/// Waits until the descriptor is ready; `false` if the deadline has passed.
+fn await_ready(descriptor: &OwnedFd, interest: PollFlags, deadline: Deadline) -> Result<bool> {
+    let mut polled = [PollFd::new(descriptor, interest)];
+    Ok(poll(&mut polled, deadline).map_err(Error::system("poll"))? > 0)
+}
+
+fn timed_out(waited: Duration) -> Error {
+    let phase = "stream".to_owned();
+    Error::TimedOut { phase, waited }
+}
+
 /// The sending end of a stream of messages of one type.
 ///
-/// Messages are collected and written in pieces of 64 KiB, whole pages of the pipe; what is left over
-/// waits for more, and [`flush`](Self::flush) sends it. For messages of many KiB a larger pipe
-/// ([`PipeExt::set_capacity`](crate::PipeExt::set_capacity)) saves most of the waiting. Dropping the sender does not send what was not flushed, because that could block.
+/// Messages are collected and written in pieces of 64 KiB, whole pages of the pipe. The rest waits for
+/// more, and [`flush`](Self::flush) sends it. For messages of many KiB a larger pipe
+/// ([`PipeExt::set_capacity`](pipewright::PipeExt::set_capacity)) saves most of the waiting. Dropping
+/// the sender does not send what was not flushed, because that could block.
 ///
 /// ```
 /// use pipewright_handoff::{Receiver, Sender};
@@ -80,19 +82,7 @@ pub struct Sender<T> {
 }
 
 impl<T: Serialize> Sender<T> {
-    /// A sender over the writing end of a pipe, or a stream socket.
-    ///
-    /// ```
-    /// use std::os::unix::net::UnixStream;
-    /// use pipewright_handoff::{Receiver, Sender};
-    ///
-    /// let (one, other) = UnixStream::pair()?;
-    /// let mut sender = Sender::<u64>::new(one);
-    /// sender.send(&u64::MAX)?;
-    /// sender.flush()?;
-    /// assert_eq!(Receiver::<u64>::new(other).receive()?, Some(u64::MAX));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// Makes a sender of the writing end of a pipe, or of a stream socket.
     pub fn new(to: impl Into<OwnedFd>) -> Self {
         Self {
             to: to.into(),
@@ -104,19 +94,6 @@ impl<T: Serialize> Sender<T> {
     }
 
     /// Sets the size in bytes that a message may have at most.
-    ///
-    /// ```
-    /// use pipewright_handoff::{Error, Receiver, Sender};
-    ///
-    /// let (reader, writer) = pipewright::pipe()?;
-    /// let mut sender = Sender::<String>::new(writer);
-    /// sender.set_limit(100);
-    /// assert!(matches!(sender.send(&"x".repeat(101)), Err(Error::TooLarge { limit: 100, .. })));
-    /// sender.send(&"short".to_owned())?; // the stream goes on
-    /// sender.flush()?;
-    /// assert_eq!(Receiver::<String>::new(reader).receive()?.as_deref(), Some("short"));
-    /// # Ok::<(), pipewright_handoff::Error>(())
-    /// ```
     pub fn set_limit(&mut self, bytes: u32) {
         self.limit = limit(bytes);
     }
@@ -127,19 +104,6 @@ impl<T: Serialize> Sender<T> {
     ///
     /// [`Error::TooLarge`], after which the stream goes on without that message; [`Error::System`]
     /// with EPIPE when nobody reads any more.
-    ///
-    /// ```
-    /// use pipewright_handoff::Sender;
-    ///
-    /// let (reader, writer) = pipewright::pipe()?;
-    /// let mut sender = Sender::<String>::new(writer);
-    /// sender.send(&"kept for now".to_owned())?;
-    /// drop(reader);
-    /// sender.send(&"kept as well".to_owned())?;
-    /// let error = sender.send(&"x".repeat(100_000)).unwrap_err(); // now all is written
-    /// assert_eq!(error.raw_os_error(), Some(32)); // EPIPE: nobody reads
-    /// # Ok::<(), pipewright_handoff::Error>(())
-    /// ```
     pub fn send(&mut self, message: &T) -> Result<()> {
         self.queue(message)?;
         let whole = self.buffer.len() / BUFFER * BUFFER;
@@ -149,24 +113,12 @@ impl<T: Serialize> Sender<T> {
         Ok(())
     }
 
-    /// The same; where the reader is slow, not longer than this.
+    /// The same, but waits no longer than this for a slow reader.
     ///
     /// # Errors
     ///
     /// As [`send`](Self::send); [`Error::TimedOut`], after which the message waits in the buffer and
     /// nothing is lost.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use pipewright_handoff::{Error, Sender};
-    ///
-    /// let (_nobody_reads, writer) = pipewright::pipe()?;
-    /// let mut sender = Sender::<String>::new(writer);
-    /// let more_than_a_pipe_holds = "x".repeat(2 << 20);
-    /// let sent = sender.send_timeout(&more_than_a_pipe_holds, Duration::from_millis(5));
-    /// assert!(matches!(sent, Err(Error::TimedOut { .. })));
-    /// # Ok::<(), pipewright_handoff::Error>(())
-    /// ```
     pub fn send_timeout(&mut self, message: &T, timeout: Duration) -> Result<()> {
         self.queue(message)?;
         if self.buffer.len() - self.written >= BUFFER {
@@ -180,20 +132,6 @@ impl<T: Serialize> Sender<T> {
     /// # Errors
     ///
     /// [`Error::System`].
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use pipewright_handoff::{Error, Receiver, Sender};
-    ///
-    /// let (reader, writer) = pipewright::pipe()?;
-    /// let (mut sender, mut receiver) = (Sender::<u8>::new(writer), Receiver::<u8>::new(reader));
-    /// sender.send(&7)?;
-    /// let early = receiver.receive_timeout(Duration::from_millis(5));
-    /// assert!(matches!(early, Err(Error::TimedOut { .. }))); // it is still in the buffer
-    /// sender.flush()?;
-    /// assert_eq!(receiver.receive()?, Some(7));
-    /// # Ok::<(), pipewright_handoff::Error>(())
-    /// ```
     pub fn flush(&mut self) -> Result<()> {
         self.write_until(self.buffer.len())
     }
@@ -209,8 +147,7 @@ impl<T: Serialize> Sender<T> {
                 Err(error) => match error.kind() {
                     ErrorKind::Interrupted => {}
                     ErrorKind::WouldBlock => {
-                        let never = Deadline::after(Duration::MAX);
-                        wait((self.to.as_fd(), PollFlags::OUT), None, &never)?;
+                        await_ready(&self.to, PollFlags::OUT, Deadline::NEVER)?;
                     }
                     _ => return Err(Error::io("write to the stream")(error)),
                 },
@@ -222,26 +159,12 @@ impl<T: Serialize> Sender<T> {
         Ok(())
     }
 
-    /// The same, not longer than this.
+    /// The same, but waits no longer than this.
     ///
     /// # Errors
     ///
-    /// [`Error::TimedOut`] when the reader did not make room in time: what is left stays in the
-    /// buffer, and the next call goes on with it. Otherwise as [`flush`](Self::flush).
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use pipewright_handoff::{Receiver, Sender};
-    ///
-    /// let (reader, writer) = pipewright::pipe()?;
-    /// let mut sender = Sender::<String>::new(writer);
-    /// let text = "x".repeat(2 << 20); // more than a pipe holds
-    /// assert!(sender.send_timeout(&text, Duration::from_millis(5)).is_err());
-    /// let thread = std::thread::spawn(move || Receiver::<String>::new(reader).receive());
-    /// sender.flush_timeout(Duration::from_secs(10))?; // goes on where it was
-    /// assert_eq!(thread.join().expect("no panic")?, Some(text));
-    /// # Ok::<(), pipewright_handoff::Error>(())
-    /// ```
+    /// [`Error::TimedOut`] when the reader did not make room in time; the rest stays in the buffer, and
+    /// the next call goes on with it. Otherwise as [`flush`](Self::flush).
     pub fn flush_timeout(&mut self, timeout: Duration) -> Result<()> {
         let deadline = Deadline::after(timeout);
         while let Some(rest) = self
@@ -249,12 +172,8 @@ impl<T: Serialize> Sender<T> {
             .get(self.written..)
             .filter(|rest| !rest.is_empty())
         {
-            let (writable, _) = wait((self.to.as_fd(), PollFlags::OUT), None, &deadline)?;
-            if writable.is_empty() {
-                return Err(Error::TimedOut {
-                    stage: "stream".to_owned(),
-                    waited: timeout,
-                });
+            if !await_ready(&self.to, PollFlags::OUT, deadline)? {
+                return Err(timed_out(timeout));
             }
             let piece = rest.get(..PIPE_BUF).unwrap_or(rest);
             match write_without_sigpipe(&self.to, piece) {
@@ -301,9 +220,8 @@ impl<T> AsFd for Sender<T> {
 
 /// The receiving end of a stream of messages of one type.
 ///
-/// It allocates what has come and no more: a length prefix that claims more than the limit is an
-/// error before anything is allocated, and one that claims much and is followed by little costs
-/// little.
+/// It allocates what has come and no more. A length prefix that claims more than the limit is an error
+/// before anything is allocated; one that claims much and is followed by little costs little.
 ///
 /// ```
 /// use std::io::Write;
@@ -327,19 +245,7 @@ pub struct Receiver<T> {
 }
 
 impl<T: DeserializeOwned> Receiver<T> {
-    /// A receiver over the reading end of a pipe, or a stream socket.
-    ///
-    /// ```
-    /// use pipewright::Command;
-    /// use pipewright_handoff::Receiver;
-    ///
-    /// // A program of another kind: two bytes, which are a string of one byte.
-    /// let (reader, writer) = pipewright::pipe()?;
-    /// let child = Command::new("printf").arg(r"\2\0\0\0\1x").stdout(writer).spawn()?;
-    /// assert_eq!(Receiver::<String>::new(reader).receive()?.as_deref(), Some("x"));
-    /// # child.wait()?;
-    /// # Ok::<(), pipewright_handoff::Error>(())
-    /// ```
+    /// Makes a receiver of the reading end of a pipe, or of a stream socket.
     pub fn new(from: impl Into<OwnedFd>) -> Self {
         Self {
             from: from.into(),
@@ -352,19 +258,6 @@ impl<T: DeserializeOwned> Receiver<T> {
     }
 
     /// Sets the size in bytes that a message may have at most.
-    ///
-    /// ```
-    /// use pipewright_handoff::{Error, Receiver, Sender};
-    ///
-    /// let (reader, writer) = pipewright::pipe()?;
-    /// let mut sender = Sender::<String>::new(writer);
-    /// sender.send(&"x".repeat(500))?;
-    /// sender.flush()?;
-    /// let mut receiver = Receiver::<String>::new(reader);
-    /// receiver.set_limit(100);
-    /// assert!(matches!(receiver.receive(), Err(Error::TooLarge { limit: 100, .. })));
-    /// # Ok::<(), pipewright_handoff::Error>(())
-    /// ```
     pub fn set_limit(&mut self, bytes: u32) {
         self.limit = limit(bytes);
     }
@@ -374,44 +267,18 @@ impl<T: DeserializeOwned> Receiver<T> {
     /// # Errors
     ///
     /// [`Error::Torn`] when the stream ended inside a message; [`Error::TooLarge`] and
-    /// [`Error::Protocol`] when it holds something else than such messages. After any of these the
-    /// stream is of no more use.
-    ///
-    /// ```
-    /// use std::io::Write;
-    /// use pipewright_handoff::{Error, Receiver};
-    ///
-    /// let (reader, mut writer) = pipewright::pipe()?;
-    /// writer.write_all(&[8, 0, 0, 0, b'8', b' ', b'b']).expect("room"); // 3 of 8 bytes
-    /// drop(writer);
-    /// let error = Receiver::<String>::new(reader).receive().unwrap_err();
-    /// assert!(matches!(error, Error::Torn { received: 7, expected: 12 }));
-    /// # Ok::<(), pipewright_handoff::Error>(())
-    /// ```
+    /// [`Error::Protocol`] when it holds anything but such messages. After any of these the stream
+    /// cannot be used any more.
     pub fn receive(&mut self) -> Result<Option<T>> {
         self.receive_timeout(Duration::MAX)
     }
 
-    /// The same, not longer than this.
+    /// The same, but waits no longer than this.
     ///
     /// # Errors
     ///
-    /// [`Error::TimedOut`] when no whole message came in time: what has come of it is kept, and the
-    /// next call goes on with it. Otherwise as [`receive`](Self::receive).
-    ///
-    /// ```
-    /// use std::io::Write;
-    /// use std::time::Duration;
-    /// use pipewright_handoff::Receiver;
-    ///
-    /// let (reader, mut writer) = pipewright::pipe()?;
-    /// let mut receiver = Receiver::<String>::new(reader);
-    /// writer.write_all(&[3, 0, 0, 0, 2, b'o']).expect("room");
-    /// assert!(receiver.receive_timeout(Duration::from_millis(5)).is_err()); // one byte is missing
-    /// writer.write_all(b"k").expect("room");
-    /// assert_eq!(receiver.receive_timeout(Duration::from_secs(10))?.as_deref(), Some("ok"));
-    /// # Ok::<(), pipewright_handoff::Error>(())
-    /// ```
+    /// [`Error::TimedOut`] when no whole message came in time; the part that has come is kept, and the
+    /// next call goes on from there. Otherwise as [`receive`](Self::receive).
     pub fn receive_timeout(&mut self, timeout: Duration) -> Result<Option<T>> {
         let mut deadline = None;
         loop {
@@ -422,18 +289,12 @@ impl<T: DeserializeOwned> Receiver<T> {
                 Some(length) => PREFIX + length - self.available(),
                 None => PREFIX - self.available(),
             };
-            let limited = timeout != Duration::MAX;
-            let deadline = deadline.get_or_insert_with(|| Deadline::after(timeout));
-            if limited {
-                let (readable, _) = wait((self.from.as_fd(), PollFlags::IN), None, deadline)?;
-                if readable.is_empty() {
-                    return Err(Error::TimedOut {
-                        stage: "stream".to_owned(),
-                        waited: timeout,
-                    });
-                }
+            // The clock is read only if a message is not there yet.
+            let deadline = *deadline.get_or_insert_with(|| Deadline::after(timeout));
+            if deadline != Deadline::NEVER && !await_ready(&self.from, PollFlags::IN, deadline)? {
+                return Err(timed_out(timeout));
             }
-            if !self.fill(missing, deadline)? {
+            if !self.fill(missing, deadline, timeout)? {
                 return self.end();
             }
         }
@@ -447,7 +308,7 @@ impl<T: DeserializeOwned> Receiver<T> {
         self.buffer.get(self.taken..self.filled).unwrap_or(&[])
     }
 
-    /// The length of the next message, where its prefix has come.
+    /// The length of the next message, once its prefix has come.
     fn length(&self) -> Result<Option<usize>> {
         let Some(prefix) = self.bytes().first_chunk::<PREFIX>() else {
             return Ok(None);
@@ -467,7 +328,7 @@ impl<T: DeserializeOwned> Receiver<T> {
     }
 
     /// Reads once, at least one byte; `false` at the end.
-    fn fill(&mut self, missing: usize, deadline: &Deadline) -> Result<bool> {
+    fn fill(&mut self, missing: usize, deadline: Deadline, timeout: Duration) -> Result<bool> {
         if self.taken > 0 {
             self.buffer.copy_within(self.taken..self.filled, 0);
             self.filled -= self.taken;
@@ -491,12 +352,8 @@ impl<T: DeserializeOwned> Receiver<T> {
                 }
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => {
-                    wait((self.from.as_fd(), PollFlags::IN), None, deadline)?;
-                    if deadline.passed() {
-                        return Err(Error::TimedOut {
-                            stage: "stream".to_owned(),
-                            waited: deadline.allowed,
-                        });
+                    if !await_ready(&self.from, PollFlags::IN, deadline)? {
+                        return Err(timed_out(timeout));
                     }
                 }
                 Err(errno) => return Err(Error::system("read from the stream")(errno)),

@@ -24,9 +24,9 @@ fn main() {
         a_container_dies_with_its_runtime,
         a_created_container_starts_once_and_is_deleted,
         a_living_container_is_deleted_by_force_only,
-        a_refused_id_map_is_told_with_its_stage,
-        a_withheld_reply_is_told_with_its_stage,
-        a_missing_rootfs_and_a_missing_program_are_told_with_their_stages,
+        a_refused_id_map_is_told_with_its_phase,
+        a_withheld_reply_is_told_with_its_phase,
+        a_missing_rootfs_and_a_missing_program_are_told_with_their_phases,
         a_trace_shows_the_messages_of_both_sides,
     ]);
 }
@@ -245,7 +245,7 @@ fn worlds() -> Vec<World> {
         let said = run(world.made(&["run"], &["/payload", "payload"]));
         let by_kernel = ["namespace", "mount /proc"]
             .iter()
-            .any(|stage| said.stderr.contains(stage));
+            .any(|phase| said.stderr.contains(phase));
         if !said.status.success() && by_kernel {
             println!("not tested here as {who:?}: {}", said.stderr.trim());
             return None;
@@ -368,7 +368,7 @@ fn a_living_container_is_deleted_by_force_only() {
     }
 }
 
-fn a_refused_id_map_is_told_with_its_stage() {
+fn a_refused_id_map_is_told_with_its_phase() {
     for world in worlds() {
         let map = match world.who {
             Who::Root => continue, // has no ids to map
@@ -382,7 +382,7 @@ fn a_refused_id_map_is_told_with_its_stage() {
     }
 }
 
-fn a_withheld_reply_is_told_with_its_stage() {
+fn a_withheld_reply_is_told_with_its_phase() {
     for world in worlds().into_iter().filter(|world| world.who != Who::Root) {
         let said = with_time_enough(|time| {
             let time = time.as_secs_f64().to_string();
@@ -395,7 +395,7 @@ fn a_withheld_reply_is_told_with_its_stage() {
     }
 }
 
-fn a_missing_rootfs_and_a_missing_program_are_told_with_their_stages() {
+fn a_missing_rootfs_and_a_missing_program_are_told_with_their_phases() {
     for world in worlds() {
         let said = run(world.made(&["run"], &["/no/such/program"]));
         said.failed_with("mini_container: exec /no/such/program: ");
@@ -418,16 +418,16 @@ fn a_trace_shows_the_messages_of_both_sides() {
         let said = run(world.made(&["run", "--trace"], &["/payload", "payload"]));
         assert!(said.status.success(), "{}", said.stderr);
         let mut expected = vec![
-            "init sends monitor the stage \"pivot_root\"",
-            "monitor receives from init the stage \"pivot_root\"",
-            "monitor receives from init \"executing /payload\"",
+            r#"init: sent peer=parent packet=the phase "pivot_root""#,
+            r#"monitor: received peer=init packet=the phase "pivot_root""#,
+            r#"monitor: received peer=init packet="executing /payload""#,
         ];
         if world.who != Who::Root {
             expected.extend([
-                "monitor sends runtime the barrier \"map my ids\"",
-                "runtime receives from monitor the barrier \"map my ids\"",
-                "runtime sends monitor \"go on\" at the barrier \"map my ids\"",
-                "monitor receives from runtime \"go on\" at the barrier \"map my ids\"",
+                r#"monitor: sent peer=parent packet=the barrier "map my ids""#,
+                r#"runtime: received peer=monitor packet=the barrier "map my ids""#,
+                r#"runtime: sent peer=monitor packet="go on" at the barrier "map my ids""#,
+                r#"monitor: received peer=parent packet="go on" at the barrier "map my ids""#,
             ]);
         }
         for line in expected {

@@ -1,4 +1,4 @@
-//! The other side's death is noticed at every stage, whoever else holds the channel.
+//! The other side's death is noticed in every phase, whoever else holds the channel.
 
 use std::time::Duration;
 
@@ -14,15 +14,15 @@ fn main() {
         .entry("middle", middle)
         .dispatch();
     testing::trials::run(testing::tests![
-        a_child_that_leaves_at_any_stage_is_told_as_dead,
+        a_child_that_leaves_in_any_phase_is_told_as_dead,
         what_was_sent_before_a_death_is_received_before_the_death_is_told,
         a_child_notices_the_death_of_its_parent,
         a_living_child_that_closed_the_channel_is_not_told_as_dead,
-        a_silent_child_is_a_timeout_with_its_stage,
+        a_silent_child_is_a_timeout_with_its_phase,
     ]);
 }
 
-const STAGES: [&str; 5] = ["start", "config", "message", "prepare", "barrier"];
+const PHASES: [&str; 5] = ["start", "config", "message", "prepare", "barrier"];
 
 /// A process that holds copies of all descriptors, the channel's too, until the pipe ends.
 #[allow(unsafe_code, reason = "fork, to have a copy of every descriptor")]
@@ -42,8 +42,8 @@ fn leave_daemon_behind(until: PipeReader) {
 fn leave(parent: &mut ParentLink) -> Result<()> {
     leave_daemon_behind(parent.take("daemon")?);
     let leave_after: String = parent.config()?;
-    let exit_at = |stage: &str| {
-        if leave_after == stage {
+    let exit_at = |phase: &str| {
+        if leave_after == phase {
             std::process::exit(7);
         }
     };
@@ -73,14 +73,14 @@ fn follow(child: &mut ChildLink) -> Result<()> {
 }
 
 /// containerd 2823, youki 238: whoever else held the other end, the waiter waited for it.
-fn a_child_that_leaves_at_any_stage_is_told_as_dead() {
+fn a_child_that_leaves_in_any_phase_is_told_as_dead() {
     let sibling = ReExec::new("sibling").spawn().unwrap();
     let mut daemons: Vec<PipeWriter> = Vec::new();
-    for stage in STAGES {
+    for phase in PHASES {
         let (reader, writer) = pipe().unwrap();
         daemons.push(writer);
         let mut child = ReExec::new("leave")
-            .config(&stage.to_owned())
+            .config(&phase.to_owned())
             .unwrap()
             .descriptor("daemon", reader)
             .spawn()
@@ -90,16 +90,16 @@ fn a_child_that_leaves_at_any_stage_is_told_as_dead() {
         match follow(&mut child).unwrap_err() {
             Error::PeerDied {
                 status,
-                stage: told,
+                phase: told,
             } => {
-                assert_eq!(status.and_then(|status| status.code()), Some(7), "{stage}");
-                let announced = match stage {
-                    "prepare" | "barrier" => stage,
+                assert_eq!(status.and_then(|status| status.code()), Some(7), "{phase}");
+                let announced = match phase {
+                    "prepare" | "barrier" => phase,
                     _ => "start",
                 };
                 assert_eq!(told, announced);
             }
-            other => panic!("{stage}: {other}"),
+            other => panic!("{phase}: {other}"),
         }
     }
     drop(daemons);
@@ -167,7 +167,7 @@ fn a_child_notices_the_death_of_its_parent() {
     child.child().kill().unwrap();
     let mut report = String::new();
     reader.read_to_string(&mut report).unwrap();
-    assert!(report.contains("died at the stage \"start\""), "{report}");
+    assert!(report.contains("died in the phase \"start\""), "{report}");
 }
 
 fn a_living_child_that_closed_the_channel_is_not_told_as_dead() {
@@ -187,14 +187,14 @@ fn a_living_child_that_closed_the_channel_is_not_told_as_dead() {
     child.into_child().wait().unwrap();
 }
 
-fn a_silent_child_is_a_timeout_with_its_stage() {
+fn a_silent_child_is_a_timeout_with_its_phase() {
     let mut child = ReExec::new("sibling").spawn().unwrap();
     child.channel().set_timeout(Duration::from_millis(30));
     child.channel().enter("waiting for nothing").unwrap();
     let error = child.channel().receive::<String>().unwrap_err();
     match &error {
-        Error::TimedOut { stage, waited } => {
-            assert_eq!(stage, "waiting for nothing");
+        Error::TimedOut { phase, waited } => {
+            assert_eq!(phase, "waiting for nothing");
             assert_eq!(*waited, Duration::from_millis(30));
         }
         other => panic!("{other}"),

@@ -211,7 +211,7 @@ fn a_program_that_does_not_exist_is_told_to_the_one_who_opens() {
     let gate = gate_in(&directory);
     let child = created(&gate, &["/no/such/program"]);
     let error = Gate::open(&gate, SOON).unwrap_err();
-    assert_eq!(error.stage(), Some("exec /no/such/program"), "{error}");
+    assert_eq!(error.phase(), Some("exec /no/such/program"), "{error}");
     assert_eq!(error.raw_os_error(), Some(2));
     assert_eq!(child.wait().unwrap().code(), Some(1));
 }

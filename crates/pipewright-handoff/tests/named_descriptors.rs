@@ -240,11 +240,11 @@ fn a_program_that_does_not_exist_is_named_with_its_error_number() {
     let child = ReExec::new("become nothing").spawn().unwrap();
     match child.wait_exec(Duration::from_secs(60)).unwrap_err() {
         Error::Remote {
-            stage,
+            phase,
             message,
             errno,
         } => {
-            assert_eq!(stage, "exec /no/such/program");
+            assert_eq!(phase, "exec /no/such/program");
             assert_eq!(errno, Some(2));
             assert!(
                 message.contains("exec \"/no/such/program\": No such file"),
@@ -326,7 +326,7 @@ fn a_failed_exec_is_told_whatever_was_placed_where() {
             .wait_exec(Duration::from_secs(60))
             .unwrap_err();
         assert_eq!(error.raw_os_error(), Some(2), "{error}");
-        assert_eq!(error.stage(), Some("exec /no/such/program"));
+        assert_eq!(error.phase(), Some("exec /no/such/program"));
     }
 }
 

@@ -16,9 +16,10 @@ use crate::trace;
 
 pub(crate) fn run(parent: &mut ParentLink) -> Result<(), Box<dyn Error + Send + Sync>> {
     let config: Config = parent.config()?;
+    trace::print(config.traced_since);
+    let _traced = tracing::info_span!("init").entered();
     let channel = parent.channel();
     channel.set_timeout(config.timeout);
-    trace::follow(channel, "init", "monitor", config.traced_since);
 
     let gate = match &config.gate {
         Some(path) => {
@@ -58,7 +59,6 @@ pub(crate) fn run(parent: &mut ParentLink) -> Result<(), Box<dyn Error + Send + 
 
     if let Some(gate) = gate {
         parent.wait_at(gate, Duration::MAX)?;
-        trace::follow(parent.channel(), "init", "starter", config.traced_since);
     }
     let (program, arguments) = config.program.split_first().ok_or("no program was given")?;
     // 0, 1, 2 and nothing else.

@@ -16,7 +16,7 @@
 //! 3. *init*, re-executed by the monitor: pid 1 in there. It makes the rootfs its root and becomes the
 //!    program at the end.
 //!
-//! Each failure travels back up with the name of its stage. When the runtime dies, the kernel kills
+//! Each failure travels back up with the name of its phase. When the runtime dies, the kernel kills
 //! the monitor, and with it init and all that init started. Try `--trace`.
 
 mod ids;
@@ -41,9 +41,14 @@ fn main() -> ExitCode {
         .dispatch();
 
     let options = Options::parse();
+    let traced_since = options.is_traced().then(trace::now);
+    trace::print(traced_since);
+    let _traced = tracing::info_span!("runtime").entered();
     let result = match &options.action {
-        Action::Run(container) => runtime::run(container),
-        Action::Create { id, container } => runtime::create(&options.state_of(id), container),
+        Action::Run(container) => runtime::run(container, traced_since),
+        Action::Create { id, container } => {
+            runtime::create(&options.state_of(id), container, traced_since)
+        }
         Action::Start { id } => runtime::start(&options.state_of(id)),
         Action::Delete { id, force } => runtime::delete(&options.state_of(id), *force),
     };

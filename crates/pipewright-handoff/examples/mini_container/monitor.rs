@@ -53,9 +53,10 @@ type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
 pub(crate) fn run(parent: &mut ParentLink) -> Result<()> {
     let config: Config = parent.config()?;
+    trace::print(config.traced_since);
+    let _traced = tracing::info_span!("monitor").entered();
     let channel = parent.channel();
     channel.set_timeout(config.timeout);
-    trace::follow(channel, "monitor", "runtime", config.traced_since);
 
     if config.user_namespace {
         channel.enter("make a user namespace")?;
@@ -83,16 +84,14 @@ pub(crate) fn run(parent: &mut ParentLink) -> Result<()> {
     std::process::exit(code);
 }
 
-/// Starts pid 1 and waits until it is as far as it is to come. Its failures keep their stage on the
+/// Starts pid 1 and waits until it is as far as it is to come. Its failures keep their phase on the
 /// way up.
 fn start_init(config: &Config) -> Result<Child> {
     let mut init = ReExec::new("init")
         .config(config)?
         .command(|command| command.parent_death_signal(Signal::KILL))
         .spawn()?;
-    let channel = init.channel();
-    channel.set_timeout(config.timeout);
-    trace::follow(channel, "monitor", "init", config.traced_since);
+    init.channel().set_timeout(config.timeout);
     match config.gate {
         None => Ok(init.wait_exec(config.timeout)?),
         Some(_) => {

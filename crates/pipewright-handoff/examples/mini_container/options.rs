@@ -56,7 +56,7 @@ pub(crate) struct Container {
     /// Print each message between the processes, with the time since the start.
     #[arg(long)]
     pub(crate) trace: bool,
-    /// Seconds that one process waits for another at each stage.
+    /// Seconds that one process waits for another in each phase.
     #[arg(long, default_value = "10")]
     pub(crate) timeout: f64,
     /// Make a user namespace also as root, who needs none.
@@ -77,6 +77,13 @@ pub(crate) struct Container {
 }
 
 impl Options {
+    pub(crate) fn is_traced(&self) -> bool {
+        match &self.action {
+            Action::Run(container) | Action::Create { container, .. } => container.trace,
+            Action::Start { .. } | Action::Delete { .. } => false,
+        }
+    }
+
     pub(crate) fn state_of(&self, id: &str) -> State {
         State::new(self.state.join(id))
     }

@@ -14,15 +14,14 @@ use crate::ids::{self, IdMap};
 use crate::monitor::{Config, MAP_IDS, Started};
 use crate::options::Container;
 use crate::state::State;
-use crate::trace;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// How long an opened container may take until its program runs, and a killed one until it is gone.
 const SOON: Duration = Duration::from_secs(10);
 
-pub(crate) fn run(container: &Container) -> Result<u8> {
-    let mut monitor = begin(container, None)?;
+pub(crate) fn run(container: &Container, traced_since: Option<Duration>) -> Result<u8> {
+    let mut monitor = begin(container, traced_since, None)?;
     let _started: Started = monitor.channel().receive()?;
     let status = monitor.into_child().wait()?;
     // The monitor ends as the program did.
@@ -32,10 +31,14 @@ pub(crate) fn run(container: &Container) -> Result<u8> {
     ))
 }
 
-pub(crate) fn create(state: &State, container: &Container) -> Result<u8> {
+pub(crate) fn create(
+    state: &State,
+    container: &Container,
+    traced_since: Option<Duration>,
+) -> Result<u8> {
     state.make()?;
     let created = || -> Result<()> {
-        let mut monitor = begin(container, Some(state.gate()))?;
+        let mut monitor = begin(container, traced_since, Some(state.gate()))?;
         let started: Started = monitor.channel().receive()?;
         Ok(state.remember(started.process)?)
     };
@@ -71,14 +74,18 @@ pub(crate) fn delete(state: &State, force: bool) -> Result<u8> {
 }
 
 /// Starts the monitor.
-fn begin(container: &Container, gate: Option<PathBuf>) -> Result<ChildLink> {
+fn begin(
+    container: &Container,
+    traced_since: Option<Duration>,
+    gate: Option<PathBuf>,
+) -> Result<ChildLink> {
     let config = Config {
         rootfs: std::path::absolute(&container.rootfs)?,
         hostname: container.hostname.clone(),
         program: container.program.clone(),
         user_namespace: container.user_namespace || !geteuid().is_root(),
         timeout: Duration::try_from_secs_f64(container.timeout)?,
-        traced_since: container.trace.then(trace::now),
+        traced_since,
         gate,
     };
     // Sealed: a program that gets hold of /proc/1/exe before the exec cannot change the host's file.
@@ -90,7 +97,6 @@ fn begin(container: &Container, gate: Option<PathBuf>) -> Result<ChildLink> {
     }
     let mut monitor = monitor.spawn()?;
     let channel = monitor.channel();
-    trace::follow(channel, "runtime", "monitor", config.traced_since);
     // The monitor's own waits end first, and tell more.
     channel.set_timeout(config.timeout * 2);
     if config.user_namespace {

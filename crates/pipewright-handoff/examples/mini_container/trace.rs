@@ -1,8 +1,10 @@
 //! The timeline of messages, from both sides of each channel.
 
+use std::fmt;
 use std::time::Duration;
 
-use pipewright_handoff::{Channel, Direction};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
 
 /// Now, on the clock that all processes share.
 pub(crate) fn now() -> Duration {
@@ -10,27 +12,28 @@ pub(crate) fn now() -> Duration {
     Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
 }
 
-/// Prints what goes over the channel between `this` and `other`, in one write a line so that the
-/// lines of several processes do not mix.
-pub(crate) fn follow(
-    channel: &mut Channel,
-    this: &'static str,
-    other: &'static str,
-    origin: Option<Duration>,
-) {
-    let Some(origin) = origin else { return };
-    channel.on_event(move |event| {
-        let since = event.at.saturating_sub(origin).as_secs_f64() * 1000.0;
-        let line = match event.direction {
-            Direction::Sent => format!("{since:9.3} ms  {this} sends {other} {}\n", event.what),
-            Direction::Received => {
-                format!(
-                    "{since:9.3} ms  {this} receives from {other} {}\n",
-                    event.what
-                )
-            }
-        };
-        // A trace that nobody reads must not stop the container.
-        let _ = rustix::io::write(rustix::stdio::stderr(), line.as_bytes());
-    });
+/// Prints what this process sends and receives from here on, if a timeline was asked for. Each line is
+/// one write, so the lines of several processes do not mix.
+pub(crate) fn print(since: Option<Duration>) {
+    let Some(since) = since else { return };
+    tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::DEBUG)
+        .with_timer(Since(since))
+        .with_ansi(false)
+        .with_level(false)
+        .with_target(false)
+        .with_writer(std::io::stderr)
+        // A timeline that nobody reads must not stop the container.
+        .log_internal_errors(false)
+        .init();
+}
+
+/// Milliseconds since the runtime's start.
+struct Since(Duration);
+
+impl FormatTime for Since {
+    fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        let since = now().saturating_sub(self.0).as_secs_f64() * 1000.0;
+        write!(writer, "{since:9.3} ms ")
+    }
 }

@@ -1,22 +1,23 @@
-//! Encoding that stops at a limit, before it has filled memory.
+//! Values as bytes in postcard's form: encoding stops at a limit, before it has filled memory. Pure.
 
 use std::io::{self, Write};
 
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
-use super::error::{Error, Result};
+use crate::error::{Error, Result};
 
 /// What is being encoded, for errors.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Limit {
-    pub(super) what: &'static str,
+pub(crate) struct Limit {
+    pub(crate) what: &'static str,
     /// Bytes.
-    pub(super) bytes: u64,
-    pub(super) advice: &'static str,
+    pub(crate) bytes: u64,
+    pub(crate) advice: &'static str,
 }
 
 impl Limit {
-    pub(super) fn exceeded(&self, size: u64) -> Error {
+    pub(crate) fn exceeded(&self, size: u64) -> Error {
         Error::TooLarge {
             what: self.what,
             size,
@@ -63,7 +64,7 @@ impl<W: Write> Write for Bounded<W> {
 }
 
 /// Encodes a value in postcard's form and returns its size in bytes.
-pub(super) fn encode<T: Serialize + ?Sized>(
+pub(crate) fn encode<T: Serialize + ?Sized>(
     value: &T,
     to: impl Write,
     limit: Limit,
@@ -78,10 +79,7 @@ pub(super) fn encode<T: Serialize + ?Sized>(
     match (result, bounded.fault) {
         (Ok(()), _) => Ok(bounded.passed),
         (Err(_), Some(Ok(size))) => Err(limit.exceeded(size)),
-        (Err(_), Some(Err(source))) => Err(Error::System {
-            operation: "write what was encoded",
-            source,
-        }),
+        (Err(_), Some(Err(reason))) => Err(Error::io("write what was encoded")(reason)),
         (Err(error), None) => Err(Error::protocol(
             format_args!(
                 "a value of {} that can be encoded",
@@ -89,6 +87,20 @@ pub(super) fn encode<T: Serialize + ?Sized>(
             ),
             error,
         )),
+    }
+}
+
+/// Decodes a value that takes all of the bytes.
+pub(crate) fn decode_all<T: DeserializeOwned>(bytes: &[u8], what: &str) -> Result<T> {
+    let (value, rest) = postcard::take_from_bytes(bytes).map_err(|error| {
+        let got = format_args!("{} bytes that are none: {error}", bytes.len());
+        Error::protocol(what, got)
+    })?;
+    if rest.is_empty() {
+        Ok(value)
+    } else {
+        let got = format_args!("one with {} bytes after its end", rest.len());
+        Err(Error::protocol(what, got))
     }
 }
 
