@@ -1,31 +1,31 @@
 //! The child's first steps: taking possession of what was handed over.
-#![allow(
-    unsafe_code,
-    reason = "makes owners of descriptors that came with the exec"
-)]
 
 use std::collections::BTreeMap;
-use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd};
-
-use rustix::io::FdFlags;
+use std::os::fd::OwnedFd;
 
 use crate::build;
 use crate::channel::{Channel, Peer};
 use crate::descriptors::Arrived;
 use crate::error::{DescriptorFault, DescriptorKind, Error, Result};
 use crate::frame::Format;
+use crate::inherited::{is_privileged, take_inherited};
 use crate::link::ParentLink;
 use crate::manifest::{Contents, Manifest, NamedDescriptor};
 use crate::socket::PacketSocket;
 
 /// Takes what was handed over at the descriptor with this number.
 ///
-/// Called once in a process, by the dispatch.
+/// Called once in a process, by the dispatch. The number comes from the command line and the others
+/// from the hand-over, which whoever started this program may have made up: none of them is believed
+/// to be open, or to have no owner yet.
 pub(crate) fn receive(number: &str) -> Result<ParentLink> {
+    if is_privileged() {
+        return Err(Error::Privileged);
+    }
     let manifest = number
         .parse()
         .ok()
-        .and_then(|number| own(number).ok())
+        .and_then(|number| take_inherited(number).ok())
         .and_then(Manifest::open)
         .ok_or_else(|| {
             let got = format_args!("{number:?}, at which there is none");
@@ -63,7 +63,7 @@ fn take_rest(manifest: Manifest) -> Result<Taken> {
     let mut arrived = BTreeMap::new();
     for named in std::mem::take(&mut contents.descriptors) {
         let NamedDescriptor { name, number, kind } = named;
-        match own(number) {
+        match take_inherited(number) {
             Ok(descriptor) if DescriptorKind::of(&descriptor)? == kind => {
                 arrived.insert(name, Some(descriptor));
             }
@@ -76,20 +76,8 @@ fn take_rest(manifest: Manifest) -> Result<Taken> {
     Ok((contents, manifest, Arrived(arrived)))
 }
 
-/// Makes the descriptor with this number this process's own, close-on-exec.
 fn own(number: i32) -> Result<OwnedFd> {
-    if number < 3 {
-        let got = format_args!("{number}");
-        return Err(Error::protocol("a descriptor number above 2", got));
-    }
-    // SAFETY: borrowed only for the next call, which fails when the number is not open.
-    let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
-    rustix::io::fcntl_setfd(descriptor, FdFlags::CLOEXEC)
-        .map_err(Error::system("find a descriptor that was handed over"))?;
-    // SAFETY: it is open, and nothing else in this process owns it: it came with the exec, the parent
-    // named the number in a sealed table for this child, with each number once, and this is done once
-    // in a process, before the program opened anything.
-    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+    take_inherited(number).map_err(Error::io("take what was handed over"))
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {

@@ -56,6 +56,13 @@ unsafe extern "C" {
     static __ehdr_start: FileHeader;
 }
 
+/// The address of the table of segments of the object that this library is linked into.
+pub(crate) fn program_headers() -> usize {
+    // SAFETY: see `own_segments`.
+    let header = unsafe { &__ehdr_start };
+    header.as_ptr().addr().wrapping_add(number(header, 32, 8))
+}
+
 /// The notes and the read-only segments of this program.
 fn own_segments() -> Vec<Segment> {
     // SAFETY: the linker defines the symbol as the start of the program's mapped file header, which

@@ -72,6 +72,11 @@ impl EntryPoints {
     ///
     /// Call it first thing in `main`: what comes before it runs in every child as well.
     ///
+    /// In a program that is set-user-ID, set-group-ID or has file capabilities it refuses and ends the
+    /// process with status 125, since whoever started it could have made up what was handed over. Such a
+    /// program gives its children real ids that match, by [`ReExec::command`](crate::ReExec::command)
+    /// and [`Command::uid`](pipewright::Command::uid).
+    ///
     /// # Panics
     ///
     /// When it is called a second time in a process that was re-executed.

@@ -111,6 +111,16 @@ pub enum Error {
         expected: u64,
     },
 
+    /// What was handed over is refused, because this process has privileges that the one which
+    /// started it may not have had: its file is set-user-ID, set-group-ID or has capabilities.
+    #[error(
+        "refused: this program is set-user-ID, set-group-ID or has file capabilities, so whoever \
+         started it could have made up what was handed over; a parent that has these privileges \
+         itself gives the child real ids that match, with ReExec::command and Command::uid and gid, \
+         or no_new_privs"
+    )]
+    Privileged,
+
     /// A system call failed.
     #[error("cannot {operation}: {reason}{}", advice(.operation, .reason))]
     System {

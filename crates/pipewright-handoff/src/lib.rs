@@ -45,6 +45,9 @@
 //! - **The program at the end has 0, 1, 2 and what was named for it.** The channel's own descriptors
 //!   are close-on-exec from the child's first moment.
 //! - **Parent and child are the same build**, or nothing is decoded.
+//! - **A child believes nothing that it is told about numbers**: a descriptor that was not inherited, or
+//!   has an owner already, is not taken ([`take_inherited`]). A set-user-ID program takes no hand-over
+//!   at all, since anybody can start it with a made-up one.
 //!
 //! Between the two processes, messages have [postcard](https://docs.rs/postcard)'s form.
 //!
@@ -67,6 +70,7 @@ mod foreign;
 mod frame;
 #[cfg(feature = "gate")]
 mod gate;
+mod inherited;
 mod link;
 #[cfg(feature = "log")]
 mod log;
@@ -84,6 +88,7 @@ pub use executable::SelfExe;
 pub use foreign::{CHANNEL_VARIABLE, Foreign};
 #[cfg(feature = "gate")]
 pub use gate::Gate;
+pub use inherited::take_inherited;
 pub use link::{ChildLink, ParentLink};
 #[cfg(feature = "log")]
 pub use log::{Log, LogSink};

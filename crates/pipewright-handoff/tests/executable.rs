@@ -1,5 +1,12 @@
 //! Which file is executed: the running one, also when its path has gone, and the sealed copy.
 
+#[path = "support/without_proc.rs"]
+#[allow(
+    unreachable_pub,
+    reason = "a module of each program that it is part of"
+)]
+mod without_proc;
+
 use std::fs::{File, OpenOptions};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
@@ -196,7 +203,6 @@ fn an_entry_point_that_is_not_registered_is_told_with_those_that_are() {
     assert_eq!(child.into_child().wait().unwrap().code(), Some(1));
 }
 
-/// The article's listing: a child that goes on in `main` starts the next child, without end.
 fn a_number_that_is_no_hand_over_ends_the_process_with_a_sentence() {
     for number in ["3", "2", "-1", "7x", "", "99999999999"] {
         let output = std::process::Command::new(std::env::current_exe().unwrap())
@@ -209,6 +215,7 @@ fn a_number_that_is_no_hand_over_ends_the_process_with_a_sentence() {
     }
 }
 
+/// The article's listing: a child that goes on in `main` starts the next child, without end.
 fn the_article_s_program_prints_one_line_and_ends() {
     let mut program = std::process::Command::new(testing::example("pipewright-handoff", "handoff"));
     let output = program.output().unwrap();
@@ -230,24 +237,10 @@ fn the_article_s_program_prints_one_line_and_ends() {
     assert_ne!(pid(child), pid(parent));
 }
 
-/// Hides `/proc` from this thread.
-#[allow(unsafe_code, reason = "a mount namespace of this thread")]
-fn without_proc() -> rustix::io::Result<()> {
-    use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
-    use rustix::thread::{UnshareFlags, unshare_unsafe};
-    // SAFETY: the table of descriptors stays shared; only that is unsafe.
-    unsafe { unshare_unsafe(UnshareFlags::NEWNS | UnshareFlags::FS) }?;
-    mount_change(
-        "/",
-        MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
-    )?;
-    mount("none", "/proc", "tmpfs", MountFlags::empty(), None)
-}
-
 fn without_proc_it_fails_with_a_sentence_and_an_open_file_helps() {
     let running = File::open("/proc/self/exe").unwrap();
     let done = std::thread::spawn(move || {
-        if let Err(errno) = without_proc() {
+        if let Err(errno) = without_proc::hide() {
             println!("not tested here: /proc cannot be hidden: {errno}");
             return;
         }
