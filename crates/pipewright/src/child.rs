@@ -5,7 +5,6 @@ use std::process::ExitStatus;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
 
@@ -13,7 +12,7 @@ use rustix::process::{Pid, Signal};
 use crate::command::Command;
 use crate::descent::{self, Descent};
 use crate::error::{Error, Result};
-use crate::poll::{Deadline, poll};
+use crate::poll::{Deadline, wait_readable};
 use crate::spawn::{self, Reaped, ResourceUsage};
 
 /// A process that was started.
@@ -23,7 +22,7 @@ use crate::spawn::{self, Reaped, ResourceUsage};
 /// them holds up another: a thread that waits holds no lock, and each waiter gets the status.
 ///
 /// Dropping a `Child` neither blocks nor kills (see [`Command::kill_on_drop`] for the other choice).
-/// Its zombie is taken when the next child is started.
+/// Its zombie is taken when the next child is started, or by [`reap_dropped`](crate::reap_dropped).
 ///
 /// ```
 /// use std::os::unix::process::ExitStatusExt;
@@ -385,6 +384,11 @@ impl Child {
         self.state().is_reaped()
     }
 
+    /// Tells whether its number is still its own: nobody has taken its status, here or elsewhere.
+    pub(crate) fn holds_number(&self) -> bool {
+        !self.is_reaped() && spawn::is_unreaped(self.as_fd())
+    }
+
     pub(crate) fn started(&self) -> Instant {
         self.origin.started
     }
@@ -407,7 +411,7 @@ impl Child {
         }
         // What it left behind is this process's now.
         if let (State::Ended { .. }, Some(marker)) = (end, &self.origin.descent.marker) {
-            descent::orphans(marker).into_iter().for_each(spawn::adopt);
+            descent::adopt_orphans(marker);
         }
     }
 
@@ -484,22 +488,4 @@ impl Drop for Child {
             spawn::adopt(pidfd);
         }
     }
-}
-
-/// Waits until one of the descriptors is readable and returns the indices of those that are; none
-/// when the deadline has passed.
-pub(crate) fn wait_readable(
-    descriptors: &[BorrowedFd<'_>],
-    deadline: impl Into<Deadline>,
-) -> Result<Vec<usize>> {
-    let mut polled: Vec<PollFd<'_>> = descriptors
-        .iter()
-        .map(|descriptor| PollFd::from_borrowed_fd(*descriptor, PollFlags::IN))
-        .collect();
-    poll(&mut polled, deadline).map_err(Error::system("poll"))?;
-    let ready = polled.iter().enumerate();
-    Ok(ready
-        .filter(|(_, fd)| !fd.revents().is_empty())
-        .map(|(index, _)| index)
-        .collect())
 }

@@ -138,8 +138,7 @@ pub use asynchronous::AsyncPipe;
 #[cfg(feature = "tokio")]
 pub use capture::AsyncLines;
 pub use capture::{
-    Canceller, Capture, Collected, Input, Line, Lines, Output, OutputReader, OutputStream,
-    RunningCapture, TaggedLines,
+    Canceller, Capture, Collected, Input, Line, Lines, Output, OutputStream, TaggedLines,
 };
 pub use child::Child;
 pub use command::{Command, Stdio};
@@ -150,7 +149,7 @@ pub use pipeline::{
     StageStatus, signal_name,
 };
 pub use rustix::process::{Resource, Rlimit, Signal};
-pub use spawn::{ResourceUsage, write_without_sigpipe};
+pub use spawn::{ResourceUsage, reap_dropped, write_without_sigpipe};
 pub use std::io::{PipeReader, PipeWriter};
 #[doc(hidden)]
 pub use tree::spread::Spread;

@@ -3,10 +3,13 @@
 //! Everything in this workspace that waits does so here: signals that are handled meanwhile and
 //! times too long for the clock are dealt with once.
 
+use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, Timespec};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
+
+use crate::error::{Error, Result};
 
 /// The moment at which a wait ends, or never.
 ///
@@ -54,6 +57,16 @@ impl Deadline {
     pub fn or_before(self, other: impl Into<Self>) -> Self {
         Self(self.0.into_iter().chain(other.into().0).min())
     }
+
+    /// The later of two.
+    #[must_use]
+    pub fn or_after(self, other: impl Into<Self>) -> Self {
+        Self(
+            self.0
+                .zip(other.into().0)
+                .map(|(one, other)| one.max(other)),
+        )
+    }
 }
 
 impl From<Option<Instant>> for Deadline {
@@ -100,6 +113,24 @@ pub fn poll(
     }
 }
 
+/// Waits until one of the descriptors is readable and returns the indices of those that are; none
+/// when the deadline has passed.
+pub(crate) fn wait_readable(
+    descriptors: &[BorrowedFd<'_>],
+    deadline: impl Into<Deadline>,
+) -> Result<Vec<usize>> {
+    let mut polled: Vec<PollFd<'_>> = descriptors
+        .iter()
+        .map(|descriptor| PollFd::from_borrowed_fd(*descriptor, PollFlags::IN))
+        .collect();
+    poll(&mut polled, deadline).map_err(Error::system("poll"))?;
+    let ready = polled.iter().enumerate();
+    Ok(ready
+        .filter(|(_, fd)| !fd.revents().is_empty())
+        .map(|(index, _)| index)
+        .collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,12 +143,14 @@ mod tests {
     }
 
     #[test]
-    fn the_earlier_deadline_counts_and_none_is_the_latest() {
+    fn of_two_deadlines_none_is_the_later() {
         let early = Instant::now();
         let late = early + Duration::from_secs(1);
         for (first, second) in [(Some(early), Some(late)), (Some(early), None)] {
             assert_eq!(Deadline(first).or_before(second), early.into());
             assert_eq!(Deadline(second).or_before(first), early.into());
+            assert_eq!(Deadline(first).or_after(second), second.into());
+            assert_eq!(Deadline(second).or_after(first), second.into());
         }
         assert!(Deadline(Some(early)).has_passed());
         assert_eq!(Deadline::NEVER.or_before(None), Deadline::NEVER);
@@ -126,7 +159,7 @@ mod tests {
     #[test]
     fn the_wait_ends_when_something_is_ready_or_the_deadline_has_passed() {
         let (reader, writer) = crate::pipe().unwrap();
-        let mut polled = [PollFd::new(&reader, rustix::event::PollFlags::IN)];
+        let mut polled = [PollFd::new(&reader, PollFlags::IN)];
         let deadline = Deadline::after(Duration::from_millis(5));
         assert_eq!(poll(&mut polled, deadline), Ok(0));
         assert!(deadline.has_passed());

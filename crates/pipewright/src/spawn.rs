@@ -28,7 +28,8 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
-pub(crate) use orphans::adopt;
+pub use orphans::reap_dropped;
+pub(crate) use orphans::{adopt, reaping};
 pub use reap::ResourceUsage;
 pub(crate) use reap::{Reaped, is_unreaped, reap, wait_for_end};
 pub(crate) use signal::{is_sigchld_ignored, lost_status, signal_group};
@@ -37,7 +38,7 @@ pub(crate) use under_way::Earlier;
 
 use crate::child::{Child, Origin};
 use crate::command::Command;
-use crate::descent::{self, Descent};
+use crate::descent::{Descent, new_marker, variable};
 use crate::error::{Error, Result, StartError, Step};
 use image::Image;
 use under_way::UnderWay;
@@ -148,8 +149,8 @@ fn mark_descendants(command: &mut Command) -> Result<Descent> {
     };
     if command.own_tree {
         let failed = |errno: Errno| command.failed(Step::Subreaper, errno.into());
-        let marker = descent::new_marker().map_err(failed)?;
-        let (name, value) = descent::variable(&marker);
+        let marker = new_marker().map_err(failed)?;
+        let (name, value) = variable(&marker);
         command.environment.changes.insert(name, Some(value));
         descent.marker = Some(marker);
     }

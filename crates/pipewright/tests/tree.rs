@@ -308,7 +308,7 @@ fn orphans_that_end_by_themselves_are_reaped() {
         while taken == 0 {
             taken = reap_adopted(|pid| pid == child.id()).unwrap();
         }
-        child.kill_tree(LONG).unwrap();
+        assert!(child.kill_tree(LONG).unwrap().is_complete());
         assert_eq!(child.wait().unwrap().signal(), Some(9));
         assert_eq!(children(), Vec::<String>::new());
     });
@@ -387,13 +387,13 @@ fn a_status_that_a_killed_parent_had_not_taken_leaves_no_zombie() {
         let children = format!("/proc/{pid}/task/{pid}/children");
         let Ok(grandchild) = std::fs::read_to_string(children) else {
             eprintln!("skipped: this kernel does not list children (CONFIG_PROC_CHILDREN)");
-            child.kill_tree(LONG).unwrap();
+            assert!(child.kill_tree(LONG).unwrap().is_complete());
             return;
         };
         while !stat(grandchild.trim()).contains(") Z ") {
             std::thread::yield_now();
         }
-        child.kill_tree(LONG).unwrap();
+        assert!(child.kill_tree(LONG).unwrap().is_complete());
         child.wait().unwrap();
         assert_eq!(testing::children(), Vec::<String>::new());
     });

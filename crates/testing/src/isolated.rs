@@ -1,5 +1,7 @@
 //! A process of its own for one test.
 
+use std::process::Command;
+
 use crate::watchdog;
 
 const ISOLATED: &str = "PIPEWRIGHT_ISOLATED_TEST";
@@ -13,12 +15,52 @@ const ISOLATED: &str = "PIPEWRIGHT_ISOLATED_TEST";
 ///
 /// When the test fails there, or no test has this name.
 pub fn isolated(name: &str, body: impl FnOnce()) {
+    run(name, &[], body);
+}
+
+/// Likewise, started by another program: `["unshare", "-pf"]`. Where that program cannot do it, the test
+/// is skipped, and says why.
+///
+/// # Panics
+///
+/// When the test fails there, or no test has this name.
+pub fn isolated_by(starter: &[&str], name: &str, body: impl FnOnce()) {
+    if !is_isolated(name) && !can_run(starter) {
+        println!("skipped: this user may not do {starter:?} here");
+        return;
+    }
+    run(name, starter, body);
+}
+
+/// Tells whether a program that starts others by its last arguments does so here.
+fn can_run(starter: &[&str]) -> bool {
+    let run = Command::new(starter[0])
+        .args(&starter[1..])
+        .arg("true")
+        .output();
+    run.is_ok_and(|output| output.status.success())
+}
+
+fn is_isolated(name: &str) -> bool {
+    std::env::var_os(ISOLATED).is_some_and(|value| value == name)
+}
+
+fn run(name: &str, starter: &[&str], body: impl FnOnce()) {
     let _watchdog = watchdog();
-    if std::env::var_os(ISOLATED).is_some_and(|value| value == name) {
+    if is_isolated(name) {
         body();
         return;
     }
-    let output = std::process::Command::new(std::env::current_exe().unwrap())
+    let this = std::env::current_exe().unwrap();
+    let mut command = match starter {
+        [] => Command::new(this),
+        [program, arguments @ ..] => {
+            let mut command = Command::new(program);
+            command.args(arguments).arg(this);
+            command
+        }
+    };
+    let output = command
         .args(["--exact", name, "--nocapture", "--test-threads=1"])
         .env(ISOLATED, name)
         .output()

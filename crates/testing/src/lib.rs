@@ -10,13 +10,12 @@ mod isolated;
 mod once;
 mod processes;
 mod programs;
-pub mod stubborn;
 pub mod terminals;
 pub mod trials;
 mod watchdog;
 
 pub use fault::{Fault, fault};
-pub use isolated::isolated;
+pub use isolated::{isolated, isolated_by};
 pub use once::example;
 pub use processes::{
     READY_THEN_WAIT, await_no_children, children, descriptors_of, is_root, lives, open_descriptors,

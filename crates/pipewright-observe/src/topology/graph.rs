@@ -2,10 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use super::ends::{Direction, Holder};
-use super::found::{FoundPipe, FoundStage, Pipeline};
 use super::order::{self, Shape};
-use super::scan::Scan;
+use super::{Direction, FoundPipe, FoundStage, Holder, Pipeline, Scan};
 use crate::pipe::PipeId;
 use crate::proc::ProcessId;
 
@@ -40,7 +38,7 @@ struct Ends {
 }
 
 impl Graph {
-    pub(super) fn of(scan: &Scan) -> Self {
+    pub(super) fn of(scan: &Scan) -> Graph {
         let index: HashMap<u32, usize> = (scan.holders.iter().enumerate())
             .map(|(index, holder)| (holder.process.pid, index))
             .collect();
@@ -80,12 +78,13 @@ impl Graph {
         let mut below: Vec<HashSet<Side>> = vec![HashSet::new(); sides.len()];
         let mut members: Vec<Vec<u32>> = vec![Vec::new(); sides.len()];
         for child in 0..sides.len() {
-            if stage[child] == child {
-                for &ancestor in &ancestors[child] {
-                    below[ancestor].extend(sides[child].keys());
+            match stage[child] == child {
+                true => {
+                    for &ancestor in &ancestors[child] {
+                        below[ancestor].extend(sides[child].keys());
+                    }
                 }
-            } else {
-                members[stage[child]].push(scan.holders[child].process.pid);
+                false => members[stage[child]].push(scan.holders[child].process.pid),
             }
         }
         for shell in 0..sides.len() {
@@ -106,7 +105,7 @@ impl Graph {
             }
         }
         pipes.retain(|_, ends| ends.connects());
-        Self {
+        Graph {
             sides,
             members,
             sharing,
@@ -378,8 +377,8 @@ fn without_redundant_ends(holders: &[Holder]) -> Vec<BTreeMap<Side, u32>> {
 struct Groups(Vec<usize>);
 
 impl Groups {
-    fn new(count: usize) -> Self {
-        Self((0..count).collect())
+    fn new(count: usize) -> Groups {
+        Groups((0..count).collect())
     }
 
     fn of(&mut self, mut stage: usize) -> usize {

@@ -4,4 +4,3 @@ mod common;
 mod pipe;
 mod pipelines;
 mod process;
-mod stubborn;

@@ -9,10 +9,10 @@ use rustix::process::Signal;
 
 use super::closes::{self, Closes};
 use super::{PipelineStatus, Policy, StageEnd, StageStatus};
-use crate::child::{Child, wait_readable};
+use crate::child::Child;
 use crate::command::Command;
 use crate::error::{Error, Result};
-use crate::poll::Deadline;
+use crate::poll::{Deadline, wait_readable};
 
 /// One stage of a running pipeline.
 #[derive(Debug)]

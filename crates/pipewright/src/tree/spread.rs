@@ -11,11 +11,12 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
-use rustix::process::{Signal, getpgrp, getpid, pidfd_send_signal};
+use rustix::process::{Signal, getpgrp, getpid};
 use rustix::time::{ClockId, clock_gettime};
 
-use super::{Unreached, unreached};
-use crate::descent::{Process, Roots, members, open, snapshot};
+use super::report::Unreached;
+use crate::descent::proc::{Proc, Process};
+use crate::descent::{Roots, members};
 use crate::pipeline::{RunningPipeline, Stage};
 
 /// How long after the signal a process may have been started and still have been on its way then.
@@ -99,9 +100,10 @@ impl<'a> Spread<'a> {
     /// Finds the pipeline's processes, with or without those that have lost their parent. Without a
     /// `/proc` there is nobody to be found.
     fn members(&self, with_orphans: bool) -> Vec<Process> {
-        let Ok(all) = snapshot() else {
+        let Ok(proc) = Proc::own() else {
             return Vec::new();
         };
+        let (all, _) = proc.processes();
         let this = getpid().as_raw_pid();
         let mut roots = Roots {
             pids: self.stage_pids(),
@@ -116,7 +118,7 @@ impl<'a> Spread<'a> {
                 .filter(|it| it.parent == this && it.group == group && it.started >= since);
             roots.pids.extend(adopted.map(|it| it.pid));
         }
-        members(&all, &roots, this, |_| false)
+        members(&all, &roots, &BTreeSet::new(), this)
             .into_iter()
             .cloned()
             .collect()
@@ -124,25 +126,28 @@ impl<'a> Spread<'a> {
 
     fn stage_pids(&self) -> BTreeSet<i32> {
         let children = self.pipeline.stages().iter().filter_map(Stage::child);
-        let unreaped = children.filter(|child| !child.is_reaped());
+        let unreaped = children.filter(|child| child.holds_number());
         unreaped.map(|child| child.id() as i32).collect()
     }
 
     /// Sends the signal to those who have not had it. The stages have it by their handles.
     fn send(&mut self, members: &[Process]) -> usize {
+        let Ok(proc) = Proc::own() else { return 0 };
         let stages = self.stage_pids();
         let mut sent = 0;
         for process in members.iter().filter(|it| !stages.contains(&it.pid)) {
             if !self.had.insert((process.pid, process.started)) {
                 continue;
             }
-            let result = open(process).and_then(|pidfd| pidfd_send_signal(&pidfd, self.signal));
+            let handle = proc.open(process);
+            let result = handle.and_then(|handle| handle.signal(self.signal, false));
             match result {
                 Ok(()) => sent += 1,
                 Err(Errno::SRCH) => {}
-                Err(errno) => self
-                    .unreached
-                    .push(unreached(process.pid, &process.name, errno)),
+                Err(errno) => {
+                    self.unreached
+                        .push(Unreached::new(process.pid as u32, &process.name, errno))
+                }
             }
         }
         sent

@@ -41,7 +41,7 @@ pub(super) fn section(observed: &Observed, timeline: &Timeline) -> Markup {
 
 fn legend() -> Markup {
     let label = |state| match state {
-        State::Ended => "blank: ended".to_owned(),
+        State::Ended => "blank: ended",
         state => state.label(),
     };
     html! {
