@@ -1,0 +1,16 @@
+//! One stage of a pipeline, run several times over one stream, with the bytes and the status of one
+//! run at the end.
+//!
+//! The stream is cut behind the ends of records ([`Records`]); each chunk goes to a run of the command
+//! of its own; the outputs are given in the order of the chunks ([`Order`]). Whether that gives the
+//! same bytes depends on the command: [`classify`] knows those for which it does.
+
+mod classes;
+mod order;
+mod records;
+mod size;
+
+pub use classes::{Class, Classified, Merge, classify};
+pub use order::{End, Next, Order, Retries, Rules, StatusRule};
+pub use records::{Records, UnknownRecords};
+pub use size::ChunkSize;
