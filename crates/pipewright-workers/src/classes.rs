@@ -61,8 +61,8 @@ pub struct Classified {
     pub status: StatusRule,
     /// It holds only while the input is text: no NUL, and valid in the locale.
     pub only_text: bool,
-    /// It reads records that end with NUL and not lines.
-    pub nul_records: bool,
+    /// It may be run on the same input more than once. Not so where it runs programs that nobody knows.
+    pub repeatable: bool,
 }
 
 impl Classified {
@@ -72,7 +72,17 @@ impl Classified {
             reason: reason.into(),
             status: StatusRule::Zero,
             only_text: false,
-            nul_records: false,
+            repeatable: true,
+        }
+    }
+
+    /// Takes a command for local on its user's word.
+    #[must_use]
+    pub fn assumed_local(self) -> Self {
+        Self {
+            class: Class::Local,
+            reason: "its user says so".to_owned(),
+            ..self
         }
     }
 

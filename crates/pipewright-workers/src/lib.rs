@@ -5,12 +5,24 @@
 //! of its own; the outputs are given in the order of the chunks ([`Order`]). Whether that gives the
 //! same bytes depends on the command: [`classify`] knows those for which it does.
 
+mod chunk;
 mod classes;
+mod error;
+mod gather;
+mod input;
+mod merge;
 mod order;
 mod records;
+mod run;
+mod scatter;
 mod size;
+mod verify;
+mod worker;
 
 pub use classes::{Class, Classified, Merge, classify};
+pub use error::{Error, Result};
 pub use order::{End, Next, Order, Retries, Rules, StatusRule};
 pub use records::{Records, UnknownRecords};
+pub use run::{InSequence, Outcome, Stage, run};
 pub use size::ChunkSize;
+pub use verify::Difference;

@@ -24,15 +24,18 @@ pub enum StatusRule {
     /// Only 0 is success.
     #[default]
     Zero,
+    /// As xargs has it: 123, where a run of its own failed, is no end. Together they are the larger.
+    Xargs,
     /// As grep has it: 0 with a match and 1 without are both success; together they are 0 if there was
     /// a match in any chunk.
     Grep,
 }
 
 impl StatusRule {
-    fn is_success(self, status: u8) -> bool {
+    pub(crate) fn is_success(self, status: u8) -> bool {
         match self {
             Self::Zero => status == 0,
+            Self::Xargs => matches!(status, 0 | 123),
             Self::Grep => status <= 1,
         }
     }
@@ -41,7 +44,7 @@ impl StatusRule {
     #[must_use]
     pub fn together(self, one: u8, other: u8) -> u8 {
         match self {
-            Self::Zero => one.max(other),
+            Self::Zero | Self::Xargs => one.max(other),
             Self::Grep => one.min(other),
         }
     }
@@ -54,6 +57,14 @@ pub struct Retries {
     pub signal: u32,
     /// After an exit status that is a failure.
     pub status: u32,
+}
+
+impl Retries {
+    /// Never.
+    pub const NONE: Self = Self {
+        signal: 0,
+        status: 0,
+    };
 }
 
 impl Default for Retries {
@@ -262,6 +273,14 @@ impl Order {
         Next::Failed(number + 1..self.first + self.chunks.len() as u64)
     }
 
+    /// Says that a chunk is not to be run by a worker: it counts as one that failed.
+    pub fn refuse(&mut self, number: u64) {
+        self.chunk(number).slot = Slot::Failed;
+        if self.wanted() > number {
+            self.flow = Flow::Failed(number);
+        }
+    }
+
     /// Gives the chunk whose output is to be given next; `None` while there is none.
     #[must_use]
     pub fn next_to_give(&self) -> Option<u64> {
@@ -333,6 +352,19 @@ impl Order {
     #[must_use]
     pub fn status(&self) -> Option<u8> {
         self.status
+    }
+
+    /// Tells whether a run of this chunk is of any use.
+    #[must_use]
+    pub fn wants(&self, number: u64) -> bool {
+        number < self.wanted()
+    }
+
+    /// Counts the chunks whose output was given.
+    #[must_use]
+    pub fn given_count(&self) -> u64 {
+        let behind = self.chunks.iter().filter(|chunk| chunk.slot == Slot::Given);
+        self.first + behind.count() as u64
     }
 
     /// Counts the runs that were made again.

@@ -582,6 +582,10 @@ pub(super) fn classify(name: &str, arguments: &[&str]) -> Classified {
             found.status = StatusRule::Grep;
             found.only_text = !read.has(&["a", "text"]);
         }
+        if name == "xargs" {
+            found.status = StatusRule::Xargs;
+            found.repeatable = false;
+        }
         return found;
     }
     against.unwrap_or_else(|| {

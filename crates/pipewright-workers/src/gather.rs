@@ -1,0 +1,245 @@
+//! The outputs of the workers made one, in the order of their chunks.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use pipewright::{Child, Command, PipeExt, PipeWriter};
+
+use crate::chunk::{Chunk, Store};
+use crate::classes::Merge;
+use crate::error::{Error, Result};
+use crate::merge::{self, Seams};
+use crate::order::End;
+use crate::records::Records;
+use crate::worker::{Program, end_of, feed};
+
+/// Whether somebody still reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reader {
+    Here,
+    Gone,
+}
+
+/// Takes the outputs, in order, and gives what is certain.
+pub(crate) struct Gather {
+    output: OwnedFd,
+    how: How,
+}
+
+enum How {
+    /// One behind the other; of all but the first, so many first records are left out.
+    Join {
+        records: Records,
+        header: usize,
+        first: bool,
+    },
+    /// Through one more run of the command.
+    Again {
+        input: PipeWriter,
+        child: Arc<Child>,
+    },
+    Seams(Seams),
+    /// Kept until all are there.
+    Keep {
+        parts: Vec<Chunk>,
+        then: Then,
+    },
+}
+
+/// What is done with all parts.
+enum Then {
+    Add,
+    Largest,
+    Reverse,
+    /// A command that gets the parts as files behind its arguments.
+    Files(Program),
+}
+
+impl Gather {
+    /// Outputs one behind the other. Of all but the first, `header` records are left out.
+    pub(crate) fn joined(output: OwnedFd, records: Records, header: usize) -> Self {
+        let how = How::Join {
+            records,
+            header,
+            first: true,
+        };
+        Self { output, how }
+    }
+
+    /// Outputs merged by a known step.
+    pub(crate) fn merged(output: OwnedFd, program: &Program, merge: &Merge) -> Result<Self> {
+        let keep = |then| How::Keep {
+            parts: Vec::new(),
+            then,
+        };
+        let how = match merge {
+            Merge::Again => {
+                let (reader, input) = pipewright::pipe().map_err(Error::Start)?;
+                // A refusal leaves a smaller pipe.
+                let _ = reader.set_capacity(1 << 20);
+                let stdout = output.try_clone().map_err(Error::Write)?;
+                let command = program.command().stdin(reader).stdout(stdout);
+                How::Again {
+                    input,
+                    child: Arc::new(command.spawn().map_err(Error::Start)?),
+                }
+            }
+            Merge::AddAtSeams => How::Seams(Seams::default()),
+            Merge::Add => keep(Then::Add),
+            Merge::Largest => keep(Then::Largest),
+            Merge::Reverse => keep(Then::Reverse),
+            Merge::Sort(flags) => {
+                let mut argv = vec![program.argv[0].clone(), "-m".into()];
+                argv.extend(flags.iter().map(Into::into));
+                keep(Then::Files(Program { argv }))
+            }
+        };
+        Ok(Self { output, how })
+    }
+
+    /// Outputs given to a command as files, in order, when all are there.
+    pub(crate) fn by(output: OwnedFd, command: Program) -> Self {
+        let how = How::Keep {
+            parts: Vec::new(),
+            then: Then::Files(command),
+        };
+        Self { output, how }
+    }
+
+    /// Takes the next output.
+    pub(crate) fn take(&mut self, part: Chunk) -> Result<Reader> {
+        match &mut self.how {
+            How::Join {
+                records,
+                header,
+                first,
+            } => {
+                let from = if *header > 0 && !*first {
+                    let bytes = part.bytes().map_err(Error::Store)?;
+                    records
+                        .length_of_first(*header, &bytes)
+                        .unwrap_or(bytes.len()) as u64
+                } else {
+                    0
+                };
+                *first = false;
+                given(part.give(from, self.output.as_fd()))
+            }
+            How::Again { input, .. } => Ok(if feed(&part, input)? {
+                Reader::Here
+            } else {
+                Reader::Gone
+            }),
+            How::Seams(seams) => {
+                let bytes = part.bytes().map_err(Error::Store)?;
+                let certain = seams
+                    .join(&bytes)
+                    .map_err(|error| Error::Merge(error.to_string()))?;
+                write(&certain, self.output.as_fd())
+            }
+            How::Keep { parts, .. } => {
+                parts.push(part);
+                Ok(Reader::Here)
+            }
+        }
+    }
+
+    /// Gives what was still kept. The answer is how a merging command ended, where there was one.
+    pub(crate) fn end(self) -> Result<(Reader, Option<End>)> {
+        let output = self.output.as_fd();
+        match self.how {
+            How::Join { .. } => Ok((Reader::Here, None)),
+            How::Again { input, child } => {
+                drop(input);
+                let status = child.wait().map_err(Error::Start)?;
+                Ok((Reader::Here, Some(end_of(status))))
+            }
+            How::Seams(seams) => Ok((write(&seams.end(), output)?, None)),
+            How::Keep { parts, then } => then.merge(parts, output),
+        }
+    }
+}
+
+impl Then {
+    fn merge(self, parts: Vec<Chunk>, output: BorrowedFd<'_>) -> Result<(Reader, Option<End>)> {
+        let numbers = |add: fn(&[Vec<u8>]) -> std::result::Result<Vec<u8>, merge::NoNumbers>| {
+            let outputs: io::Result<Vec<Vec<u8>>> = parts.iter().map(Chunk::bytes).collect();
+            add(&outputs.map_err(Error::Store)?).map_err(|error| Error::Merge(error.to_string()))
+        };
+        match self {
+            Self::Add => Ok((write(&numbers(merge::add)?, output)?, None)),
+            Self::Largest => Ok((write(&numbers(merge::largest)?, output)?, None)),
+            Self::Reverse => {
+                for part in parts.iter().rev() {
+                    if given(part.give(0, output))? == Reader::Gone {
+                        return Ok((Reader::Gone, None));
+                    }
+                }
+                Ok((Reader::Here, None))
+            }
+            Self::Files(command) => {
+                let stdout = output.try_clone_to_owned().map_err(Error::Write)?;
+                let child = with_files(command.command(), &parts)?
+                    .stdout(stdout)
+                    .spawn()
+                    .map_err(Error::Start)?;
+                let status = child.wait().map_err(Error::Start)?;
+                Ok((Reader::Here, Some(end_of(status))))
+            }
+        }
+    }
+}
+
+/// The command with the parts as descriptors, and their paths behind its arguments.
+fn with_files(mut command: Command, parts: &[Chunk]) -> Result<Command> {
+    for (number, part) in (3..).zip(parts) {
+        command = command
+            .arg(format!("/dev/fd/{number}"))
+            .fd(number, part.for_reading().map_err(Error::Store)?);
+    }
+    Ok(command)
+}
+
+/// Merges outputs that are small, such as those of a check.
+pub(crate) fn merge_in_memory(
+    program: &Program,
+    merge: &Merge,
+    outputs: Vec<Vec<u8>>,
+    store: &Store,
+) -> Result<Vec<u8>> {
+    let mut merged = store.chunk().map_err(Error::Store)?;
+    let output = merged.for_writing().map_err(Error::Store)?;
+    let mut gather = Gather::merged(output.into(), program, merge)?;
+    for output in outputs {
+        let mut part = store.chunk().map_err(Error::Store)?;
+        part.append_bytes(&output).map_err(Error::Store)?;
+        gather.take(part)?;
+    }
+    gather.end()?;
+    merged.measure().map_err(Error::Store)?;
+    merged.bytes().map_err(Error::Store)
+}
+
+fn write(bytes: &[u8], output: BorrowedFd<'_>) -> Result<Reader> {
+    let mut left = bytes;
+    while !left.is_empty() {
+        match rustix::io::write(output, left) {
+            Ok(written) => left = &left[written..],
+            Err(rustix::io::Errno::INTR) => {}
+            Err(rustix::io::Errno::AGAIN) => {
+                crate::chunk::wait_until_writable(output).map_err(Error::Write)?;
+            }
+            Err(error) => return given(Err(error.into())),
+        }
+    }
+    Ok(Reader::Here)
+}
+
+fn given(result: io::Result<()>) -> Result<Reader> {
+    match result {
+        Ok(()) => Ok(Reader::Here),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Reader::Gone),
+        Err(error) => Err(Error::Write(error)),
+    }
+}

@@ -1,0 +1,126 @@
+//! The input of a stage, taken in chunks that end where a record does.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use pipewright::poll::{Deadline, poll};
+use rustix::event::{PollFd, PollFlags};
+
+use crate::chunk::{Chunk, Store};
+use crate::error::{Error, Result};
+use crate::records::Records;
+
+/// What became of taking a chunk.
+#[derive(Debug)]
+pub(crate) enum Taken {
+    /// A chunk of whole records; more may follow.
+    Chunk(Chunk),
+    /// The rest of the input. It may lack the end of its last record, and be empty.
+    Last(Chunk),
+    /// Somebody called for attention; what was read so far is kept.
+    Called,
+    /// Nobody reads the output any more.
+    ReaderGone,
+}
+
+/// The input, and what was read of it behind the last cut.
+pub(crate) struct Input {
+    descriptor: OwnedFd,
+    records: Records,
+    store: Store,
+    /// Whole and unfinished records that were not taken yet.
+    kept: Chunk,
+    ended: bool,
+}
+
+impl Input {
+    pub(crate) fn new(descriptor: OwnedFd, records: Records, store: &Store) -> Result<Self> {
+        Ok(Self {
+            descriptor,
+            records,
+            kept: store.chunk().map_err(Error::Store)?,
+            store: store.clone(),
+            ended: false,
+        })
+    }
+
+    /// Takes a chunk of about `size` bytes; fewer when nothing more came for `idle`, more while no
+    /// record is whole. `call` is readable when somebody calls for attention; `output` is looked at for
+    /// whether it still has a reader.
+    pub(crate) fn take(
+        &mut self,
+        size: u64,
+        idle: Duration,
+        call: BorrowedFd<'_>,
+        output: BorrowedFd<'_>,
+    ) -> Result<Taken> {
+        let mut wanted = size.max(1);
+        let mut is_idle = false;
+        loop {
+            if self.ended {
+                return Ok(Taken::Last(self.swap(None)?));
+            }
+            if self.kept.len() >= wanted || is_idle {
+                match self.kept.last_cut(&self.records).map_err(Error::Store)? {
+                    Some(cut) => return Ok(Taken::Chunk(self.swap(Some(cut))?)),
+                    // One record is larger than a chunk.
+                    None => wanted = wanted.max(self.kept.len().saturating_mul(2)),
+                }
+            }
+            let deadline = if self.kept.len() > 0 && !is_idle {
+                Deadline::after(idle)
+            } else {
+                Deadline::from(None)
+            };
+            let mut polled = [
+                PollFd::new(&self.descriptor, PollFlags::IN),
+                PollFd::from_borrowed_fd(call, PollFlags::IN),
+                // Errors are told unasked: a pipe without readers is one.
+                PollFd::from_borrowed_fd(output, PollFlags::empty()),
+            ];
+            let ready = poll(&mut polled, deadline)
+                .map_err(|error| Error::Read(error.into()))?;
+            if !polled[1].revents().is_empty() {
+                return Ok(Taken::Called);
+            }
+            if polled[2].revents().contains(PollFlags::ERR) {
+                return Ok(Taken::ReaderGone);
+            }
+            is_idle = ready == 0;
+            if !is_idle {
+                self.read(wanted)?;
+            }
+        }
+    }
+
+    fn read(&mut self, wanted: u64) -> Result<()> {
+        let most = wanted.saturating_sub(self.kept.len()).max(1);
+        // A disk that is full while the input is read shows here, too.
+        match self.kept.append_from(self.descriptor.as_fd(), most) {
+            Ok(0) => self.ended = true,
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(error) if error.kind() == std::io::ErrorKind::StorageFull => {
+                return Err(Error::Store(error));
+            }
+            Err(error) => return Err(Error::Read(error)),
+        }
+        Ok(())
+    }
+
+    /// Gives what is kept up to `cut`, and keeps the rest.
+    fn swap(&mut self, cut: Option<u64>) -> Result<Chunk> {
+        let mut next = self.store.chunk().map_err(Error::Store)?;
+        if let Some(cut) = cut {
+            next.append(&self.kept, cut, self.kept.len())
+                .map_err(Error::Store)?;
+            self.kept.truncate(cut).map_err(Error::Store)?;
+        }
+        Ok(std::mem::replace(&mut self.kept, next))
+    }
+
+    /// Gives what is left: what was read and not taken, and the descriptor for the rest.
+    pub(crate) fn into_rest(self) -> (Chunk, OwnedFd) {
+        (self.kept, self.descriptor)
+    }
+}

@@ -1,0 +1,342 @@
+//! One stage run by workers, or as one process where that is right: small inputs, and commands that do
+//! not do on parts what they do on the whole.
+
+use std::ffi::OsString;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use pipewright::PipeExt;
+
+use crate::chunk::{Chunk, Store};
+use crate::classes::{Class, Classified};
+use crate::error::{Error, Result};
+use crate::gather::{Gather, Reader};
+use crate::input::{Input, Taken};
+use crate::order::{End, Retries, Rules};
+use crate::records::Records;
+use crate::scatter::{Call, Ending, Scatter, Setting};
+use crate::size::ChunkSize;
+use crate::verify::{Check, Difference, SAMPLE, Verify};
+use crate::worker::{Program, end_of, feed};
+
+/// A stage and how it is to be run.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Stage {
+    /// The program and its arguments.
+    pub argv: Vec<OsString>,
+    /// What is known of the command.
+    pub classified: Classified,
+    /// How many runs at once, at least 1.
+    pub workers: usize,
+    /// How large chunks are.
+    pub size: ChunkSize,
+    /// What a record is.
+    pub records: Records,
+    /// So many first records of the input go to each run, and are left out of its output but once.
+    pub header: usize,
+    /// How often a chunk is run again.
+    pub retries: Retries,
+    /// Gives outputs as they come.
+    pub unordered: bool,
+    /// A command that merges the outputs; it gets them as files behind its arguments.
+    pub merge: Option<Vec<OsString>>,
+    /// So many bytes of chunks are kept in memory; what comes then lies in unlinked files.
+    pub memory: u64,
+    /// A chunk goes off when the input has been silent for so long.
+    pub idle: Duration,
+}
+
+impl Stage {
+    /// A stage with the defaults: one worker a core, chunks that adapt, lines.
+    #[must_use]
+    pub fn new(argv: Vec<OsString>, classified: Classified) -> Self {
+        Self {
+            records: Records::Line,
+            argv,
+            classified,
+            workers: std::thread::available_parallelism().map_or(1, usize::from),
+            size: ChunkSize::adapting(),
+            header: 0,
+            retries: Retries::default(),
+            unordered: false,
+            merge: None,
+            memory: 1 << 30,
+            idle: Duration::from_millis(100),
+        }
+    }
+
+    fn program(&self) -> Program {
+        Program {
+            argv: self.argv.clone(),
+        }
+    }
+}
+
+/// Why a stage was run as one process after all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum InSequence {
+    /// The whole input is less than one chunk.
+    Small,
+    /// The command does not do on parts what it does on the whole.
+    Differs(Difference),
+    /// The command fails on the first records.
+    Fails,
+    /// It failed on this chunk: from there on it ran in sequence.
+    FailedAt(u64),
+    /// From this chunk on the input is no text, and the command treats such input as a whole.
+    NoTextAt(u64),
+}
+
+/// What a run came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Outcome {
+    /// How the stage ended, as one process would have.
+    pub end: End,
+    /// Chunks whose output was given.
+    pub chunks: u64,
+    /// Runs that were made again.
+    pub again: u64,
+    /// Why it ran in sequence, if it did.
+    pub in_sequence: Option<InSequence>,
+}
+
+impl Outcome {
+    fn alone(end: End, reason: InSequence) -> Self {
+        Self {
+            end,
+            chunks: 0,
+            again: 0,
+            in_sequence: Some(reason),
+        }
+    }
+}
+
+/// The first chunk is at most so large: while it is read no worker has anything to do.
+const FIRST: u64 = 1 << 20;
+
+const SIGPIPE: i32 = 13;
+
+/// Runs a stage: reads `input` to its end and writes to `output` what one run of the command would.
+///
+/// SIGPIPE must be ignored in this process, as it is in every Rust program by default.
+///
+/// # Errors
+///
+/// [`Error::Start`] when the command cannot be started; the others when the input, the output or the
+/// room for chunks fails. What was given before is a beginning of the right output.
+pub fn run(stage: &Stage, input: OwnedFd, output: OwnedFd) -> Result<Outcome> {
+    let store = Store::new(stage.memory);
+    let program = stage.program();
+    let mut input = Input::new(input, stage.records.clone(), &store)?;
+    let call = Call::new()?;
+    let first_size = (stage.size.bytes() as u64).min(FIRST);
+    let first = match input.take(first_size, stage.idle, call.as_fd(), output.as_fd())? {
+        Taken::Chunk(chunk) => chunk,
+        Taken::Last(rest) => {
+            let end = in_sequence(&program, &[&rest], None, output)?;
+            return Ok(Outcome::alone(end, InSequence::Small));
+        }
+        // The reader has gone before anything was there for it: the command finds out itself.
+        Taken::Called | Taken::ReaderGone => {
+            let (kept, rest) = input.into_rest();
+            let end = in_sequence(&program, &[&kept], Some(rest), output)?;
+            return Ok(Outcome::alone(end, InSequence::Small));
+        }
+    };
+    if let Some(reason) = check(stage, &program, &first, &store)? {
+        let (kept, rest) = input.into_rest();
+        let end = in_sequence(&program, &[&first, &kept], Some(rest), output)?;
+        return Ok(Outcome::alone(end, reason));
+    }
+    by_workers(stage, &program, &store, call, first, input, output)
+}
+
+/// Runs the command on chunks, and the rest as one process if one of them fails.
+fn by_workers(
+    stage: &Stage,
+    program: &Program,
+    store: &Store,
+    call: Call,
+    first: Chunk,
+    input: Input,
+    output: OwnedFd,
+) -> Result<Outcome> {
+    let is_local = stage.merge.is_none() && !matches!(stage.classified.class, Class::Mergeable(_));
+    let direct = output.try_clone().map_err(Error::Write)?;
+    let gather = match (&stage.merge, &stage.classified.class) {
+        (Some(argv), _) => Gather::by(output, Program { argv: argv.clone() }),
+        (None, Class::Mergeable(merge)) => Gather::merged(output, program, merge)?,
+        _ => Gather::joined(output, stage.records.clone(), stage.header),
+    };
+    let repeatable = stage.classified.repeatable;
+    let rules = Rules {
+        retries: if repeatable {
+            stage.retries
+        } else {
+            Retries::NONE
+        },
+        status: stage.classified.status,
+        unordered: stage.unordered && is_local,
+        ..Rules::of_workers(stage.workers)
+    };
+    let setting = Setting {
+        rules,
+        size: stage.size.clone(),
+        idle: stage.idle,
+        only_text: stage.classified.only_text,
+        header: header(stage, &first, store)?,
+    };
+    let scatter = Scatter::new(setting, program.clone(), store.clone(), call, direct);
+    let mut ended = scatter.run(first, input, gather)?;
+    let outcome = |end: End, in_sequence: Option<InSequence>| Outcome {
+        end,
+        chunks: ended.chunks,
+        again: ended.again,
+        in_sequence,
+    };
+    match ended.ending {
+        Ending::ReaderGone => {
+            let (_, merged) = ended.gather.end()?;
+            Ok(outcome(merged.unwrap_or(End::Signal(SIGPIPE)), None))
+        }
+        Ending::All(status) => {
+            let (reader, merged) = ended.gather.end()?;
+            let end = match merged {
+                Some(End::Status(0)) | None => End::Status(status),
+                Some(failure) => failure,
+            };
+            let end = if reader == Reader::Gone {
+                End::Signal(SIGPIPE)
+            } else {
+                end
+            };
+            Ok(outcome(end, None))
+        }
+        // What it did to the chunk cannot be done again: what it wrote is the last of the output.
+        Ending::Failed {
+            number,
+            end,
+            output: Some(output),
+            ..
+        } if !repeatable => {
+            ended.gather.take(output)?;
+            ended.gather.end()?;
+            Ok(outcome(end, Some(InSequence::FailedAt(number))))
+        }
+        Ending::Failed {
+            number, text, left, ..
+        } => {
+            let left: Vec<&Chunk> = left.iter().map(|chunk| &**chunk).collect();
+            let (kept, rest) = ended.input.into_rest();
+            let chunks = [&left[..], &[&kept]].concat();
+            let end = if is_local {
+                in_sequence(program, &chunks, Some(rest), ended.output)?
+            } else {
+                // The rest is one more part.
+                let mut part = store.chunk().map_err(Error::Store)?;
+                let stdout = part.for_writing().map_err(Error::Store)?;
+                let end = in_sequence(program, &chunks, Some(rest), stdout.into())?;
+                part.measure().map_err(Error::Store)?;
+                ended.gather.take(part)?;
+                ended.gather.end()?;
+                end
+            };
+            let end = match (end, ended.status) {
+                (End::Status(status), Some(before))
+                    if stage.classified.status.is_success(status) =>
+                {
+                    End::Status(stage.classified.status.together(before, status))
+                }
+                (end, _) => end,
+            };
+            let reason = if text {
+                InSequence::FailedAt(number)
+            } else {
+                InSequence::NoTextAt(number)
+            };
+            Ok(outcome(end, Some(reason)))
+        }
+    }
+}
+
+/// Copies the first records that go to each run.
+fn header(stage: &Stage, first: &Chunk, store: &Store) -> Result<Option<Chunk>> {
+    if stage.header == 0 {
+        return Ok(None);
+    }
+    let bytes = first.bytes().map_err(Error::Store)?;
+    let length = stage.records.length_of_first(stage.header, &bytes);
+    let mut header = store.chunk().map_err(Error::Store)?;
+    header
+        .append_bytes(&bytes[..length.unwrap_or(bytes.len())])
+        .map_err(Error::Store)?;
+    Ok(Some(header))
+}
+
+/// Checks the command on the beginning of the input; the answer is the reason against cutting it.
+fn check(
+    stage: &Stage,
+    program: &Program,
+    first: &Chunk,
+    store: &Store,
+) -> Result<Option<InSequence>> {
+    if stage.classified.only_text && !first.is_text().map_err(Error::Store)? {
+        return Ok(Some(InSequence::NoTextAt(0)));
+    }
+    if !stage.classified.repeatable || stage.merge.is_some() || stage.header > 0 {
+        return Ok(None);
+    }
+    let length = first.len().min(SAMPLE as u64);
+    let bytes = first.read(0, length).map_err(Error::Store)?;
+    let Some(cut) = stage.records.last_cut(&bytes) else {
+        return Ok(None);
+    };
+    let verify = Verify {
+        program,
+        class: &stage.classified.class,
+        records: &stage.records,
+        status: stage.classified.status,
+        store,
+    };
+    Ok(match verify.check(&bytes[..cut])? {
+        Check::Same => None,
+        Check::Differs(difference) => Some(InSequence::Differs(difference)),
+        Check::Fails => Some(InSequence::Fails),
+    })
+}
+
+/// Runs the command as one process on these chunks and the rest of the input behind them.
+fn in_sequence(
+    program: &Program,
+    chunks: &[&Chunk],
+    rest: Option<OwnedFd>,
+    output: OwnedFd,
+) -> Result<End> {
+    let (reader, writer) = pipewright::pipe().map_err(Error::Start)?;
+    // A refusal leaves a smaller pipe.
+    let _ = reader.set_capacity(1 << 20);
+    let child = program
+        .command()
+        .stdin(reader)
+        .stdout(output)
+        .spawn()
+        .map_err(Error::Start)?;
+    let mut reads = true;
+    for chunk in chunks {
+        reads = reads && feed(chunk, &writer)?;
+    }
+    if let (true, Some(rest)) = (reads, rest) {
+        // By splice, where one of the two is a pipe, as the writer is.
+        match std::io::copy(&mut std::fs::File::from(rest), &mut &writer) {
+            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+                return Err(Error::Read(error));
+            }
+            _ => {}
+        }
+    }
+    drop(writer);
+    child.wait().map(end_of).map_err(Error::Start)
+}

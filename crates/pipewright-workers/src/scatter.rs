@@ -1,0 +1,362 @@
+//! Scatter, run, gather: the threads of a run by workers.
+//!
+//! The calling thread reads the input and takes chunks from it; each worker has a thread that runs the
+//! command on one chunk after the other; one more gives the outputs in order. What they share is an
+//! [`Order`] and the chunks it counts, under one lock.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use pipewright::Child;
+use rustix::event::{EventfdFlags, eventfd};
+
+use crate::chunk::{Chunk, Store};
+use crate::error::{Error, Result};
+use crate::gather::{Gather, Reader};
+use crate::input::{Input, Taken};
+use crate::order::{End, Next, Order, Rules};
+use crate::size::ChunkSize;
+use crate::worker::{Ended, Program};
+
+/// Wakes the thread that reads the input.
+pub(crate) struct Call(OwnedFd);
+
+impl Call {
+    pub(crate) fn new() -> Result<Self> {
+        let call = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
+        call.map(Self).map_err(|error| Error::Read(error.into()))
+    }
+
+    fn ring(&self) {
+        // It is full only when it was rung before.
+        let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
+    }
+}
+
+impl AsFd for Call {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// How the chunks have ended.
+pub(crate) enum Ending {
+    /// All outputs were taken; this is what their statuses come to.
+    All(u8),
+    ReaderGone,
+    /// One has failed, and all before it were taken.
+    Failed {
+        number: u64,
+        end: End,
+        /// What it had written.
+        output: Option<Chunk>,
+        /// Whether it was run: if not, it is no text.
+        text: bool,
+        /// The inputs that were not done, in order.
+        left: Vec<Arc<Chunk>>,
+    },
+}
+
+/// What is left when the threads have ended.
+pub(crate) struct Done {
+    pub(crate) ending: Ending,
+    pub(crate) chunks: u64,
+    pub(crate) again: u64,
+    pub(crate) status: Option<u8>,
+    pub(crate) gather: Gather,
+    pub(crate) input: Input,
+    pub(crate) output: OwnedFd,
+}
+
+/// What the threads share.
+struct Shared {
+    order: Order,
+    inputs: BTreeMap<u64, Arc<Chunk>>,
+    outputs: BTreeMap<u64, Chunk>,
+    running: BTreeMap<u64, Arc<Child>>,
+    size: ChunkSize,
+    failed: Option<(u64, End, bool)>,
+    error: Option<Error>,
+}
+
+impl Shared {
+    /// Tells whether the threads have nothing more to do.
+    fn is_over(&self) -> bool {
+        self.error.is_some() || self.order.is_over() || self.order.in_sequence().is_some()
+    }
+
+    fn reader_gone(&mut self) {
+        let unwanted = self.order.reader_gone();
+        self.kill(unwanted);
+    }
+
+    fn kill(&self, unwanted: Range<u64>) {
+        for (_, child) in self.running.range(unwanted) {
+            // One that has ended by itself is as good.
+            let _ = child.kill();
+        }
+    }
+}
+
+/// What the threads go by.
+pub(crate) struct Setting {
+    pub(crate) rules: Rules,
+    pub(crate) size: ChunkSize,
+    /// A chunk goes off when the input has been silent for so long.
+    pub(crate) idle: Duration,
+    /// A chunk that is no text is not given to a worker.
+    pub(crate) only_text: bool,
+    /// What each run but that of the first chunk reads before its chunk.
+    pub(crate) header: Option<Chunk>,
+}
+
+/// The threads of one run.
+pub(crate) struct Scatter {
+    setting: Setting,
+    shared: Mutex<Shared>,
+    changed: Condvar,
+    call: Call,
+    program: Program,
+    store: Store,
+    /// To look at, for whether it still has a reader.
+    output: OwnedFd,
+}
+
+impl Scatter {
+    pub(crate) fn new(
+        setting: Setting,
+        program: Program,
+        store: Store,
+        call: Call,
+        output: OwnedFd,
+    ) -> Self {
+        let shared = Shared {
+            order: Order::new(setting.rules),
+            inputs: BTreeMap::new(),
+            outputs: BTreeMap::new(),
+            running: BTreeMap::new(),
+            size: setting.size.clone(),
+            failed: None,
+            error: None,
+        };
+        Self {
+            setting,
+            shared: Mutex::new(shared),
+            changed: Condvar::new(),
+            call,
+            program,
+            store,
+            output,
+        }
+    }
+
+    /// Runs until the input has ended and all is given, nobody reads, or a chunk has failed.
+    pub(crate) fn run(self, first: Chunk, mut input: Input, mut gather: Gather) -> Result<Done> {
+        std::thread::scope(|scope| {
+            for _ in 0..self.setting.rules.workers {
+                scope.spawn(|| self.work());
+            }
+            scope.spawn(|| self.give(&mut gather));
+            self.keep(|shared| self.push(shared, first));
+            if let Err(error) = self.read(&mut input) {
+                self.fail(error);
+            }
+        });
+        let mut shared = self
+            .shared
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(error) = shared.error {
+            return Err(error);
+        }
+        let status = shared.order.status();
+        let ending = match (shared.order.in_sequence(), shared.failed) {
+            (Some(left), Some((number, end, text))) => Ending::Failed {
+                number,
+                end,
+                text,
+                output: shared.outputs.remove(&number),
+                left: left
+                    .iter()
+                    .filter_map(|number| shared.inputs.remove(number))
+                    .collect(),
+            },
+            _ if shared.order.is_reader_gone() => Ending::ReaderGone,
+            _ => Ending::All(status.unwrap_or(0)),
+        };
+        Ok(Done {
+            ending,
+            chunks: shared.order.given_count(),
+            again: shared.order.again(),
+            status,
+            gather,
+            input,
+            output: self.output,
+        })
+    }
+
+    /// Reads the input and takes chunks from it.
+    fn read(&self, input: &mut Input) -> Result<()> {
+        loop {
+            let mut shared = self.lock();
+            while !shared.order.may_take() && shared.order.wants_input() && shared.error.is_none() {
+                shared = self.wait(shared);
+            }
+            if !shared.order.wants_input() || shared.error.is_some() {
+                return Ok(());
+            }
+            let size = shared.size.bytes() as u64;
+            drop(shared);
+            match input.take(
+                size,
+                self.setting.idle,
+                self.call.as_fd(),
+                self.output.as_fd(),
+            )? {
+                Taken::Chunk(chunk) => self.keep(|shared| self.push(shared, chunk)),
+                Taken::Last(chunk) => {
+                    self.keep(|shared| {
+                        if chunk.len() > 0 {
+                            self.push(shared, chunk);
+                        }
+                        shared.order.end_input();
+                    });
+                    return Ok(());
+                }
+                Taken::ReaderGone => {
+                    self.keep(Shared::reader_gone);
+                    return Ok(());
+                }
+                // Whatever it is, it is seen at the top.
+                Taken::Called => {}
+            }
+        }
+    }
+
+    fn push(&self, shared: &mut Shared, chunk: Chunk) {
+        let is_text = !self.setting.only_text || chunk.is_text().unwrap_or(false);
+        let number = shared.order.take();
+        shared.inputs.insert(number, Arc::new(chunk));
+        if !is_text {
+            shared.order.refuse(number);
+            shared.failed = Some((number, End::Status(0), false));
+        }
+    }
+
+    /// A worker: runs the command on one chunk after the other.
+    fn work(&self) {
+        let mut shared = self.lock();
+        while !shared.is_over() {
+            let Some(number) = shared.order.next_to_run() else {
+                shared = self.wait(shared);
+                continue;
+            };
+            let chunk = Arc::clone(&shared.inputs[&number]);
+            drop(shared);
+            let ended = self.run_one(number, &chunk);
+            shared = self.lock();
+            shared.running.remove(&number);
+            match ended {
+                Ok(ended) => self.ended(&mut shared, number, chunk.len(), ended),
+                Err(error) => {
+                    shared.error.get_or_insert(error);
+                    shared.kill(0..u64::MAX);
+                    self.call.ring();
+                }
+            }
+            self.changed.notify_all();
+        }
+    }
+
+    fn run_one(&self, number: u64, chunk: &Chunk) -> Result<Ended> {
+        let run = self.program.start(&self.store)?;
+        self.keep(|shared| {
+            if shared.order.wants(number) && shared.error.is_none() {
+                shared.running.insert(number, Arc::clone(&run.child));
+            } else {
+                // It became useless while it started. One that has ended by itself is as good.
+                let _ = run.child.kill();
+            }
+        });
+        match &self.setting.header {
+            Some(header) if number > 0 => run.finish(&[header, chunk]),
+            _ => run.finish(&[chunk]),
+        }
+    }
+
+    fn ended(&self, shared: &mut Shared, number: u64, length: u64, ended: Ended) {
+        match shared.order.ended(number, ended.end) {
+            Next::Done => {
+                let length = usize::try_from(length).unwrap_or(usize::MAX);
+                shared.size.learn(length, ended.time, ended.start);
+                shared.outputs.insert(number, ended.output);
+            }
+            Next::Failed(unwanted) => {
+                shared.failed = Some((number, ended.end, true));
+                shared.outputs.insert(number, ended.output);
+                shared.kill(unwanted);
+                self.call.ring();
+            }
+            Next::Again | Next::Unwanted => {}
+        }
+    }
+
+    /// Gives the outputs in order.
+    fn give(&self, gather: &mut Gather) {
+        let mut shared = self.lock();
+        while !shared.is_over() {
+            let Some(number) = shared.order.next_to_give() else {
+                shared = self.wait(shared);
+                continue;
+            };
+            let Some(output) = shared.outputs.remove(&number) else {
+                unreachable!("chunk {number} is done and has an output");
+            };
+            drop(shared);
+            let taken = gather.take(output);
+            shared = self.lock();
+            match taken {
+                Ok(Reader::Here) => {
+                    shared.order.given(number);
+                    shared.inputs.remove(&number);
+                }
+                Ok(Reader::Gone) => {
+                    shared.reader_gone();
+                    self.call.ring();
+                }
+                Err(error) => {
+                    shared.error.get_or_insert(error);
+                    shared.kill(0..u64::MAX);
+                    self.call.ring();
+                }
+            }
+            self.changed.notify_all();
+        }
+    }
+
+    fn fail(&self, error: Error) {
+        self.keep(|shared| {
+            shared.error.get_or_insert(error);
+            shared.kill(0..u64::MAX);
+        });
+    }
+
+    /// Changes what is shared, and tells everybody.
+    fn keep(&self, change: impl FnOnce(&mut Shared)) {
+        change(&mut self.lock());
+        self.changed.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(&self, shared: MutexGuard<'a, Shared>) -> MutexGuard<'a, Shared> {
+        self.changed
+            .wait(shared)
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
