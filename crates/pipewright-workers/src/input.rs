@@ -78,8 +78,7 @@ impl Input {
                 // Errors are told unasked: a pipe without readers is one.
                 PollFd::from_borrowed_fd(output, PollFlags::empty()),
             ];
-            let ready = poll(&mut polled, deadline)
-                .map_err(|error| Error::Read(error.into()))?;
+            let ready = poll(&mut polled, deadline).map_err(|error| Error::Read(error.into()))?;
             if !polled[1].revents().is_empty() {
                 return Ok(Taken::Called);
             }

@@ -43,6 +43,8 @@ pub struct Stage {
     pub merge: Option<Vec<OsString>>,
     /// So many bytes of chunks are kept in memory; what comes then lies in unlinked files.
     pub memory: u64,
+    /// Runs the command on the beginning of the input as a whole and in parts first, and compares.
+    pub verify: bool,
     /// A chunk goes off when the input has been silent for so long.
     pub idle: Duration,
 }
@@ -62,6 +64,7 @@ impl Stage {
             unordered: false,
             merge: None,
             memory: 1 << 30,
+            verify: true,
             idle: Duration::from_millis(100),
         }
     }
@@ -286,7 +289,7 @@ fn check(
     if stage.classified.only_text && !first.is_text().map_err(Error::Store)? {
         return Ok(Some(InSequence::NoTextAt(0)));
     }
-    if !stage.classified.repeatable || stage.merge.is_some() || stage.header > 0 {
+    if !stage.verify || !stage.classified.repeatable || stage.merge.is_some() || stage.header > 0 {
         return Ok(None);
     }
     let length = first.len().min(SAMPLE as u64);

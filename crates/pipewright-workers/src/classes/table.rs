@@ -582,6 +582,8 @@ pub(super) fn classify(name: &str, arguments: &[&str]) -> Classified {
             found.status = StatusRule::Grep;
             found.only_text = !read.has(&["a", "text"]);
         }
+        // What rev does with a NUL depends on the lines before.
+        found.only_text |= name == "rev";
         if name == "xargs" {
             found.status = StatusRule::Xargs;
             found.repeatable = false;

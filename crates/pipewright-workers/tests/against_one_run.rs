@@ -1,0 +1,363 @@
+//! Every row of the table against one run of the command: the same bytes and the same status, on inputs
+//! of all kinds cut at random places.
+
+use std::fs::File;
+use std::io::{Read, Seek, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Stdio};
+
+use pipewright_workers::{ChunkSize, Class, End, Outcome, Stage, classify, run};
+use proptest::prelude::Rng;
+use proptest::test_runner::{Config, TestRng, TestRunner};
+use testing::watchdog;
+
+/// Commands that the table takes for local or mergeable: at least one for each row and flag that
+/// changes what is printed.
+const TAKEN: &[&[&str]] = &[
+    &["cat"],
+    &["cat", "-A"],
+    &["cat", "-E"],
+    &["cat", "-T"],
+    &["cat", "-v"],
+    &["cat", "-s"],
+    &["grep", "-a", "a"],
+    &["grep", "-av", "a"],
+    &["grep", "-aio", "A"],
+    &["grep", "-awx", "ab"],
+    &["grep", "-aE", "a|b+"],
+    &["grep", "-aF", "."],
+    &["grep", "-aP", "a\\b"],
+    &["grep", "-ac", "a"],
+    &["grep", "-acv", "a"],
+    &["grep", "-ah", "b"],
+    &["grep", "-a", "--color=always", "a"],
+    &["grep", "-a", "none of it"],
+    &["grep", "b"],
+    &["grep", "-v", "b"],
+    &["sed", "s/a/X/g"],
+    &["sed", "-n", "/a/p"],
+    &["sed", "-E", "s/(a)(b)/\\2\\1/;/c/d"],
+    &["sed", "y/ab/AB/"],
+    &["sed", "/a/i\\\nbefore"],
+    &["sed", "/a/a after"],
+    &["sed", "/b/c changed"],
+    &["sed", ":t;s/aa/a/;tt"],
+    &["awk", "{print $1}"],
+    &["awk", "NF > 1"],
+    &["awk", "-F:", "{print $2}"],
+    &["awk", "/a/ {print length($0)}"],
+    &[
+        "awk",
+        "{n = 0; for (i = 1; i <= NF; i++) n += length($i); print n}",
+    ],
+    &["awk", "!seen[$0]++"],
+    &["awk", "{gsub(/a/, \"b\"); print toupper($0)}"],
+    &["tr", "a-z", "A-Z"],
+    &["tr", "-d", "a"],
+    &["tr", "-cd", "ab\\n"],
+    &["tr", "-s", " "],
+    &["tr", "-s", "\\n"],
+    &["tr", "\\n", ","],
+    &["cut", "-c2-3"],
+    &["cut", "-b1"],
+    &["cut", "-d:", "-f2"],
+    &["cut", "-d:", "-f1", "-s"],
+    &["cut", "-d:", "-f1", "--complement"],
+    &["expand"],
+    &["expand", "-t4"],
+    &["unexpand", "-a"],
+    &["fold", "-w5"],
+    &["fold", "-sw7"],
+    &["pr", "-t"],
+    &["rev"],
+    &["iconv", "-f", "ISO-8859-1", "-t", "UTF-8"],
+    &["strings", "-n", "3"],
+    &["xargs", "-d", "\\n", "-n", "1", "echo"],
+    &["perl", "-pe", "s/a/b/"],
+    &["perl", "-ne", "print if /a/"],
+    &["perl", "-lane", "print $F[0]"],
+    &["sort"],
+    &["sort", "-r"],
+    &["sort", "-u"],
+    &["sort", "-n"],
+    &["sort", "-t:", "-k2,2"],
+    &["sort", "-s", "-k1,1"],
+    &["sort", "-f"],
+    &["sort", "-V"],
+    &["uniq"],
+    &["uniq", "-i"],
+    &["uniq", "-w1"],
+    &["uniq", "-f1"],
+    &["uniq", "-c"],
+    &["wc"],
+    &["wc", "-l"],
+    &["wc", "-w"],
+    &["wc", "-c"],
+    &["wc", "-m"],
+    &["wc", "-lw"],
+    &["wc", "-L"],
+    &["head", "-n", "3"],
+    &["head", "-2"],
+    &["tail", "-n", "3"],
+    &["tail"],
+    &["tac"],
+];
+
+/// Commands that may not be cut: the table refuses them.
+const REFUSED: &[&[&str]] = &[
+    &["cat", "-n"],
+    &["cat", "file"],
+    &["grep", "-n", "a"],
+    &["grep", "-m1", "a"],
+    &["grep", "-A1", "a"],
+    &["grep", "-z", "a"],
+    &["grep", "-q", "a"],
+    &["grep", "-f", "-"],
+    &["grep", "a", "file"],
+    &["sed", "1d"],
+    &["sed", "$d"],
+    &["sed", "N;P;D"],
+    &["sed", "5q"],
+    &["sed", "-i", "s/a/b/"],
+    &["sed", "-s", "p"],
+    &["sed", "-z", "p"],
+    &["awk", "{s += $1} END {print s}"],
+    &["awk", "{print NR}"],
+    &["awk", "BEGIN {print} 1"],
+    &["awk", "-v", "RS=;", "1"],
+    &["awk", "-f", "program"],
+    &["tr", "-s", "\\n", " "],
+    &["tr", "-cs", "a"],
+    &["tr", "-s", "[:space:]"],
+    &["cut", "-z", "-f1"],
+    &["cut", "-d", "\n", "-f1"],
+    &["sort", "-R"],
+    &["sort", "-c"],
+    &["sort", "-o", "out"],
+    &["sort", "-z"],
+    &["sort", "-m", "a"],
+    &["uniq", "-d"],
+    &["uniq", "-u"],
+    &["uniq", "-D"],
+    &["uniq", "-ci"],
+    &["uniq", "in", "out"],
+    &["wc", "-lL"],
+    &["head", "-n", "-1"],
+    &["head", "-c", "5"],
+    &["tail", "-n", "+2"],
+    &["tail", "-f"],
+    &["tac", "-s", "x"],
+    &["xargs"],
+    &["xargs", "-n2", "-d", "\\n"],
+    &["xargs", "-L1"],
+    &["nl"],
+    &["paste", "-s"],
+    &["fmt"],
+    &["column", "-t"],
+    &["od", "-c"],
+    &["base64"],
+    &["md5sum"],
+    &["gzip"],
+    &["shuf"],
+    &["split"],
+    &["bc"],
+    &["dd"],
+    &["jq", "."],
+    &["jq", "-cs", "."],
+    &["jq", "-c", "[inputs]"],
+    &["jq", "-c", "limit(1; .)"],
+    &["perl", "-ne", "print $."],
+    &["perl", "-ne", "$n++; END { print $n }"],
+    &["python3", "-c", "1"],
+    &["cat", "--new-flag"],
+    &["iconv", "-f", "UTF-16", "-t", "UTF-8"],
+    &["iconv", "-f", "ISO-2022-JP", "-t", "UTF-8"],
+    &["pr"],
+    &["fold", "--new"],
+    &[],
+];
+
+/// An input of one of the kinds that have broken such tools.
+fn input(rng: &mut TestRng) -> Vec<u8> {
+    const PIECES: [&[u8]; 14] = [
+        b"a", b"b", b"ab", b"aa", b" ", b":", b"\t", b"\n", b"\n", b"\n\n", b"B", b"10", b".",
+        b"abc abc",
+    ];
+    let mut bytes = Vec::new();
+    for _ in 0..rng.next_u32() % 60 {
+        bytes.extend(PIECES[rng.next_u32() as usize % PIECES.len()]);
+    }
+    match rng.next_u32() % 8 {
+        0 => bytes.clear(),
+        1 => bytes.extend(b"no final new line"),
+        2 => {
+            bytes = bytes
+                .iter()
+                .flat_map(|&byte| {
+                    if byte == b'\n' {
+                        vec![b'\r', b'\n']
+                    } else {
+                        vec![byte]
+                    }
+                })
+                .collect()
+        }
+        3 => bytes.extend(b"\xff\xfe invalid \xc3\n"),
+        4 => bytes.extend([&b"x".repeat(3000)[..], b"\n"].concat()),
+        5 => bytes.insert(bytes.len() / 2, 0),
+        6 => bytes.extend(b"a\na\na\na\nb\nb\n"),
+        _ => bytes.extend("grün ∀\n".bytes()),
+    }
+    bytes
+}
+
+fn file_with(bytes: &[u8]) -> File {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(bytes).unwrap();
+    file.rewind().unwrap();
+    file
+}
+
+/// The output and the status of one run, which reads from a pipe and writes to a file, as a worker does.
+fn one_run(argv: &[&str], bytes: &[u8]) -> (Vec<u8>, End) {
+    let mut output = tempfile::tempfile().unwrap();
+    let mut child = Command::new(argv[0])
+        .args(&argv[1..])
+        .stdin(Stdio::piped())
+        .stdout(output.try_clone().unwrap())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    // What is left when it reads no more does not matter.
+    let _ = stdin.write_all(bytes);
+    drop(stdin);
+    let status = child.wait().unwrap();
+    let end = status.code().map_or_else(
+        || End::Signal(status.signal().unwrap()),
+        |code| End::Status(code as u8),
+    );
+    (contents(&mut output), end)
+}
+
+fn contents(file: &mut File) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    file.rewind().unwrap();
+    file.read_to_end(&mut bytes).unwrap();
+    bytes
+}
+
+fn by_workers(stage: &Stage, bytes: &[u8]) -> (Vec<u8>, Outcome) {
+    let mut output = tempfile::tempfile().unwrap();
+    let outcome = run(
+        stage,
+        file_with(bytes).into(),
+        output.try_clone().unwrap().into(),
+    )
+    .unwrap();
+    (contents(&mut output), outcome)
+}
+
+fn stage(argv: &[&str]) -> Stage {
+    let mut stage = Stage::new(argv.iter().map(Into::into).collect(), classify(argv));
+    stage.workers = 2;
+    stage
+}
+
+#[test]
+fn every_row_gives_the_bytes_and_the_status_of_one_run_however_it_is_cut() {
+    let _watchdog = watchdog();
+    let rounds: usize =
+        std::env::var("PIPEWRIGHT_ROUNDS").map_or(3, |rounds| rounds.parse().unwrap());
+    let mut runner = TestRunner::new_with_rng(
+        Config::default(),
+        TestRng::deterministic_rng(Default::default()),
+    );
+    let mut cut = 0;
+    for argv in TAKEN {
+        assert!(
+            classify(argv).may_be_cut(),
+            "{argv:?}: {:?}",
+            classify(argv)
+        );
+        if one_run_is_missing(argv[0]) {
+            println!("{} is not here: left out", argv[0]);
+            continue;
+        }
+        for _ in 0..rounds {
+            let bytes = input(runner.rng());
+            let mut stage = stage(argv);
+            // Where grep finds a NUL it takes all of the buffer that it is in for binary, and how much that
+            // is depends on how its input comes; rev goes on with what was before.
+            if stage.classified.only_text
+                && (bytes.contains(&0) || std::str::from_utf8(&bytes).is_err())
+            {
+                continue;
+            }
+            stage.size = ChunkSize::Fixed(1 + runner.rng().next_u32() as usize % 40);
+            stage.verify = false;
+            let (output, outcome) = by_workers(&stage, &bytes);
+            let (expected, end) = one_run(argv, &bytes);
+            let shown = String::from_utf8_lossy(&bytes).into_owned();
+            assert_eq!(
+                (String::from_utf8_lossy(&output), outcome.end),
+                (String::from_utf8_lossy(&expected), end),
+                "{argv:?} on {shown:?} in chunks of {:?}: {outcome:?}",
+                stage.size
+            );
+            cut += usize::from(outcome.chunks > 1);
+        }
+    }
+    println!("{cut} runs were cut");
+    assert!(cut > TAKEN.len(), "most inputs are cut: {cut}");
+}
+
+fn one_run_is_missing(program: &str) -> bool {
+    Command::new(program)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .map(|mut child| child.wait())
+        .is_err()
+}
+
+#[test]
+fn commands_that_may_not_be_cut_are_refused_with_a_reason() {
+    for argv in REFUSED {
+        let classified = classify(argv);
+        assert!(!classified.may_be_cut(), "{argv:?}: {classified:?}");
+        assert!(!classified.reason.is_empty(), "{argv:?}");
+        assert_ne!(classified.class, Class::Local);
+    }
+}
+
+/// On one's word that a command is local, the check finds out before anything was given.
+#[test]
+fn a_wrong_word_is_caught_before_a_byte_was_given() {
+    let _watchdog = watchdog();
+    let lines: String = (1..2000).map(|number| format!("{number} line\n")).collect();
+    for argv in [
+        &["awk", "{s += $1} END {print s}"][..],
+        &["sed", "1d"],
+        &["nl"],
+        &["sed", "$d"],
+        &["awk", "NR % 2"],
+        &["paste", "-s"],
+        &["md5sum"],
+        &["gzip", "-n"],
+        &["awk", "BEGIN {print \"head\"} 1"],
+        &["sh", "-c", "cat; echo end"],
+    ] {
+        let mut stage = Stage::new(
+            argv.iter().map(Into::into).collect(),
+            classify(argv).assumed_local(),
+        );
+        stage.workers = 2;
+        stage.size = ChunkSize::Fixed(4000);
+        let (output, outcome) = by_workers(&stage, lines.as_bytes());
+        assert!(outcome.in_sequence.is_some(), "{argv:?}: {outcome:?}");
+        let expected = one_run(argv, lines.as_bytes());
+        assert!((output, outcome.end) == expected, "{argv:?}: {outcome:?}");
+    }
+}
