@@ -6,3 +6,4 @@ pub(crate) mod manual;
 pub(crate) mod resize;
 pub(crate) mod run;
 pub(crate) mod watch;
+pub(crate) mod workers;

@@ -40,6 +40,7 @@ fn execute(command: Subcommand) -> anyhow::Result<ExitCode> {
         Subcommand::Ls(options) => looked(commands::ls::ls(&options)),
         Subcommand::Watch(options) => looked(commands::watch::watch(&options)),
         Subcommand::Resize(options) => looked(commands::resize::resize(&options)),
+        Subcommand::Workers(options) => commands::workers::workers(options),
         Subcommand::Limits(options) => commands::limits::limits(&options),
         Subcommand::Completions { shell } => commands::manual::completions(shell),
         Subcommand::Man => commands::manual::man(),

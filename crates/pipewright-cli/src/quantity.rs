@@ -14,7 +14,7 @@ pub(crate) fn capacity(text: &str) -> Result<Capacity, String> {
 }
 
 /// A number of bytes, `65536`, `64K`, `1M`, `1MiB`. K, M and G are powers of 1024.
-fn bytes(text: &str) -> Result<usize, String> {
+pub(crate) fn bytes(text: &str) -> Result<usize, String> {
     let digits = text
         .find(|c: char| !c.is_ascii_digit())
         .unwrap_or(text.len());

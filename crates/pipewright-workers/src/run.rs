@@ -43,6 +43,8 @@ pub struct Stage {
     pub merge: Option<Vec<OsString>>,
     /// So many bytes of chunks are kept in memory; what comes then lies in unlinked files.
     pub memory: u64,
+    /// Runs as one process a command that is faster than chunks can be handed on.
+    pub only_if_slow: bool,
     /// Runs the command on the beginning of the input as a whole and in parts first, and compares.
     pub verify: bool,
     /// A chunk goes off when the input has been silent for so long.
@@ -64,6 +66,7 @@ impl Stage {
             unordered: false,
             merge: None,
             memory: 1 << 30,
+            only_if_slow: true,
             verify: true,
             idle: Duration::from_millis(100),
         }
@@ -82,6 +85,8 @@ impl Stage {
 pub enum InSequence {
     /// The whole input is less than one chunk.
     Small,
+    /// The command is so fast that handing out chunks would take longer.
+    Fast,
     /// The command does not do on parts what it does on the whole.
     Differs(Difference),
     /// The command fails on the first records.
@@ -119,6 +124,10 @@ impl Outcome {
 
 /// The first chunk is at most so large: while it is read no worker has anything to do.
 const FIRST: u64 = 1 << 20;
+
+/// Bytes a second from which on a command gains nothing by workers: chunks are copied twice on their
+/// way, and its neighbours need the cores, too.
+const FAST: f64 = 400e6;
 
 const SIGPIPE: i32 = 13;
 
@@ -289,6 +298,9 @@ fn check(
     if stage.classified.only_text && !first.is_text().map_err(Error::Store)? {
         return Ok(Some(InSequence::NoTextAt(0)));
     }
+    if stage.only_if_slow && stage.classified.repeatable && is_fast(program, first, store)? {
+        return Ok(Some(InSequence::Fast));
+    }
     if !stage.verify || !stage.classified.repeatable || stage.merge.is_some() || stage.header > 0 {
         return Ok(None);
     }
@@ -309,6 +321,15 @@ fn check(
         Check::Differs(difference) => Some(InSequence::Differs(difference)),
         Check::Fails => Some(InSequence::Fails),
     })
+}
+
+/// Tells whether the command takes its input about as fast as chunks can be handed on: one look at the
+/// first chunk, less what a start takes.
+fn is_fast(program: &Program, first: &Chunk, store: &Store) -> Result<bool> {
+    let nothing = program.run_on(b"", store)?.time;
+    let whole = program.start(store)?.finish(&[first])?.time;
+    let work = whole.saturating_sub(nothing).as_secs_f64();
+    Ok(first.len() as f64 > FAST * work)
 }
 
 /// Runs the command as one process on these chunks and the rest of the input behind them.

@@ -261,6 +261,7 @@ fn by_workers(stage: &Stage, bytes: &[u8]) -> (Vec<u8>, Outcome) {
 fn stage(argv: &[&str]) -> Stage {
     let mut stage = Stage::new(argv.iter().map(Into::into).collect(), classify(argv));
     stage.workers = 2;
+    stage.only_if_slow = false;
     stage
 }
 
@@ -354,6 +355,7 @@ fn a_wrong_word_is_caught_before_a_byte_was_given() {
             classify(argv).assumed_local(),
         );
         stage.workers = 2;
+        stage.only_if_slow = false;
         stage.size = ChunkSize::Fixed(4000);
         let (output, outcome) = by_workers(&stage, lines.as_bytes());
         assert!(outcome.in_sequence.is_some(), "{argv:?}: {outcome:?}");

@@ -1,0 +1,212 @@
+//! `pipewright workers`: one stage, run several times over one stream.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::os::fd::AsFd;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use pipewright::Command;
+use pipewright_workers::{
+    ChunkSize, Class, Classified, End, Error, InSequence, Outcome, Retries, Stage, classify, run,
+};
+
+use crate::cli::{self, Auto};
+use crate::shell::{self, Start};
+use crate::view::{self, text};
+
+pub(crate) fn workers(options: cli::Workers) -> anyhow::Result<ExitCode> {
+    let explain = options.explain;
+    let verbose = options.verbose;
+    let work = Work::of(options);
+    if explain {
+        view::print(format!("{work}\n").as_bytes())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if !work.is_split() {
+        if verbose || work.stage.workers > 1 {
+            view::complain(&work.to_string());
+        }
+        return Ok(work.replace_this_process());
+    }
+    if verbose {
+        view::complain(&work.to_string());
+    }
+    let input = std::io::stdin()
+        .as_fd()
+        .try_clone_to_owned()
+        .context("stdin is not open")?;
+    let output = std::io::stdout()
+        .as_fd()
+        .try_clone_to_owned()
+        .context("stdout is not open")?;
+    let outcome = match run(&work.stage, input, output) {
+        Ok(outcome) => outcome,
+        Err(Error::Start(error)) => return Ok(cannot_start(&error)),
+        Err(error) => return Err(error.into()),
+    };
+    if let Some(text) = told(&outcome, verbose) {
+        view::complain(&text);
+    }
+    match outcome.end {
+        End::Status(status) => Ok(ExitCode::from(status)),
+        End::Signal(signal) => {
+            // By the same signal, as the command itself would have ended. It returns only when the
+            // signal's default is not to end.
+            let _ = signal_hook::low_level::emulate_default_handler(signal);
+            Ok(ExitCode::from(128_u8.saturating_add(signal as u8)))
+        }
+    }
+}
+
+/// The stage and what is known of it.
+struct Work {
+    stage: Stage,
+    /// The class before anybody assumed another.
+    known: Classified,
+}
+
+impl Work {
+    fn of(options: cli::Workers) -> Self {
+        let (argv, known) = match options.shell {
+            Some(text) => of_shell_text(text),
+            None => {
+                let known = of_words(&options.command);
+                (options.command, known)
+            }
+        };
+        let merged = options.merge.is_some();
+        let classified = if options.assume_local || merged {
+            known.clone().assumed_local()
+        } else {
+            known.clone()
+        };
+        let mut stage = Stage::new(argv, classified);
+        if let Auto::Given(workers) = options.jobs {
+            stage.workers = workers;
+            stage.only_if_slow = false;
+        }
+        if let Auto::Given(block) = options.block {
+            stage.size = ChunkSize::Fixed(block);
+        }
+        if let Some(again) = options.retries {
+            stage.retries = Retries {
+                signal: again,
+                status: again,
+            };
+        }
+        stage.records = options.records;
+        stage.header = options.header;
+        stage.unordered = options.unordered;
+        // Its words are the shell's to split; the files stand behind them.
+        stage.merge = options.merge.map(|command| {
+            let shell = ["bash", "-c"].map(OsString::from);
+            let text = OsString::from(format!("{command} \"$@\""));
+            shell.into_iter().chain([text, "bash".into()]).collect()
+        });
+        Self { stage, known }
+    }
+
+    fn is_split(&self) -> bool {
+        self.stage.workers > 1 && self.stage.classified.may_be_cut()
+    }
+
+    /// One run and nothing in between, as if it had been typed without us.
+    fn replace_this_process(&self) -> ExitCode {
+        let [program, arguments @ ..] = self.stage.argv.as_slice() else {
+            unreachable!("clap asks for a command");
+        };
+        cannot_start(&Command::new(program).args(arguments).exec())
+    }
+}
+
+fn cannot_start(error: &pipewright::Error) -> ExitCode {
+    view::complain(&error.to_string());
+    ExitCode::from(error.exit_code())
+}
+
+/// A stage in shell text: its words where they are plain, and else the shell with it.
+fn of_shell_text(text: String) -> (Vec<OsString>, Classified) {
+    if let Ok(script) = shell::parse(&text, |_, _| false) {
+        if let [stage] = script.stages.as_slice()
+            && let (Start::Direct(words), false) = (&stage.start, script.negated)
+        {
+            return (words.clone(), of_words(words));
+        }
+    }
+    let argv = ["bash".into(), "-c".into(), text.into()];
+    let mut unknown = classify::<&str>(&[]);
+    unknown.reason = "shell text is not looked into".to_owned();
+    (argv.into(), unknown)
+}
+
+fn of_words(words: &[OsString]) -> Classified {
+    let texts: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
+    classify(&texts)
+}
+
+impl fmt::Display for Work {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { stage, known } = self;
+        let words: Vec<_> = stage
+            .argv
+            .iter()
+            .map(|word| word.to_string_lossy())
+            .collect();
+        write!(
+            f,
+            "{} is {}: {}",
+            text::line(&words.join(" ")),
+            known.class,
+            known.reason
+        )?;
+        if !self.stage.classified.may_be_cut() {
+            f.write_str("; it runs once, as one process")?;
+            if known.class == Class::Unknown {
+                f.write_str(" (--assume-local, if it looks at each record by itself)")?;
+            }
+            return Ok(());
+        }
+        if stage.workers == 1 {
+            return f.write_str("; with one worker it runs once, as one process");
+        }
+        write!(f, "; {} runs at once", stage.workers)?;
+        match (&stage.merge, &stage.classified.class) {
+            (Some(_), _) => f.write_str(", merged by the command given"),
+            (None, Class::Mergeable(merge)) => write!(f, ", {merge}"),
+            _ if stage.unordered => f.write_str(", outputs as they come"),
+            _ => f.write_str(", outputs in order"),
+        }
+    }
+}
+
+/// What is said at the end: what its user should know, or all of it.
+fn told(outcome: &Outcome, verbose: bool) -> Option<String> {
+    let why = match &outcome.in_sequence {
+        Some(InSequence::Differs(difference)) => Some(format!(
+            "it does not do on parts what it does on the whole ({difference})"
+        )),
+        Some(InSequence::NoTextAt(_)) => Some("its input is no text".to_owned()),
+        Some(InSequence::FailedAt(number)) if verbose => {
+            Some(format!("it failed on chunk {}", number + 1))
+        }
+        Some(InSequence::Fails) if verbose => Some("it fails on the first records".to_owned()),
+        Some(InSequence::Fast) if verbose => {
+            Some("it is faster than chunks can be handed on".to_owned())
+        }
+        Some(InSequence::Small) if verbose => Some("its input is less than one chunk".to_owned()),
+        _ => None,
+    };
+    match why {
+        Some(why) if outcome.chunks == 0 => Some(format!("the stage ran as one process: {why}")),
+        Some(why) => Some(format!(
+            "the stage ran as one process after {} chunks: {why}",
+            outcome.chunks
+        )),
+        None if verbose => Some(format!(
+            "{} chunks, {} runs made again",
+            outcome.chunks, outcome.again
+        )),
+        None => None,
+    }
+}
