@@ -7,9 +7,10 @@ use std::time::Duration;
 use clap::{Args, Parser, ValueEnum};
 use pipewright_workers::Records;
 
+use crate::forgiveness::Forgiven;
 use crate::quantity;
 
-/// Run a pipeline, tell how each stage ended
+/// Run pipelines, see how each stage ends and which one is slow
 #[derive(Debug, Parser)]
 #[command(name = "pipewright", version, max_term_width = 100)]
 pub(crate) struct Arguments {
@@ -38,104 +39,119 @@ pub(crate) enum Subcommand {
     Man,
 }
 
-/// Run one pipeline and tell how each stage ended
+/// Run a pipeline and report how each stage ended
 ///
-/// The stages are connected by direct kernel pipes, as a shell does it: no byte passes through
-/// pipewright, and if pipewright is killed the pipeline goes on. stdout carries the pipeline's
-/// output and nothing else; the summary goes to stderr.
+/// Kernel pipes connect the stages directly, as in a shell: no byte passes through pipewright, and
+/// the pipeline goes on if pipewright is killed. stdout carries the pipeline's output and nothing
+/// else; the summary goes to stderr.
 #[derive(Debug, Args)]
 #[command(after_long_help = RUN_NOTES)]
 pub(crate) struct Run {
-    /// The pipeline, in bash syntax, as one argument; with --file, arguments for $1, $2, …
+    /// The pipeline in bash syntax, as one argument; with --file, the arguments for $1, $2, …
     #[arg(value_name = "PIPELINE")]
     pub(crate) text: Vec<OsString>,
 
-    /// The stages word by word, without any shell: -- sort names '|' uniq -c
+    /// The stages word by word, without a shell: -- sort names '|' uniq -c
     #[arg(last = true, value_name = "WORD", conflicts_with_all = ["text", "file"])]
     pub(crate) words: Vec<OsString>,
 
-    /// Read the pipeline from a file; - is stdin. The file may have several lines and comments
+    /// Read the pipeline from a file; - is stdin. Line breaks and comments are fine
     #[arg(short, long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
 
-    /// Capacity of the pipes between stages: bytes, 64K, 1M; or max, or default
+    /// Capacity of the pipes between stages: 65536, 64K, 1M, max or default
     ///
-    /// max is the largest the kernel grants, up to 1 MiB; default is the kernel's, 64 KiB. All pipes
-    /// of one pipeline together take at most half of your quota (see pipewright limits); what the
-    /// kernel refuses is no error.
+    /// max is the largest the kernel grants, up to 1 MiB; default is the kernel's own, 64 KiB. All
+    /// pipes of one pipeline together take at most half of your quota (see pipewright limits). A
+    /// refusal by the kernel is not an error.
     #[arg(long, value_name = "SIZE", default_value = "max", allow_negative_numbers = true, value_parser = quantity::capacity)]
     pub(crate) pipe_size: pipewright::Capacity,
 
-    /// Which stages decide about the status
+    /// Which stages determine the exit status
     #[arg(long, value_enum, default_value_t)]
     pub(crate) status: Status,
+
+    /// Failures to ignore: curl, curl=23 or 23, separated by commas
+    ///
+    /// A program alone is forgiven whatever it ends with, a status alone whichever stage ends with
+    /// it; 128 + n is the end by signal n. Some programs report a failure of their own when their
+    /// reader has gone, as head goes after ten lines: curl ends with 23 then, and the summary says
+    /// "its reader had gone". A program that cannot be started is never forgiven.
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub(crate) forgive: Vec<Forgiven>,
 
     /// The shell for stages that need one [default: bash, or sh where there is no bash]
     #[arg(long, value_name = "PROGRAM")]
     pub(crate) shell: Option<String>,
 
-    /// End the stages with SIGTERM after this time: 10, 1.5s, 2m, 1h; the status is 124. 0 is no limit
+    /// Send SIGTERM to the stages after this time: 10, 1.5s, 2m, 1h. The status is then 124
+    ///
+    /// 0 means no limit.
     #[arg(long, value_name = "DURATION", allow_negative_numbers = true, value_parser = quantity::limit)]
     pub(crate) timeout: Option<Duration>,
 
-    /// With --timeout: SIGKILL for what is left this time after the SIGTERM
+    /// With --timeout: send SIGKILL to what is left this long after the SIGTERM
     #[arg(long, value_name = "DURATION", allow_negative_numbers = true, value_parser = quantity::limit, requires = "timeout")]
     pub(crate) kill_after: Option<Duration>,
 
-    /// Print the stages and how each would be started, and run nothing
+    /// Print the stages and how each would be started, but run nothing
     #[arg(long, conflicts_with = "json")]
     pub(crate) dry_run: bool,
 
-    /// When to show the summary; auto: on a terminal, or when something failed
+    /// When to show the summary; auto: on a terminal or after a failure
     #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
     pub(crate) summary: When,
 
-    /// Write one JSON object about the run to FILE (- is stdout), or to stderr in place of the summary
+    /// Save the results as one JSON object to FILE (- is stdout), or print it instead of the summary
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
     pub(crate) json: Option<Option<PathBuf>>,
 
-    /// How to show the pipeline while it runs; auto: live, where stderr is a terminal and stdout is not
+    /// How to show the pipeline while it runs; auto: live if stderr is a terminal and stdout is not
     #[arg(long, value_enum, value_name = "HOW", default_value_t)]
     pub(crate) progress: Progress,
 
-    /// Between two sets of figures (CPU, rates), and between two lines of --progress plain
+    /// Time between updates of CPU and rates, and between lines of --progress plain
     #[arg(short, long, value_name = "DURATION", default_value = "1s", allow_negative_numbers = true, value_parser = quantity::interval)]
     pub(crate) interval: Duration,
 
-    /// Write what was seen, every 20 ms, to FILE (- is stdout) as JSON lines: first the layout, then the samples
+    /// Write the raw samples (one every 20 ms) to FILE as JSON lines, after one with the layout
+    ///
+    /// This file and that of --trace grow while the pipeline runs. - is stdout, and comes after the
+    /// pipeline's output. A file that cannot be written is reported with its name, and the pipeline
+    /// goes on; the exit status is then 125, unless the pipeline failed itself.
     #[arg(long, value_name = "FILE")]
     pub(crate) samples: Option<PathBuf>,
 
-    /// Write the run to FILE as a trace for Perfetto (ui.perfetto.dev) or chrome://tracing
+    /// Save a trace for Perfetto (ui.perfetto.dev) or chrome://tracing to FILE
     #[arg(long, value_name = "FILE")]
     pub(crate) trace: Option<PathBuf>,
 
-    /// Write the run to FILE as one self-contained HTML page
+    /// Save an HTML report to FILE: one page that needs nothing else
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<PathBuf>,
 
-    /// Say nothing but errors
+    /// Print only errors
     #[arg(short, long, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
 
-    /// Say also how each stage was started, and the capacity of each pipe
+    /// Also show how each stage was started and the capacity of each pipe
     #[arg(short, long)]
     pub(crate) verbose: bool,
 
-    /// When to colour; auto: on a terminal, unless NO_COLOR is set
+    /// When to use colours; auto: on a terminal, unless NO_COLOR is set
     #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
     pub(crate) color: When,
 }
 
-/// How a pipeline is shown while it runs.
+/// The ways to show a pipeline while it runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub(crate) enum Progress {
     #[default]
     Auto,
-    /// Live where stderr is a terminal, even if stdout is one too; elsewhere plain
+    /// Live if stderr is a terminal, even if stdout is one too; otherwise plain
     Always,
     Never,
-    /// One line an interval, for logs
+    /// One line per interval, for logs
     Plain,
 }
 
@@ -146,26 +162,25 @@ Examples:
   pipewright run -- sort 'two words.txt' '|' uniq -c
   pipewright run --json=run.json -q -f nightly.pipe
 
-A file can be executable, with '#!/usr/bin/env -S pipewright run -f' as its first line.
+To make a file with a pipeline executable, begin it with '#!/usr/bin/env -S pipewright run -f'.
 
 Exit status:
-  the rightmost failed stage's (128+n for signal n); a stage that its reader told to stop,
-  as head does, did not fail
-  124  the time of --timeout was over
-  125  an error of pipewright itself
-  126  a stage's program could not be executed
-  127  a stage's program was not found
-When SIGINT, SIGTERM, SIGHUP or SIGQUIT reaches pipewright, the stages get it, and pipewright ends
-by the same signal once they have ended.";
+  that of the rightmost stage that failed (128+n for signal n). A stage that stopped because its
+  reader had gone, as head goes, did not fail
+  124  the pipeline timed out
+  125  pipewright itself failed, or could not write a file about a pipeline that did not fail
+  126  the program of a stage could not be executed
+  127  the program of a stage was not found
+pipewright passes SIGINT, SIGTERM, SIGHUP and SIGQUIT on to the stages, and waits for them to end.";
 
-/// List the pipelines that run now, and who is blocked in them
+/// List the running pipelines, and what each process is waiting for
 ///
 /// They are found from /proc alone: which processes hold which ends of which pipes. Looking adds
-/// neither a reader nor a writer to any of them.
+/// no reader and no writer to any of them.
 #[derive(Debug, Args)]
 pub(crate) struct Ls {
-    /// Also single pipes between a program and its own ancestor, such as a captured output, and who
-    /// is behind a Unix socket that a stage has as a standard stream
+    /// Also list pipes between a program and its own ancestor, such as a captured output, and show
+    /// who is behind a Unix socket that a stage has as a standard stream
     #[arg(short, long)]
     pub(crate) all: bool,
 
@@ -174,33 +189,34 @@ pub(crate) struct Ls {
     pub(crate) json: bool,
 }
 
-/// Watch the running pipeline that a process is part of
+/// Watch a running pipeline
 ///
-/// Full-screen: q quits, f freezes, j and k move, e expands a command line, ? helps. The pipeline is
-/// left as it was; at the end its summary is printed.
+/// Full-screen: q quits, f freezes, j and k move, e expands a command line, ? helps. Watching does
+/// not disturb the pipeline. At the end a summary is printed.
 #[derive(Debug, Args)]
 pub(crate) struct Watch {
     /// A process of the pipeline, or the shell that waits for it
     pub(crate) pid: u32,
 
-    /// Between two sets of figures (CPU, rates)
+    /// Time between updates of CPU and rates
     #[arg(short, long, value_name = "DURATION", default_value = "1s", value_parser = quantity::interval)]
     pub(crate) interval: Duration,
 
-    /// When to colour; auto: unless NO_COLOR is set
+    /// When to use colours; auto: unless NO_COLOR is set
     #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
     pub(crate) color: When,
 }
 
 /// Set the capacity of the pipes of a running pipeline
 ///
-/// It takes effect at once, with bytes in the pipes, and says old and new for each.
+/// It takes effect at once, even with bytes in the pipes. The old and the new capacity of each pipe
+/// are printed.
 #[derive(Debug, Args)]
 pub(crate) struct Resize {
     /// A process of the pipeline, or the shell that waits for it
     pub(crate) pid: u32,
 
-    /// Bytes, 64K, 1M; max (1 MiB) or default (64 KiB)
+    /// 65536, 64K, 1M; max (1 MiB) or default (64 KiB)
     #[arg(value_parser = quantity::capacity)]
     pub(crate) size: pipewright::Capacity,
 }
@@ -308,7 +324,7 @@ fn block(text: &str) -> Result<Auto<usize>, String> {
     }
 }
 
-/// Show what the kernel grants here: capacities of pipes, and your quota
+/// Show what the kernel allows here: the capacities of pipes and your quota
 #[derive(Debug, Args)]
 pub(crate) struct Limits {
     /// Print one JSON object
@@ -326,12 +342,12 @@ pub(crate) enum When {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub(crate) enum Status {
-    /// The rightmost failure; a stage closed early by its reader is none
+    /// The rightmost failure; a stage that its reader closed early did not fail
     #[default]
     Pipefail,
-    /// The last stage alone
+    /// Only the last stage
     Last,
-    /// The rightmost failure; a stage closed early counts too, as in bash with pipefail
+    /// The rightmost failure, closed early or not, as in bash with pipefail
     Any,
 }
 

@@ -4,6 +4,7 @@ mod cli;
 mod commands;
 mod disposition;
 mod export;
+mod forgiveness;
 mod inherited;
 mod observation;
 mod outcome;

@@ -46,6 +46,10 @@ pub(crate) struct Stage {
     pub(crate) end: StageEnd,
     pub(crate) wall: Duration,
     pub(crate) usage: ResourceUsage,
+    /// Its reader was gone before it had ended.
+    pub(crate) reader_gone: bool,
+    /// Its end would be a failure, but was forgiven.
+    pub(crate) forgiven: bool,
 }
 
 /// The pipe between two stages.
@@ -98,13 +102,14 @@ impl Stage {
         match (&self.end, self.missing_command()) {
             (_, Some(program)) => format!("{program}: command not found"),
             (StageEnd::NotStarted(error), None) => error.to_string(),
+            (end, None) if self.reader_gone => format!("{end}; its reader had gone"),
             (end, None) => end.to_string(),
         }
     }
 
     /// How it ended, in a few words.
     pub(crate) fn ended(&self) -> String {
-        match &self.end {
+        let end = match &self.end {
             StageEnd::NotStarted(error) => match error.exit_code() {
                 127 => "not found".to_owned(),
                 126 => "not executable".to_owned(),
@@ -112,7 +117,9 @@ impl Stage {
             },
             StageEnd::Exited(status) => format!("exit {status}"),
             other => other.to_string(),
-        }
+        };
+        let forgiven = if self.forgiven { ", forgiven" } else { "" };
+        end + forgiven
     }
 
     /// Its program, if that was looked for along `PATH` and is not there.

@@ -56,7 +56,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(number * factor).map_err(|_| "that is too long".to_owned())
 }
 
-/// A duration that something may take at most. 0 is no limit, as timeout(1) has it: so long that no
+/// The longest time that something may take. 0 is no limit, as timeout(1) has it: so long that no
 /// clock gets there.
 pub(crate) fn limit(text: &str) -> Result<Duration, String> {
     let limit = duration(text)?;
@@ -67,13 +67,13 @@ pub(crate) fn limit(text: &str) -> Result<Duration, String> {
     })
 }
 
-/// A duration between two looks: at least 100 ms, or the looks themselves would be seen.
+/// A time between two looks: at least 100 ms, or the looks themselves would be seen.
 pub(crate) fn interval(text: &str) -> Result<Duration, String> {
     let interval = duration(text)?;
-    match interval < Duration::from_millis(100) {
-        true => Err("give 100ms or more".to_owned()),
-        false => Ok(interval),
+    if interval < Duration::from_millis(100) {
+        return Err("give 100ms or more".to_owned());
     }
+    Ok(interval)
 }
 
 #[cfg(test)]

@@ -473,10 +473,12 @@ fn the_json_object_has_the_fields_of_its_version() {
             [
                 "end",
                 "exit_code",
+                "forgiven",
                 "number",
                 "peak_memory_bytes",
                 "pid",
                 "read_bytes",
+                "reader_gone",
                 "shares",
                 "start",
                 "system_seconds",
@@ -688,7 +690,7 @@ fn completions_and_the_manual_know_every_subcommand() {
             let output = man.wait_with_output().unwrap();
             let text = String::from_utf8_lossy(&output.stdout);
             assert!(
-                output.status.success() && text.contains("Run one pipeline"),
+                output.status.success() && text.contains("Run a pipeline"),
                 "{}",
                 stderr(&output)
             );

@@ -166,3 +166,70 @@ fn a_missing_command_is_told_as_shells_tell_it_and_in_full_when_asked() {
         "{told}"
     );
 }
+
+/// A program that ends with 23 when its reader has gone, as curl does.
+const LIKE_CURL: &str = "sh -c 'trap \"\" PIPE; while echo data; do :; done 2>/dev/null; exit 23'";
+
+#[test]
+fn a_failure_is_told_beside_its_reader_having_gone_and_can_be_forgiven() {
+    let _watchdog = watchdog();
+    let text = format!("{LIKE_CURL} | head -n 1");
+    let output = run(&[&text]);
+    assert_eq!(output.status.code(), Some(23));
+    let told = stderr(&output);
+    assert!(
+        told.contains("stage 1 failed: exit status 23; its reader had gone in "),
+        "{told}"
+    );
+    assert!(told.contains("--forgive"), "{told}");
+    for named in ["23", "sh", "sh=23", "curl,23", "curl=7,sh"] {
+        for status in ["pipefail", "any"] {
+            let arguments = [
+                "--forgive",
+                named,
+                "--status",
+                status,
+                "--summary=always",
+                &text,
+            ];
+            let output = run(&arguments);
+            assert_eq!(output.status.code(), Some(0), "{named}");
+            assert!(stderr(&output).contains("exit 23, forgiven"), "{named}");
+        }
+    }
+    for named in ["22", "curl", "curl=23", "sh=22"] {
+        let output = run(&["-q", "--forgive", named, &text]);
+        assert_eq!(output.status.code(), Some(23), "{named}");
+    }
+    let json = run(&["--json", "--forgive=sh=23", &text]);
+    let run_of: serde_json::Value = serde_json::from_slice(&json.stderr).unwrap();
+    let stage = &run_of["stages"][0];
+    assert_eq!(
+        (&stage["reader_gone"], &stage["forgiven"]),
+        (&true.into(), &true.into())
+    );
+    assert_eq!(
+        (&stage["exit_code"], &run_of["exit_code"]),
+        (&23.into(), &0.into())
+    );
+
+    // By a shell, with an assignment in front, the last stage, and by a signal.
+    for (named, text) in [
+        ("grep=1", "echo hay | LC_ALL=C grep \"$HOME needle\""),
+        ("sh=143", "sh -c 'kill -TERM $$' | cat"),
+    ] {
+        assert_ne!(run(&["-q", text]).status.code(), Some(0), "{text}");
+        let output = run(&["-q", "--forgive", named, text]);
+        assert_eq!(output.status.code(), Some(0), "{text}: {}", stderr(&output));
+    }
+    // What was never there is not forgiven.
+    let output = run(&["-q", "--forgive", "no-such,127", "true | no-such"]);
+    assert_eq!(output.status.code(), Some(127));
+    let output = run(&["--forgive", "300", "true"]);
+    assert_eq!(output.status.code(), Some(125));
+    assert!(
+        stderr(&output).contains("from 1 to 255"),
+        "{}",
+        stderr(&output)
+    );
+}

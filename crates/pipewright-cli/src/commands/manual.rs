@@ -51,6 +51,6 @@ pub(crate) fn man() -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-const DESCRIPTION: &str = "pipewright runs the pipelines that one types at a shell, and tells how \
-each stage ended. The stages are connected directly by kernel pipes of the largest capacity that \
-the kernel grants: no byte passes through pipewright.";
+const DESCRIPTION: &str = "pipewright runs pipelines as a shell does, reports how each stage ended, \
+and shows which one is slow. The stages are connected directly by kernel pipes of the largest \
+capacity that the kernel grants: no byte passes through pipewright.";

@@ -40,7 +40,7 @@ pub(crate) fn run(options: cli::Run) -> anyhow::Result<ExitCode> {
     let _ = set_child_subreaper(Some(getpid()));
     let started = SystemTime::now();
     let running = work
-        .pipeline()
+        .pipeline(&plan.forgiven)
         .capacity(plan.capacity)
         .policy(plan.policy)
         .spawn()?;
@@ -94,6 +94,8 @@ fn stages(
             end: status.end.clone(),
             wall: status.wall,
             usage: status.usage,
+            reader_gone: status.reader_gone,
+            forgiven: status.forgiven,
         })
         .collect()
 }

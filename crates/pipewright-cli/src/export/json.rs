@@ -64,6 +64,10 @@ struct Stage<'a> {
     written_bytes: Option<u64>,
     /// Of the time it was watched; null if it was not.
     shares: Option<&'a StageShares>,
+    /// Its reader was gone before it had ended.
+    reader_gone: bool,
+    /// Its end would be a failure, but for --forgive.
+    forgiven: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -122,6 +126,8 @@ fn json(outcome: &Outcome) -> serde_json::Result<String> {
             read_bytes: figures(index).and_then(|figures| figures.read),
             written_bytes: figures(index).and_then(|figures| figures.written),
             shares: observed.and_then(|observed| observed.verdict.stages.get(index)),
+            reader_gone: stage.reader_gone,
+            forgiven: stage.forgiven,
         });
     let pipes = outcome.pipes.iter().enumerate().map(|(index, pipe)| Pipe {
         from: index + 1,

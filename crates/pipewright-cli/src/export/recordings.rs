@@ -100,6 +100,8 @@ impl Recorded {
             end: StageEnd::Exited(0),
             wall,
             usage: ResourceUsage::default(),
+            reader_gone: false,
+            forgiven: false,
         });
         let figures = self.samples.iter().rev();
         Outcome {

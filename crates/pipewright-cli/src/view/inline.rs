@@ -6,7 +6,6 @@
 //! repaint is one write, which the kernel does not mix with another process's, and saves and restores
 //! the cursor around it, so that a stage's half line is continued where it stopped.
 
-use std::fmt::Write as _;
 use std::sync::Once;
 
 use rustix::termios::{LocalModes, tcgetattr, tcgetpgrp};
@@ -97,8 +96,7 @@ impl Inline {
         }
         text.push_str(SAVE);
         for (row, line) in rows.iter().zip(wanted.lines - wanted.rows + 1..) {
-            // Writing to a string does not fail.
-            let _ = write!(text, "\x1b[{line};1H\x1b[2K");
+            text.push_str(&format!("\x1b[{line};1H\x1b[2K"));
             for (tone, piece) in &row.0 {
                 text.push_str(&self.palette.toned(*tone, piece));
             }

@@ -72,6 +72,7 @@ impl fmt::Display for Summary<'_> {
             let end = match &stage.end {
                 StageEnd::Exited(0) => self.palette.good(end),
                 StageEnd::ClosedEarly => self.palette.faint(end),
+                _ if stage.forgiven => self.palette.faint(end),
                 _ => self.palette.bad(end),
             };
             let cells = columns.iter().map(|column| &column.cells[index][..]);
@@ -258,6 +259,9 @@ fn write_finding(f: &mut fmt::Formatter<'_>, observed: &Observed, palette: Palet
 fn advice(stage: &Stage) -> Option<&'static str> {
     match &stage.end {
         _ if stage.missing_command().is_some() => Some("is it installed and in your PATH?"),
+        _ if stage.reader_gone => Some(
+            "some programs call it a failure that their reader has gone; --forgive ignores that",
+        ),
         StageEnd::Signaled { signal: 9, .. } => Some(
             "SIGKILL comes from kill -9, a supervisor, or the kernel short of memory (see dmesg)",
         ),

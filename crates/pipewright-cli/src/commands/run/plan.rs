@@ -11,6 +11,7 @@ use super::wait::Limit;
 use super::watching::{Face, Watch};
 use super::work::Source;
 use crate::cli::{self, Progress, When};
+use crate::forgiveness::Forgiven;
 use crate::view::inline::Inline;
 use crate::view::style::Palette;
 use crate::view::terminal;
@@ -23,6 +24,7 @@ pub(super) struct Plan {
     pub(super) shell: Option<String>,
     pub(super) capacity: Capacity,
     pub(super) policy: Policy,
+    pub(super) forgiven: Vec<Forgiven>,
     pub(super) dry_run: bool,
     pub(super) limit: Limit,
     pub(super) watch: Watch,
@@ -44,6 +46,7 @@ impl Plan {
             shell: options.shell,
             capacity: options.pipe_size,
             policy: options.status.into(),
+            forgiven: options.forgive,
             dry_run: options.dry_run,
             limit: Limit {
                 timeout: options.timeout,
@@ -96,7 +99,7 @@ fn source(
 /// The live view needs a terminal that the pipeline's data does not go to.
 fn face(options: &cli::Run) -> Face {
     let able = std::io::stderr().is_terminal() && !terminal::is_dumb();
-    let live = || Face::Live(Inline::new(Palette::new(options.color)));
+    let live = || Face::Live(Box::new(Inline::new(Palette::new(options.color))));
     match options.progress {
         Progress::Never => Face::Nowhere,
         _ if options.quiet => Face::Nowhere,

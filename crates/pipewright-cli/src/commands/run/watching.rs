@@ -64,8 +64,8 @@ enum State {
 #[derive(Debug)]
 pub(super) enum Face {
     Nowhere,
-    Live(Inline),
-    /// A line an interval.
+    Live(Box<Inline>),
+    /// One line per interval.
     Plain,
 }
 

@@ -10,6 +10,7 @@ use pipewright::{Command, Pipeline, Stdio};
 use rustix::fs::{Access, access};
 use rustix::process::Resource;
 
+use crate::forgiveness::Forgiven;
 use crate::inherited;
 use crate::shell::{self, Script, StageText, Start};
 use crate::view::text;
@@ -75,13 +76,17 @@ impl Work {
         })
     }
 
-    pub(super) fn pipeline(&self) -> Pipeline {
+    /// The commands, ready to be started.
+    pub(super) fn pipeline(&self, forgiven: &[Forgiven]) -> Pipeline {
         let last = self.script.stages.len() - 1;
         let limit = inherited::raise_descriptor_limit();
         let stages = self.script.stages.iter().enumerate();
         stages
             .map(|(index, stage)| {
-                let mut command = self.command(stage);
+                let statuses = forgiven.iter().filter_map(|it| it.statuses(&stage.text));
+                let mut command = statuses
+                    .flatten()
+                    .fold(self.command(stage), Command::forgive);
                 // What the caller closed stays closed, as in a shell.
                 if index == 0 && inherited::was_closed(0) {
                     command = command.stdin(Stdio::Closed);
