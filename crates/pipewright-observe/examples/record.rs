@@ -29,7 +29,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let pipeline = Scan::now()?.pipeline_of(pid)?;
     let mut sampler = Sampler::attach(&pipeline, intervals)?;
-    let end = Instant::now() + Duration::from_secs_f64(seconds);
+    let begin = Instant::now();
+    let end = begin + Duration::from_secs_f64(seconds);
     let mut samples = Vec::new();
     while Instant::now() < end {
         samples.push(sampler.tick());
@@ -79,13 +80,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     if let Some(advice) = verdict.advice() {
         eprintln!("{advice}");
     }
-    let cost = sampler.cost();
+    let (used, elapsed) = (sampler.cpu_time(), begin.elapsed());
     eprintln!(
-        "{} samples cost {:.1?} of CPU time in {:.2?}: {:.3} % of one core",
-        cost.samples,
-        cost.cpu_time,
-        cost.elapsed,
-        cost.share() * 100.0
+        "{} samples cost {used:.1?} of CPU time in {elapsed:.2?}: {:.3} % of one core",
+        samples.len(),
+        used.as_secs_f64() / elapsed.as_secs_f64() * 100.0
     );
     serde_json::to_writer(std::io::stdout().lock(), &(sampler.layout(), &samples))?;
     println!();

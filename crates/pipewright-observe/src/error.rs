@@ -4,18 +4,9 @@ use std::io;
 
 use rustix::io::Errno;
 
-/// The result of everything in this crate that can fail.
-///
-/// ```
-/// use pipewright_observe::{Process, Result};
-///
-/// fn parent_of(pid: u32) -> Result<u32> {
-///     Ok(Process::open(pid)?.stat()?.parent)
-/// }
-/// assert_eq!(parent_of(std::process::id())?, std::os::unix::process::parent_id());
-/// # Ok::<(), pipewright_observe::Error>(())
-/// ```
-pub type Result<T, E = Error> = std::result::Result<T, E>;
+use crate::pipe::id::PipeId;
+
+pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why something could not be looked at.
 ///
@@ -66,7 +57,7 @@ pub enum Error {
         /// What was tried.
         what: &'static str,
         /// The pipe, as `pipe:[INODE]`.
-        pipe: crate::PipeId,
+        pipe: PipeId,
     },
 
     /// The descriptor is there but is no anonymous pipe.
@@ -84,7 +75,7 @@ pub enum Error {
     )]
     CapacityNotGranted {
         /// The pipe.
-        pipe: crate::PipeId,
+        pipe: PipeId,
         /// Bytes that were asked for.
         requested: usize,
     },
@@ -96,21 +87,21 @@ pub enum Error {
     )]
     CapacityBelowUnread {
         /// The pipe.
-        pipe: crate::PipeId,
+        pipe: PipeId,
         /// Bytes that were asked for.
         requested: usize,
     },
 
     /// A process holds no pipe that leads to another process.
     #[error(
-        "process {pid} is not part of a pipeline: no pipe connects it with another process that may be looked at"
+        "process {pid} is not part of a pipeline: no pipe connects it to another process that you may look at"
     )]
     NotInAPipeline {
         /// The process.
         pid: u32,
     },
 
-    /// The stages and pipes given to a sampler do not fit each other.
+    /// The stages and pipes given to a sampler do not fit together.
     #[error("cannot watch the pipeline: {reason}")]
     Layout {
         /// What does not fit.
@@ -124,41 +115,49 @@ pub enum Error {
         path: String,
     },
 
+    /// There is no `/proc`, or it tells of another pid namespace than this process's.
+    #[error("cannot look at processes: {reason}; mount it: mount -t proc proc /proc")]
+    NoProc {
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// The kernel waits for the process before it tells, and the process keeps it waiting: a lock of
+    /// its memory is held, or its file system does not answer.
+    #[error("cannot {what} of process {pid}: it does not answer")]
+    NoAnswer {
+        /// What was tried, as a verb and its object.
+        what: &'static str,
+        /// The process.
+        pid: u32,
+    },
+
     /// Any other refusal by the kernel.
-    #[error("cannot {what}: {source}")]
+    #[error("cannot {what}: {reason}")]
     System {
         /// What was tried, on what.
         what: String,
         /// Why it failed.
-        source: io::Error,
+        reason: io::Error,
     },
 }
 
 impl Error {
     /// Turns an error number met on a file of process `pid` into the sentence it means.
-    pub(crate) fn of_process(what: &'static str, pid: u32, error: Errno) -> Error {
+    pub(crate) fn of_process(what: &'static str, pid: u32, error: Errno) -> Self {
         match error {
             // ENOENT: the directory of a process that ended. ESRCH: a file of it kept open.
-            Errno::NOENT | Errno::SRCH => Error::Ended { pid },
-            Errno::ACCESS | Errno::PERM => Error::Denied { what, pid },
-            other => Error::System {
+            Errno::NOENT | Errno::SRCH => Self::Ended { pid },
+            Errno::ACCESS | Errno::PERM => Self::Denied { what, pid },
+            other => Self::System {
                 what: format!("{what} of process {pid}"),
-                source: other.into(),
+                reason: other.into(),
             },
         }
     }
 
-    /// Whether the thing looked at is simply no longer there.
-    ///
-    /// ```
-    /// use pipewright_observe::{Error, PipeHandle, Process};
-    ///
-    /// assert!(Process::open(99_999_999).unwrap_err().is_ended());
-    /// let no_pipe = PipeHandle::of_end(std::fs::File::open("/")?).unwrap_err();
-    /// assert!(!no_pipe.is_ended()); // it is there, and something else
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// `true` if what was looked at is simply no longer there.
     pub fn is_ended(&self) -> bool {
-        matches!(self, Error::Ended { .. } | Error::NoSuchProcess { .. })
+        matches!(self, Self::Ended { .. } | Self::NoSuchProcess { .. })
     }
 }

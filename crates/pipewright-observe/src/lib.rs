@@ -1,29 +1,29 @@
 //! Look at the pipes of running processes from outside, without touching their data.
 //!
-//! A pipeline is as fast as its slowest stage, and nothing tells which one that is: `top` shows who
-//! uses a CPU, and a stage that waits in a pipe and one that waits for a disk look alike. This crate
-//! tells, for pipelines that the calling program runs and for pipelines that somebody else started:
+//! A pipeline is as fast as its slowest stage, and nothing says which one that is: `top` shows who
+//! uses a CPU, and a stage that waits in a pipe looks like one that waits for a disk. This crate
+//! tells them apart, in pipelines that the calling program runs and in pipelines that somebody else
+//! started:
 //!
-//! * which pipelines exist ([`topology::Scan`]),
-//! * how full each pipe is, and whether its ends still live ([`PipeHandle`]),
-//! * what each process does and waits for ([`Process`]),
-//! * all of that many times a second ([`Sampler`]),
-//! * and which stage the others wait for, why, and what can be done ([`verdict::Verdict`]).
+//! * [`topology::Scan`] finds the pipelines that run,
+//! * [`PipeHandle`] tells how full a pipe is, and whether its ends still live,
+//! * [`Sampler`] looks at stages and pipes many times a second,
+//! * [`verdict::Verdict`] says which stage the others wait for, why, and what can be done.
 //!
 //! No byte of a pipeline passes through here, and no end of its pipes is held: readers see the end of
-//! file and writers get `SIGPIPE` as if nobody watched. What the kernel does not tell is told as
+//! file and writers get `SIGPIPE` as if nobody watched. What the kernel does not tell is reported as
 //! unknown, never as zero.
 //!
 //! # A complete example
 //!
-//! Run `yes | gzip -9 | cat`, and ask which stage is slow.
+//! Run `yes | gzip -9 | cat` for two seconds, and ask which stage is slow.
 //!
 //! ```
 //! use std::process::{Command, Stdio};
 //! use std::thread::sleep;
 //! use std::time::Duration;
 //!
-//! use pipewright_observe::verdict::{Finding, History};
+//! use pipewright_observe::verdict::History;
 //! use pipewright_observe::{Intervals, PipeHandle, Process, Sampler};
 //!
 //! // Take hold of each pipe before its ends go to the stages.
@@ -36,22 +36,22 @@
 //!     Command::new("cat").stdin(second_reader).stdout(Stdio::null()).spawn()?,
 //! ];
 //!
-//! let stages = children.iter().map(|child| Process::open(child.id())).collect::<Result<_, _>>()?;
+//! let names = ["yes", "gzip -9", "cat"];
+//! let stages = children.iter().zip(names).map(|(child, name)| {
+//!     Ok(Process::open(child.id())?.named(name)) // or it is called by its command line
+//! });
+//! let stages = stages.collect::<Result<_, pipewright_observe::Error>>()?;
 //! let mut sampler = Sampler::linear(stages, pipes, Intervals::default())?;
 //! let mut history = History::new(sampler.layout().clone(), Duration::from_secs(5));
-//! let verdict = loop {
+//! for _ in 0..100 {
 //!     history.record(&sampler.tick());
-//!     let verdict = history.recent();
-//!     // At first the programs are being loaded.
-//!     if matches!(&verdict.finding, Finding::Bottleneck(found) if found.stage == 1) {
-//!         break verdict;
-//!     }
 //!     sleep(sampler.due_in());
-//! };
+//! }
+//! let verdict = history.recent();
 //! println!("{}", verdict.sentence());
 //! // stage 2 (gzip -9) is the bottleneck: it keeps one core busy, 100 % of the time
 //! println!("{}", verdict.advice().unwrap_or_default());
-//! // pigz does the same on all cores, zstd -T0 is faster still where its format will do
+//! // pigz does the same on all cores; zstd -T0 is even faster if you can use its format
 //!
 //! // Ended, and not yet waited for: the moment for the final figures.
 //! children[0].kill()?;
@@ -65,9 +65,9 @@
 //!
 //! ```
 //! use pipewright_observe::topology::Scan;
-//! use pipewright_observe::{Intervals, Sampler};
+//! use pipewright_observe::{Error, Intervals, Sampler};
 //!
-//! fn watch(pid: u32) -> Result<Sampler, pipewright_observe::Error> {
+//! fn watch(pid: u32) -> Result<Sampler, Error> {
 //!     let pipeline = Scan::now()?.pipeline_of(pid)?;
 //!     Sampler::attach(&pipeline, Intervals::default())
 //! }
@@ -79,35 +79,51 @@
 //! # What it costs
 //!
 //! At the default intervals a pipeline of ten stages costs well under 1 % of one core
-//! ([`Sampler::cost`] tells; `examples/record.rs` prints it). A scan of 2,000 processes with 50,000
+//! ([`Sampler::cpu_time`] tells; `examples/record.rs` prints it). A scan of 2,000 processes with 50,000
 //! descriptors takes about 60 ms on two cores (`examples/scan.rs`).
 //!
 //! # What may be looked at
 //!
 //! The kernel decides, by the rules of [ptrace(2)](https://man7.org/linux/man-pages/man2/ptrace.2.html):
-//! one's own processes, unless they changed their privileges; as root all. States and CPU times are
+//! your own processes, unless they changed their privileges; as root, all. States and CPU times are
 //! open to everybody. Where `/proc/sys/kernel/yama/ptrace_scope` is not 0, `/proc/PID/syscall` is
-//! readable only for descendants, and `/proc/PID/wchan`, which names no descriptor, takes its place.
+//! readable only for descendants; `/proc/PID/wchan`, which names no descriptor, takes its place.
+//!
+//! `/proc` has to be the one of this process's own pid namespace. In another one, the numbers of
+//! children name strangers, so nothing is looked at: [`Error::NoProc`].
+//!
+//! # Nobody is waited for
+//!
+//! A process can make those who read its command line wait for as long as it likes. Command lines are
+//! read by helper threads, and a sampler looks from a thread of its own; what does not answer within
+//! half a second is left out. At most eight helpers are left behind in such a read.
+//!
+//! # Types of other crates
+//!
+//! The public face has types of `std` and of `serde` (implementations of its two traits), of no other
+//! crate. System calls are made through `rustix`, which may change without being seen here.
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("pipewright-observe reads the /proc of Linux and works on no other system");
 
 mod error;
+mod microseconds;
+mod now;
 mod parallel;
+mod patience;
 mod pipe;
 mod proc;
 mod sampler;
+mod text;
 pub mod topology;
 pub mod verdict;
+#[doc(hidden)]
+pub mod workspace;
 
-pub use self::error::{Error, Result};
-pub use self::parallel::in_parallel;
-pub use self::pipe::{CapacityChange, PipeEnds, PipeHandle, PipeId, PipeLevel};
-pub use self::proc::{
-    BlockedOn, CommandLine, FilePosition, IoCounters, Process, ProcessId, Schedule, Stat, State,
-    Target, displayable,
-};
+pub use self::error::Error;
+pub use self::pipe::{PipeHandle, PipeId, PipeLevel};
+pub use self::proc::{Process, ProcessId, Scheduled};
 pub use self::sampler::{
-    Activity, Cost, Figures, Intervals, Layout, Link, PipeFigures, PipeLayout, Sample, Sampler,
-    Scheduled, StageFigures, StageLayout,
+    Activity, Figures, Intervals, Layout, Link, PipeFigures, PipeLayout, Sample, Sampler,
+    StageFigures, StageLayout,
 };

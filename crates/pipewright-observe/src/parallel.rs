@@ -8,15 +8,7 @@ use std::thread::{self, available_parallelism};
 ///
 /// For looks at many processes: almost all of the time is spent in the kernel, which takes no lock
 /// that two processes share. The threads are gone when it returns; few items get none.
-///
-/// ```
-/// use pipewright_observe::{Process, in_parallel};
-///
-/// let pids = [std::process::id(), 99_999_999];
-/// let there = in_parallel(&pids, |&pid| Process::open(pid).is_ok());
-/// assert_eq!(there, [true, false]);
-/// ```
-pub fn in_parallel<T: Sync, R: Send>(items: &[T], look: impl Fn(&T) -> R + Sync) -> Vec<R> {
+pub(crate) fn in_parallel<T: Sync, R: Send>(items: &[T], look: impl Fn(&T) -> R + Sync) -> Vec<R> {
     // Fewer are not worth a thread.
     const AT_LEAST: usize = 64;
     let cores = available_parallelism().map_or(1, usize::from);

@@ -1,72 +1,20 @@
 //! One pipe, seen from outside.
 
-use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{Mode, OFlags, fstat, fstatfs, open};
+use rustix::fs::{Mode, OFlags, open, openat, readlinkat_raw};
 use rustix::io::{Errno, ioctl_fionread};
 use rustix::pipe::{fcntl_getpipe_size, fcntl_setpipe_size};
 use serde::{Deserialize, Serialize};
 
+pub use self::id::PipeId;
 use crate::error::{Error, Result};
+use crate::proc::root;
 
-/// `f_type` of the kernel's own file system of anonymous pipes (linux/magic.h).
-const PIPEFS_MAGIC: u64 = 0x5049_5045;
-
-/// The identity of an anonymous pipe: its inode number, unique on this kernel while it lives.
-///
-/// It prints as the kernel writes it: `pipe:[4711]`.
-///
-/// ```
-/// use std::os::fd::AsRawFd;
-/// use pipewright_observe::{PipeHandle, PipeId};
-///
-/// let (reader, writer) = std::io::pipe()?;
-/// let id: PipeId = PipeHandle::of_end(&reader)?.id();
-/// assert_eq!(id, PipeHandle::of_end(&writer)?.id()); // one pipe, two ends
-/// let link = std::fs::read_link(format!("/proc/self/fd/{}", reader.as_raw_fd()))?;
-/// assert_eq!(link.to_str(), Some(&*id.to_string()));
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct PipeId(pub u64);
-
-impl PipeId {
-    /// Reads the target of a link `/proc/PID/fd/N`; `None` if it is no anonymous pipe.
-    ///
-    /// ```
-    /// use pipewright_observe::PipeId;
-    ///
-    /// assert_eq!(PipeId::from_link(b"pipe:[4711]"), Some(PipeId(4711)));
-    /// assert_eq!(PipeId::from_link(b"socket:[4711]"), None);
-    /// ```
-    pub fn from_link(link: &[u8]) -> Option<PipeId> {
-        let inode = link.strip_prefix(b"pipe:[")?.strip_suffix(b"]")?;
-        std::str::from_utf8(inode).ok()?.parse().ok().map(PipeId)
-    }
-}
-
-impl fmt::Display for PipeId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "pipe:[{}]", self.0)
-    }
-}
+pub(crate) mod id;
 
 /// What one look at a pipe shows.
-///
-/// ```
-/// use std::io::Write;
-/// use pipewright_observe::{PipeHandle, PipeLevel};
-///
-/// let (reader, mut writer) = std::io::pipe()?;
-/// let pipe = PipeHandle::of_end(&reader)?;
-/// writer.write_all(&vec![0; pipe.level()?.capacity as usize])?; // to the brim
-/// let PipeLevel { unread, capacity, full, reader_gone } = pipe.level()?;
-/// assert!(full && unread == capacity && !reader_gone);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PipeLevel {
     /// Bytes written and not yet read.
@@ -81,65 +29,17 @@ pub struct PipeLevel {
 
 impl PipeLevel {
     /// A reader would block, or see the end of file.
-    ///
-    /// ```
-    /// use std::io::Write;
-    /// use pipewright_observe::PipeHandle;
-    ///
-    /// let (reader, mut writer) = std::io::pipe()?;
-    /// let pipe = PipeHandle::of_end(&reader)?;
-    /// assert!(pipe.level()?.empty());
-    /// writer.write_all(b"x")?;
-    /// assert!(!pipe.level()?.empty());
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn empty(&self) -> bool {
         self.unread == 0
     }
 }
 
-/// Which ends of a pipe still have a holder.
-///
-/// ```
-/// use pipewright_observe::{PipeEnds, PipeHandle};
-///
-/// let (reader, writer) = std::io::pipe()?;
-/// let (other_reader, _other_writer) = std::io::pipe()?;
-/// let (one, other) = (PipeHandle::of_end(&reader)?, PipeHandle::of_end(&other_reader)?);
-/// drop((writer, other_reader));
-/// assert_eq!((one.ends()?, other.ends()?), (PipeEnds::NoWriter, PipeEnds::NoReader));
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum PipeEnds {
-    /// At least one reader and one writer.
-    Both,
-    /// Readers, but no writer: the readers see the end of file once they have drained the pipe.
-    NoWriter,
-    /// No reader. Whether a writer is left is not asked: see
-    /// [`PipeHandle`] for why.
-    NoReader,
-}
-
-/// A pipe's capacity before and after a change, in bytes.
-///
-/// ```
-/// use pipewright_observe::{CapacityChange, PipeHandle};
-///
-/// let (reader, _writer) = std::io::pipe()?;
-/// let pipe = PipeHandle::of_end(&reader)?;
-/// let first = pipe.set_capacity(100_000)?;
-/// assert_eq!(first.new, 131_072); // rounded up
-/// assert_eq!(pipe.set_capacity(131_072)?, CapacityChange { old: first.new, new: first.new });
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CapacityChange {
-    /// What it was.
-    pub old: usize,
-    /// What the kernel made of the request: it rounds up to a power of two of pages.
-    pub new: usize,
+/// The anonymous pipe that a link below `/proc` leads to, if it is one. The path of a file begins
+/// with a slash, so none is taken for a pipe.
+fn pipe_behind(proc: &OwnedFd, path: &str) -> Result<Option<PipeId>, Errno> {
+    let mut link = [0_u8; 32];
+    let length = readlinkat_raw(proc, path, &mut link[..])?;
+    Ok(PipeId::from_link(&link[..length]))
 }
 
 /// A hold on a pipe that counts neither as a reader nor as a writer.
@@ -180,7 +80,7 @@ pub struct CapacityChange {
 ///
 /// So every sample opens a *write* end, from which unread bytes, capacity, "full" and "the reader
 /// is gone" can be learned. Whether the *writers* are gone shows only at a read end: that is a
-/// question of its own, [`PipeHandle::ends`], which first makes sure that a reader exists. Then the
+/// question of its own, [`PipeHandle::writer_gone`], which first makes sure that a reader exists. Then the
 /// extra reader could only matter to a write made within microseconds after the real reader's
 /// exit, and such a write is lost in the same way if it comes microseconds before that exit.
 ///
@@ -201,22 +101,18 @@ impl PipeHandle {
     ///
     /// [`Error::NotAPipe`] if the descriptor is something else, a named FIFO included.
     ///
-    /// ```
-    /// use pipewright_observe::{Error, PipeHandle};
-    ///
-    /// let (_reader, writer) = std::io::pipe()?;
-    /// assert!(PipeHandle::of_end(&writer).is_ok()); // either end will do
-    /// let directory = std::fs::File::open("/")?;
-    /// assert!(matches!(PipeHandle::of_end(directory), Err(Error::NotAPipe { .. })));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
     /// # References
     ///
     /// O_PATH in [open(2)](https://man7.org/linux/man-pages/man2/open.2.html)
-    pub fn of_end(end: impl AsFd) -> Result<PipeHandle> {
-        let path = format!("/proc/self/fd/{}", end.as_fd().as_raw_fd());
-        PipeHandle::of_path(path, "look at an own descriptor", std::process::id())
+    pub fn of_end(end: impl AsFd) -> Result<Self> {
+        let proc = root::open_own()?;
+        let path = format!("self/fd/{}", end.as_fd().as_raw_fd());
+        Self::of_path(
+            &proc,
+            &path,
+            "look at an own descriptor",
+            std::process::id(),
+        )
     }
 
     /// Takes hold of the pipe behind descriptor `descriptor` of process `pid`.
@@ -226,53 +122,36 @@ impl PipeHandle {
     /// [`Error::Ended`] if the process or its descriptor is gone, [`Error::Denied`] if this user
     /// may not look at it, [`Error::NotAPipe`] if it is something else.
     ///
-    /// ```
-    /// use std::process::Command;
-    /// use pipewright_observe::PipeHandle;
-    ///
-    /// let (reader, writer) = std::io::pipe()?;
-    /// let mut cat = Command::new("cat").stdin(reader).spawn()?;
-    /// let pipe = PipeHandle::of_process(cat.id(), 0)?;
-    /// assert_eq!(pipe.id(), PipeHandle::of_end(&writer)?.id());
-    /// drop(writer);
-    /// assert!(cat.wait()?.success()); // the handle did not keep its input open
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
     /// # References
     ///
     /// [proc_pid_fd(5)](https://man7.org/linux/man-pages/man5/proc_pid_fd.5.html)
-    pub fn of_process(pid: u32, descriptor: u32) -> Result<PipeHandle> {
-        let path = format!("/proc/{pid}/fd/{descriptor}");
-        PipeHandle::of_path(path, "look at a descriptor", pid)
+    pub fn of_process(pid: u32, descriptor: u32) -> Result<Self> {
+        let proc = root::open_own()?;
+        let path = format!("{pid}/fd/{descriptor}");
+        Self::of_path(&proc, &path, "look at a descriptor", pid)
     }
 
-    fn of_path(path: String, what: &'static str, pid: u32) -> Result<PipeHandle> {
-        let handle = open(&*path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
-            .map_err(|error| Error::of_process(what, pid, error))?;
-        let system = |source: Errno| Error::System {
-            what: format!("look at {path}"),
-            source: source.into(),
+    fn of_path(proc: &OwnedFd, path: &str, what: &'static str, pid: u32) -> Result<Self> {
+        let failed = |error| Error::of_process(what, pid, error);
+        // Only what is a pipe is opened, and nothing is asked of a file: it may lie in a file system
+        // that does not answer. A named FIFO is refused too: opening one, unlike an anonymous pipe,
+        // wakes processes that wait in open(2) for a partner.
+        let not_a_pipe = || Error::NotAPipe {
+            descriptor: format!("/proc/{path}"),
         };
-        // A named FIFO is refused: opening one, unlike an anonymous pipe, wakes processes that
-        // wait in open(2) for a partner.
-        if fstatfs(&handle).map_err(system)?.f_type as u64 != PIPEFS_MAGIC {
-            return Err(Error::NotAPipe { descriptor: path });
-        }
-        let id = PipeId(fstat(&handle).map_err(system)?.st_ino);
-        Ok(PipeHandle { handle, id })
+        pipe_behind(proc, path)
+            .map_err(failed)?
+            .ok_or_else(not_a_pipe)?;
+        let handle =
+            openat(proc, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(failed)?;
+        // By now the number may lead elsewhere.
+        let id = pipe_behind(proc, &format!("self/fd/{}", handle.as_raw_fd()))
+            .map_err(failed)?
+            .ok_or_else(not_a_pipe)?;
+        Ok(Self { handle, id })
     }
 
     /// The pipe's identity.
-    ///
-    /// ```
-    /// use pipewright_observe::PipeHandle;
-    ///
-    /// let (one, _one) = std::io::pipe()?;
-    /// let (other, _other) = std::io::pipe()?;
-    /// assert_ne!(PipeHandle::of_end(&one)?.id(), PipeHandle::of_end(&other)?.id());
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn id(&self) -> PipeId {
         self.id
     }
@@ -286,19 +165,6 @@ impl PipeHandle {
     ///
     /// [`Error::PipeDenied`] if the pipe was made by another user.
     ///
-    /// ```
-    /// use std::io::{Read, Write};
-    /// use pipewright_observe::PipeHandle;
-    ///
-    /// let (mut reader, mut writer) = std::io::pipe()?;
-    /// let pipe = PipeHandle::of_end(&reader)?;
-    /// writer.write_all(b"seven.bytes")?;
-    /// assert_eq!(pipe.level()?.unread, 11); // and they stay there
-    /// reader.read_exact(&mut [0; 6])?;
-    /// assert_eq!(pipe.level()?.unread, 5);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
     /// # References
     ///
     /// FIONREAD in [pipe(7)](https://man7.org/linux/man-pages/man7/pipe.7.html),
@@ -309,55 +175,35 @@ impl PipeHandle {
         Ok(PipeLevel {
             unread: ioctl_fionread(&end)
                 .map_err(|error| self.failed("ask for unread bytes", error))?,
-            capacity: self.capacity_of(&end)? as u64,
+            capacity: fcntl_getpipe_size(&end)
+                .map_err(|error| self.failed("ask for the capacity", error))?
+                as u64,
             full: !ready.contains(PollFlags::OUT),
             reader_gone: ready.contains(PollFlags::ERR),
         })
     }
 
-    /// Tells which ends are still held by anybody.
+    /// `true` if no process holds a write end any more: the readers see the end of file once they
+    /// have drained the pipe. Of a pipe without a reader it is not asked, and `false`: see
+    /// [`PipeHandle`] for why.
     ///
     /// # Errors
     ///
     /// [`Error::PipeDenied`] if the pipe was made by another user.
     ///
-    /// ```
-    /// use pipewright_observe::{PipeEnds, PipeHandle};
-    ///
-    /// let (reader, writer) = std::io::pipe()?;
-    /// let pipe = PipeHandle::of_end(&reader)?;
-    /// assert_eq!(pipe.ends()?, PipeEnds::Both);
-    /// drop(writer);
-    /// assert_eq!(pipe.ends()?, PipeEnds::NoWriter);
-    /// drop(reader);
-    /// assert_eq!(pipe.ends()?, PipeEnds::NoReader);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
     /// # References
     ///
-    /// POLLHUP and POLLERR in [poll(2)](https://man7.org/linux/man-pages/man2/poll.2.html)
-    pub fn ends(&self) -> Result<PipeEnds> {
+    /// POLLHUP in [poll(2)](https://man7.org/linux/man-pages/man2/poll.2.html)
+    pub fn writer_gone(&self) -> Result<bool> {
         if self.level()?.reader_gone {
-            return Ok(PipeEnds::NoReader);
+            return Ok(false);
         }
         let end = self.reopen(OFlags::RDONLY)?;
-        match self.poll(&end, PollFlags::IN)?.contains(PollFlags::HUP) {
-            true => Ok(PipeEnds::NoWriter),
-            false => Ok(PipeEnds::Both),
-        }
+        Ok(self.poll(&end, PollFlags::IN)?.contains(PollFlags::HUP))
     }
 
-    /// Sets the capacity, at least `bytes`, of a pipe that may be in use.
-    ///
-    /// ```
-    /// use pipewright_observe::PipeHandle;
-    ///
-    /// let (reader, _writer) = std::io::pipe()?;
-    /// let change = PipeHandle::of_end(&reader)?.set_capacity(8192)?;
-    /// assert_eq!(change.new, 8192);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// Sets the capacity, at least `bytes`, of a pipe that may be in use. Returns what the kernel
+    /// made of it, in bytes: it rounds up to a power of two of pages.
     ///
     /// # Errors
     ///
@@ -367,10 +213,9 @@ impl PipeHandle {
     /// # References
     ///
     /// [fcntl(2), `F_SETPIPE_SZ`](https://man7.org/linux/man-pages/man2/fcntl.2.html)
-    pub fn set_capacity(&self, bytes: usize) -> Result<CapacityChange> {
+    pub fn set_capacity(&self, bytes: usize) -> Result<usize> {
         let end = self.reopen(OFlags::WRONLY)?;
-        let old = self.capacity_of(&end)?;
-        let new = fcntl_setpipe_size(&end, bytes).map_err(|error| match error {
+        fcntl_setpipe_size(&end, bytes).map_err(|error| match error {
             Errno::PERM => Error::CapacityNotGranted {
                 pipe: self.id,
                 requested: bytes,
@@ -380,8 +225,7 @@ impl PipeHandle {
                 requested: bytes,
             },
             other => self.failed("set the capacity", other),
-        })?;
-        Ok(CapacityChange { old, new })
+        })
     }
 
     /// Opens a real end, which must not outlive the question it is opened for.
@@ -404,10 +248,6 @@ impl PipeHandle {
         Ok(asked[0].revents())
     }
 
-    fn capacity_of(&self, end: &OwnedFd) -> Result<usize> {
-        fcntl_getpipe_size(end).map_err(|error| self.failed("ask for the capacity", error))
-    }
-
     fn failed(&self, what: &'static str, error: Errno) -> Error {
         match error {
             Errno::ACCESS | Errno::PERM => Error::PipeDenied {
@@ -416,7 +256,7 @@ impl PipeHandle {
             },
             other => Error::System {
                 what: format!("{what} of {}", self.id),
-                source: other.into(),
+                reason: other.into(),
             },
         }
     }

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use self::reason::CROWDED;
 pub use self::reason::{Bottleneck, Reason};
 pub use self::shares::{PipeShares, StageShares};
 use self::tally::Tally;
@@ -39,36 +40,11 @@ const CLEAR_LEAD: f64 = 0.10;
 const CLEAR_PIPES: f64 = 0.15;
 /// A stage with less own time than this holds nobody up.
 const HARDLY_WAITS: f64 = 0.5;
-/// From this share of time on, waiting for a CPU is worth a word.
-const CROWDED: f64 = 0.2;
 
 /// What the samples say.
-///
-/// ```
-/// use std::time::Duration;
-/// use pipewright_observe::verdict::{Finding, Verdict};
-/// use pipewright_observe::{Activity, Sample};
-/// # use pipewright_observe::{Layout, ProcessId, StageLayout};
-///
-/// # let process = ProcessId { pid: 10, start_time: 1 };
-/// # let stages = vec![StageLayout { process, command: "gzip -9".into() }];
-/// # let layout = Layout { stages, pipes: vec![] };
-/// # let sample = |n: u64, activity: Activity| Sample {
-/// #     at: Duration::from_millis(20 * n),
-/// #     stages: vec![activity],
-/// #     pipes: vec![],
-/// #     figures: None,
-/// # };
-/// let finding = |activity: Activity| {
-///     let samples: Vec<Sample> = (0..100).map(|n| sample(n, activity)).collect();
-///     Verdict::of(&layout, &samples).finding
-/// };
-/// assert!(matches!(finding(Activity::Running), Finding::Bottleneck(_))); // the only stage
-/// assert_eq!(finding(Activity::Unknown), Finding::Hidden);
-/// assert_eq!(finding(Activity::Ended), Finding::Ended);
-/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Finding {
     /// One stage holds the others up.
     Bottleneck(Bottleneck),
@@ -83,30 +59,8 @@ pub enum Finding {
 }
 
 /// Shares of time, and what follows from them.
-///
-/// ```
-/// use std::time::Duration;
-/// use pipewright_observe::verdict::Verdict;
-/// use pipewright_observe::{Activity, Sample};
-/// # use pipewright_observe::{Layout, ProcessId, StageLayout};
-///
-/// # let process = ProcessId { pid: 10, start_time: 1 };
-/// # let stages = vec![StageLayout { process, command: "gzip -9".into() }];
-/// # let layout = Layout { stages, pipes: vec![] };
-/// # let sample = |n: u64, activity: Activity| Sample {
-/// #     at: Duration::from_millis(20 * n),
-/// #     stages: vec![activity],
-/// #     pipes: vec![],
-/// #     figures: None,
-/// # };
-/// let samples: Vec<Sample> = (0..100)
-///     .map(|n| sample(n, if n % 4 == 0 { Activity::Disk } else { Activity::Running }))
-///     .collect();
-/// let verdict = Verdict::of(&layout, &samples);
-/// assert_eq!((verdict.samples, verdict.seconds), (100, 1.98)); // one each 20 ms
-/// assert_eq!((verdict.stages[0].on_cpu, verdict.stages[0].disk), (0.75, 0.25));
-/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Verdict {
     /// Time from the first sample to the last, in seconds.
     pub seconds: f64,
@@ -151,22 +105,23 @@ impl Verdict {
     /// assert_eq!(bottleneck.reason, Reason::Cpu);
     /// assert!(bottleneck.advice().unwrap().contains("pigz"));
     /// ```
-    pub fn of<'a>(layout: &Layout, samples: impl IntoIterator<Item = &'a Sample>) -> Verdict {
+    pub fn of<'a>(layout: &Layout, samples: impl IntoIterator<Item = &'a Sample>) -> Self {
         let mut tally = Tally::new(layout);
         for sample in samples {
             tally.add(sample);
         }
-        Verdict::from_tally(layout, &tally)
+        Self::from_tally(layout, &tally)
     }
 
-    fn from_tally(layout: &Layout, tally: &Tally) -> Verdict {
+    fn from_tally(layout: &Layout, tally: &Tally) -> Self {
         let stages = tally.stage_shares();
         let pipes = tally.pipe_shares();
-        let finding = match tally.samples < FEWEST_SAMPLES || tally.span() < SHORTEST {
-            true => Finding::TooShort,
-            false => find(layout, tally, &stages, &pipes),
+        let finding = if tally.samples < FEWEST_SAMPLES || tally.span() < SHORTEST {
+            Finding::TooShort
+        } else {
+            find(layout, tally, &stages, &pipes)
         };
-        Verdict {
+        Self {
             seconds: tally.span().as_secs_f64(),
             samples: tally.samples,
             stages,
@@ -176,14 +131,6 @@ impl Verdict {
     }
 
     /// The conclusion as a sentence, without a full stop.
-    ///
-    /// ```
-    /// use pipewright_observe::Layout;
-    /// use pipewright_observe::verdict::Verdict;
-    ///
-    /// let of_no_sample = Verdict::of(&Layout::default(), []);
-    /// assert_eq!(of_no_sample.sentence(), "too short to tell: 0.00 s, 0 samples");
-    /// ```
     pub fn sentence(&self) -> String {
         match &self.finding {
             Finding::Bottleneck(bottleneck) => bottleneck.sentence(),
@@ -200,27 +147,6 @@ impl Verdict {
     }
 
     /// What could be done, where there is something.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use pipewright_observe::verdict::Verdict;
-    /// use pipewright_observe::{Activity, Sample};
-    /// # use pipewright_observe::{Layout, ProcessId, StageLayout};
-    ///
-    /// # let process = ProcessId { pid: 10, start_time: 1 };
-    /// # let stages = vec![StageLayout { process, command: "gzip -9".into() }];
-    /// # let layout = Layout { stages, pipes: vec![] };
-    /// # let sample = |n: u64, activity: Activity| Sample {
-    /// #     at: Duration::from_millis(20 * n),
-    /// #     stages: vec![activity],
-    /// #     pipes: vec![],
-    /// #     figures: None,
-    /// # };
-    /// let samples: Vec<Sample> = (0..100).map(|n| sample(n, Activity::Running)).collect();
-    /// let advice = Verdict::of(&layout, &samples).advice(); // the stage is gzip
-    /// assert!(advice.is_some_and(|advice| advice.contains("pigz")));
-    /// assert_eq!(Verdict::of(&layout, []).advice(), None);
-    /// ```
     pub fn advice(&self) -> Option<String> {
         match &self.finding {
             Finding::Bottleneck(bottleneck) => bottleneck.advice(),
@@ -335,17 +261,8 @@ pub struct History {
 
 impl History {
     /// Starts an empty history. `window` is what counts as the recent past.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use pipewright_observe::Layout;
-    /// use pipewright_observe::verdict::{Finding, History};
-    ///
-    /// let history = History::new(Layout::default(), Duration::from_secs(5));
-    /// assert_eq!(history.overall().finding, Finding::TooShort); // nothing was recorded yet
-    /// ```
-    pub fn new(layout: Layout, window: Duration) -> History {
-        History {
+    pub fn new(layout: Layout, window: Duration) -> Self {
+        Self {
             whole: Tally::new(&layout),
             layout,
             recent: VecDeque::new(),
@@ -354,21 +271,6 @@ impl History {
     }
 
     /// Takes note of one more sample.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use pipewright_observe::verdict::History;
-    /// use pipewright_observe::{Intervals, Process, Sampler};
-    ///
-    /// let me = Process::open(std::process::id())?;
-    /// let mut sampler = Sampler::linear(vec![me], vec![], Intervals::default())?;
-    /// let mut history = History::new(sampler.layout().clone(), Duration::from_secs(5));
-    /// for _ in 0..3 {
-    ///     history.record(&sampler.tick());
-    /// }
-    /// assert_eq!(history.overall().samples, 3);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn record(&mut self, sample: &Sample) {
         self.whole.add(sample);
         self.recent.push_back(sample.clone());
@@ -382,70 +284,16 @@ impl History {
     }
 
     /// The verdict on the whole run so far.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use pipewright_observe::verdict::{History, Verdict};
-    /// use pipewright_observe::{Activity, Sample};
-    /// # use pipewright_observe::{Layout, ProcessId, StageLayout};
-    ///
-    /// # let process = ProcessId { pid: 10, start_time: 1 };
-    /// # let stages = vec![StageLayout { process, command: "gzip -9".into() }];
-    /// # let layout = Layout { stages, pipes: vec![] };
-    /// # let sample = |n: u64, activity: Activity| Sample {
-    /// #     at: Duration::from_millis(20 * n),
-    /// #     stages: vec![activity],
-    /// #     pipes: vec![],
-    /// #     figures: None,
-    /// # };
-    /// let samples: Vec<Sample> = (0..30).map(|n| sample(n, Activity::Sleeping)).collect();
-    /// let mut history = History::new(layout.clone(), Duration::ZERO);
-    /// samples.iter().for_each(|sample| history.record(sample));
-    /// assert_eq!(history.overall(), Verdict::of(&layout, &samples)); // though it has not kept them
-    /// ```
     pub fn overall(&self) -> Verdict {
         Verdict::from_tally(&self.layout, &self.whole)
     }
 
     /// The verdict on the recent past.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use pipewright_observe::verdict::History;
-    /// use pipewright_observe::{Activity, Sample};
-    /// # use pipewright_observe::{Layout, ProcessId, StageLayout};
-    ///
-    /// # let process = ProcessId { pid: 10, start_time: 1 };
-    /// # let stages = vec![StageLayout { process, command: "gzip -9".into() }];
-    /// # let layout = Layout { stages, pipes: vec![] };
-    /// # let sample = |n: u64, activity: Activity| Sample {
-    /// #     at: Duration::from_millis(20 * n),
-    /// #     stages: vec![activity],
-    /// #     pipes: vec![],
-    /// #     figures: None,
-    /// # };
-    /// let mut history = History::new(layout, Duration::from_millis(500));
-    /// for n in 0..100 {
-    ///     history.record(&sample(n, if n < 60 { Activity::Disk } else { Activity::Network }));
-    /// }
-    /// assert!(history.overall().sentence().ends_with("it waits for a disk"));
-    /// assert!(history.recent().sentence().ends_with("it waits for the network"));
-    /// ```
     pub fn recent(&self) -> Verdict {
         Verdict::of(&self.layout, &self.recent)
     }
 
     /// The shape of the pipeline.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use pipewright_observe::verdict::History;
-    /// use pipewright_observe::{Layout, PipeId, PipeLayout};
-    ///
-    /// let pipes = vec![PipeLayout { pipe: PipeId(4711), writers: vec![0], readers: vec![1] }];
-    /// let layout = Layout { stages: vec![], pipes };
-    /// assert_eq!(History::new(layout.clone(), Duration::ZERO).layout(), &layout);
-    /// ```
     pub fn layout(&self) -> &Layout {
         &self.layout
     }

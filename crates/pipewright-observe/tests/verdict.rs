@@ -94,13 +94,14 @@ fn with_figures(mut samples: Vec<Sample>, stages: &[(f64, f64)]) -> Vec<Sample> 
         interval,
         stages: stages
             .iter()
-            .map(|&(cpus, crowded)| StageFigures {
-                cpus,
-                scheduled: Some(Scheduled {
+            .map(|&(cpus, crowded)| {
+                let mut figures = StageFigures::default();
+                figures.cpus = cpus;
+                figures.scheduled = Some(Scheduled {
                     on_cpu: interval.mul_f64(1.0 - crowded),
                     waiting_for_cpu: interval.mul_f64(crowded),
-                }),
-                ..StageFigures::default()
+                });
+                figures
             })
             .collect(),
         pipes: vec![PipeFigures::default(); last.pipes.len()],

@@ -1,6 +1,6 @@
 //! `pipewright limits`: what the kernel grants here.
 
-use std::fmt::Write;
+use std::fmt;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -9,7 +9,7 @@ use pipewright::{DEFAULT_PAGES, PipeExt};
 use crate::cli;
 use crate::view;
 
-/// What was found. Capacities in bytes, quotas in pages; 0 is no quota.
+/// Capacities in bytes, quotas in pages; 0 is no quota.
 #[derive(Debug, serde::Serialize)]
 struct Limits {
     version: u32,
@@ -18,19 +18,20 @@ struct Limits {
     ceiling_bytes: usize,
     soft_quota_pages: usize,
     hard_quota_pages: usize,
-    /// Whether quota and ceiling do not hold for this user.
+    /// Quotas and the ceiling do not apply to this user.
     exempt: bool,
-    /// What a pipe made just now got.
+    /// The capacity of a pipe made just now.
     new_pipe_bytes: usize,
-    /// What it got when asked for 1 MiB.
+    /// Its capacity after 1 MiB was asked for.
     largest_bytes: usize,
 }
 
 pub(crate) fn limits(options: &cli::Limits) -> anyhow::Result<ExitCode> {
     let limits = Limits::find()?;
-    let text = match options.json {
-        true => serde_json::to_string_pretty(&limits)? + "\n",
-        false => limits.told(),
+    let text = if options.json {
+        serde_json::to_string_pretty(&limits)? + "\n"
+    } else {
+        limits.to_string()
     };
     view::print(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)
@@ -57,83 +58,73 @@ impl Limits {
             largest_bytes,
         })
     }
+}
 
-    fn told(&self) -> String {
+impl fmt::Display for Limits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let page = self.page_bytes;
-        let pages = |bytes: usize| bytes / page;
-        let mut text = String::new();
-        let mut row = |name: &str, value: String, sentence: &str| {
-            // Writing to a string does not fail.
-            let _ = writeln!(text, "{name:<18}{value}\n{:18}{sentence}", "");
-        };
-        row(
-            "default capacity",
-            format!("{} bytes ({DEFAULT_PAGES} pages)", self.default_bytes),
-            "What every new pipe has, until somebody asks for more.",
-        );
-        row(
-            "ceiling",
-            format!(
-                "{} bytes ({} pages)",
-                self.ceiling_bytes,
-                pages(self.ceiling_bytes)
-            ),
-            "The most that may be asked for without privilege; no pipe has it unasked. \
-             (/proc/sys/fs/pipe-max-size)",
-        );
+        let in_pages = |bytes: usize| format!("{bytes} bytes ({} pages)", bytes / page);
         let quota = |limit: usize| match limit {
             0 => "none".to_owned(),
             _ => format!(
                 "{limit} pages: {} pipes of {DEFAULT_PAGES} pages, or {} of {} KiB",
                 limit / DEFAULT_PAGES,
-                limit / pages(self.ceiling_bytes).max(1),
+                limit / (self.ceiling_bytes / page).max(1),
                 self.ceiling_bytes / 1024
             ),
         };
-        row(
-            "soft quota",
-            quota(self.soft_quota_pages),
-            "All of a user's pipes together; past it new pipes get 2 pages, and none may grow. \
-             (pipe-user-pages-soft)",
-        );
-        row(
-            "hard quota",
-            quota(self.hard_quota_pages),
-            "Past it no pipe can be made at all. (pipe-user-pages-hard)",
-        );
-        let you = match self.exempt {
-            true => (
+        let (you, about_you) = if self.exempt {
+            (
                 "privileged",
-                "You have CAP_SYS_RESOURCE or CAP_SYS_ADMIN: no quota holds for you.",
-            ),
-            false => ("unprivileged", "Ceiling and quotas hold for you."),
+                "You have CAP_SYS_RESOURCE or CAP_SYS_ADMIN: quotas do not apply to you.",
+            )
+        } else {
+            ("unprivileged", "The ceiling and the quotas apply to you.")
         };
-        row("you", you.0.to_owned(), you.1);
-        row(
-            "a new pipe",
-            format!(
-                "{} bytes ({} pages)",
-                self.new_pipe_bytes,
-                pages(self.new_pipe_bytes)
+        let about_new = if self.new_pipe_bytes < self.default_bytes {
+            "Less than the default: your pipes have reached the soft quota."
+        } else {
+            "Measured on a pipe made just now."
+        };
+        let about_largest = if self.largest_bytes < MEBIBYTE {
+            "The kernel refused: the ceiling, or your quota."
+        } else {
+            "Granted. pipewright run asks for it for the pipes between stages."
+        };
+        for (name, value, sentence) in [
+            (
+                "default capacity",
+                in_pages(self.default_bytes),
+                "The size of every new pipe, until somebody asks for more.",
             ),
-            match self.new_pipe_bytes < self.default_bytes {
-                true => "Less than the default: your pipes have reached the soft quota.",
-                false => "Made just now, and asked.",
-            },
-        );
-        row(
-            "asked for 1 MiB",
-            format!(
-                "{} bytes ({} pages)",
-                self.largest_bytes,
-                pages(self.largest_bytes)
+            (
+                "ceiling",
+                in_pages(self.ceiling_bytes),
+                "The most you can ask for without privilege; no pipe gets it unasked. \
+                 (/proc/sys/fs/pipe-max-size)",
             ),
-            match self.largest_bytes < MEBIBYTE {
-                true => "The kernel refused: the ceiling, or your quota.",
-                false => "Granted; so does pipewright run for the pipes between stages.",
-            },
-        );
-        text
+            (
+                "soft quota",
+                quota(self.soft_quota_pages),
+                "For all of a user's pipes together; beyond it new pipes get 2 pages, and none may \
+                 grow. (pipe-user-pages-soft)",
+            ),
+            (
+                "hard quota",
+                quota(self.hard_quota_pages),
+                "Beyond it no pipe can be made at all. (pipe-user-pages-hard)",
+            ),
+            ("you", you.to_owned(), about_you),
+            ("a new pipe", in_pages(self.new_pipe_bytes), about_new),
+            (
+                "asked for 1 MiB",
+                in_pages(self.largest_bytes),
+                about_largest,
+            ),
+        ] {
+            writeln!(f, "{name:<18}{value}\n{:18}{sentence}", "")?;
+        }
+        Ok(())
     }
 }
 
@@ -145,7 +136,7 @@ fn setting(name: &str) -> anyhow::Result<usize> {
         .with_context(|| format!("{path} is not a number"))
 }
 
-/// Whether this process has one of the two capabilities that lift the quota (pipe(7)).
+/// `true` if this process has one of the two capabilities that lift the quota (pipe(7)).
 fn is_exempt() -> anyhow::Result<bool> {
     use rustix::thread::CapabilitySet;
     let sets =

@@ -1,13 +1,16 @@
 //! `pipewright ls`: the pipelines that run on this machine now.
 
 use std::collections::{HashMap, HashSet};
-use std::fmt::Write;
+use std::fmt;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use pipewright_observe::topology::{FoundStage, Pipeline, Scan, SocketEnd, SocketId};
-use pipewright_observe::{BlockedOn, PipeHandle, PipeLevel, Process, ProcessId, in_parallel};
+use pipewright_observe::topology::{FoundPipe, FoundStage, Pipeline, Scan};
+use pipewright_observe::workspace::{
+    PipelineNow, SocketEnd, SocketId, StageNow, command_lines, look_at,
+};
+use pipewright_observe::{PipeLevel, ProcessId};
 use serde::Serialize;
 
 use crate::cli;
@@ -15,29 +18,32 @@ use crate::view::style::Palette;
 use crate::view::units::{seconds, size};
 use crate::view::{self, terminal, text};
 
-/// All that is told, in the form of `--json`.
+/// The whole list, in the form of `--json`.
 #[derive(Debug, Serialize)]
-struct Found {
+struct List {
     version: u32,
-    pipelines: Vec<Line>,
-    /// Processes that belong to others and may not be looked at.
+    pipelines: Vec<ListedPipeline>,
+    /// Processes of other users, which this one may not look at.
     not_looked_at: usize,
+    /// `/proc` is mounted so that other users' processes are not even seen.
+    others_hidden: bool,
+    /// Stages that kept whoever looked at them waiting for too long.
+    silent: usize,
 }
 
-/// One pipeline.
 #[derive(Debug, Serialize)]
-struct Line {
+struct ListedPipeline {
     shape: String,
     /// A program and its own ancestor: a captured output, a co-process.
     with_ancestor: bool,
     /// Since its oldest stage was started.
     age_seconds: f64,
-    stages: Vec<Stage>,
-    pipes: Vec<Pipe>,
+    stages: Vec<ListedStage>,
+    pipes: Vec<ListedPipe>,
 }
 
 #[derive(Debug, Serialize)]
-struct Stage {
+struct ListedStage {
     pid: u32,
     command: String,
     doing: String,
@@ -63,36 +69,67 @@ struct Neighbour {
 }
 
 #[derive(Debug, Serialize)]
-struct Pipe {
+struct ListedPipe {
     /// Indices of stages, from 0.
     writers: Vec<usize>,
     readers: Vec<usize>,
     inode: u64,
-    /// Null where it may not be looked at.
+    /// Null without permission to look at it.
     level: Option<PipeLevel>,
 }
 
+type SocketsOf = HashMap<ProcessId, Vec<Socket>>;
+
 pub(crate) fn ls(options: &cli::Ls) -> anyhow::Result<ExitCode> {
-    let scan = Scan::now()?;
-    let mut pipelines = scan.pipelines();
-    pipelines.retain(|pipeline| options.all || !pipeline.with_ancestor);
-    let stages = pipelines.iter().flat_map(|pipeline| &pipeline.stages);
-    let stages = stages.map(|stage| stage.process).collect();
-    let sockets = sockets(&scan, &stages, options.all);
-    let mut lines = in_parallel(&pipelines, |pipeline| Line::of(pipeline, &sockets));
-    // Oldest first: the order stays the same from one call to the next.
-    lines.sort_by(|one, other| other.age_seconds.total_cmp(&one.age_seconds));
-    let found = Found {
-        version: 1,
-        pipelines: lines,
-        not_looked_at: scan.denied.len(),
-    };
-    let text = match options.json {
-        true => serde_json::to_string_pretty(&found)? + "\n",
-        false => found.told(),
+    let list = List::now(options.all)?;
+    let text = if options.json {
+        serde_json::to_string_pretty(&list)? + "\n"
+    } else {
+        // The width and the colours are those of the terminal that the list goes to.
+        let stdout = std::io::stdout();
+        let when = if stdout.is_terminal() {
+            cli::When::Auto
+        } else {
+            cli::When::Never
+        };
+        let width = terminal::columns(stdout);
+        Told {
+            list: &list,
+            palette: Palette::new(when),
+            width,
+        }
+        .to_string()
     };
     view::print(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)
+}
+
+impl List {
+    fn now(all: bool) -> anyhow::Result<Self> {
+        let scan = Scan::now()?;
+        let mut found = scan.pipelines();
+        found.retain(|pipeline| all || !pipeline.with_ancestor);
+        let stages = found.iter().flat_map(|pipeline| &pipeline.stages);
+        let stages = stages.map(|stage| stage.process).collect();
+        let sockets = sockets(&scan, &stages, all)?;
+        let now = look_at(&found)?;
+        let stages_now = now.iter().flat_map(|pipeline| &pipeline.stages);
+        let silent = stages_now.filter(|stage| stage.silent).count();
+        let mut pipelines: Vec<ListedPipeline> = found
+            .iter()
+            .zip(&now)
+            .map(|(pipeline, now)| ListedPipeline::of(pipeline, now, &sockets))
+            .collect();
+        // Oldest first: the order stays the same from one call to the next.
+        pipelines.sort_by(|one, other| other.age_seconds.total_cmp(&one.age_seconds));
+        Ok(Self {
+            version: 1,
+            pipelines,
+            not_looked_at: scan.denied.len(),
+            others_hidden: scan.others_hidden,
+            silent,
+        })
+    }
 }
 
 /// The standard streams of stages that are sockets, by process.
@@ -100,11 +137,12 @@ fn sockets(
     scan: &Scan,
     stages: &HashSet<ProcessId>,
     neighbours: bool,
-) -> HashMap<ProcessId, Vec<Socket>> {
+) -> anyhow::Result<SocketsOf> {
     // Where the kernel does not tell, there is a socket without neighbours.
-    let peers = match neighbours {
-        true => SocketId::unix_peers().unwrap_or_default(),
-        false => HashMap::new(),
+    let peers = if neighbours {
+        SocketId::unix_peers().unwrap_or_default()
+    } else {
+        HashMap::new()
     };
     let mut holders: HashMap<SocketId, Vec<&SocketEnd>> = HashMap::new();
     if neighbours {
@@ -112,51 +150,56 @@ fn sockets(
             holders.entry(end.socket).or_default().push(end);
         }
     }
-    let mut sockets: HashMap<ProcessId, Vec<Socket>> = HashMap::new();
     let standard = |end: &&SocketEnd| end.descriptor <= 2 && stages.contains(&end.process);
-    for end in scan.sockets.iter().filter(standard) {
+    let behind = |end: &SocketEnd| {
         let others = peers.get(&end.socket).and_then(|peer| holders.get(peer));
-        let neighbours = others.into_iter().flatten().map(|other| Neighbour {
-            pid: other.process.pid,
-            descriptor: other.descriptor,
-            command: command_of(Process::open_same(other.process).ok().as_ref(), "ended"),
+        others.into_iter().flatten().copied()
+    };
+    let ends: Vec<&SocketEnd> = scan.sockets.iter().filter(standard).collect();
+    let others: Vec<ProcessId> = ends
+        .iter()
+        .flat_map(|end| behind(end))
+        .map(|other| other.process)
+        .collect();
+    let mut commands = command_lines(&others)?.into_iter();
+    let mut sockets = SocketsOf::new();
+    for end in ends {
+        let neighbours = behind(end).map(|other| {
+            let line = commands.next().and_then(Result::ok);
+            let line = line.map(|line| line.shortened());
+            Neighbour {
+                pid: other.process.pid,
+                descriptor: other.descriptor,
+                command: line
+                    .filter(|line| !line.is_empty())
+                    .unwrap_or_else(|| "[unknown]".to_owned()),
+            }
         });
+        let neighbours = neighbours.collect();
         sockets.entry(end.process).or_default().push(Socket {
             descriptor: end.descriptor,
             inode: end.socket.0,
-            neighbours: neighbours.collect(),
+            neighbours,
         });
     }
-    sockets
+    Ok(sockets)
 }
 
-/// The command line as it may be shown; where there is none, the name.
-fn command_of(process: Option<&Process>, name: &str) -> String {
-    let command = process.and_then(|process| process.command_line().ok());
-    let command = command
-        .map(|command| command.to_string())
-        .filter(|it| !it.is_empty());
-    text::line(&command.unwrap_or_else(|| format!("[{name}]")))
-}
-
-impl Line {
-    fn of(pipeline: &Pipeline, sockets: &HashMap<ProcessId, Vec<Socket>>) -> Self {
-        let stages: Vec<Stage> = pipeline
+impl ListedPipeline {
+    fn of(pipeline: &Pipeline, now: &PipelineNow, sockets: &SocketsOf) -> Self {
+        let stages: Vec<ListedStage> = pipeline
             .stages
             .iter()
-            .map(|stage| Stage::of(stage, sockets))
+            .zip(&now.stages)
+            .map(|(stage, now)| ListedStage::of(stage, now, sockets))
             .collect();
-        let pipes = pipeline.pipes.iter().map(|pipe| {
-            let (process, descriptor) = pipe.through;
-            let handle = PipeHandle::of_process(process.pid, descriptor);
-            let level = handle.ok().filter(|handle| handle.id() == pipe.pipe);
-            Pipe {
-                writers: pipe.writers.clone(),
-                readers: pipe.readers.clone(),
-                inode: pipe.pipe.0,
-                level: level.and_then(|handle| handle.level().ok()),
-            }
-        });
+        let pipes = pipeline.pipes.iter().zip(&now.levels);
+        let pipe = |(pipe, level): (&FoundPipe, &Option<PipeLevel>)| ListedPipe {
+            writers: pipe.writers.clone(),
+            readers: pipe.readers.clone(),
+            inode: pipe.pipe.0,
+            level: *level,
+        };
         Self {
             shape: pipeline.shape.to_string(),
             with_ancestor: pipeline.with_ancestor,
@@ -164,155 +207,133 @@ impl Line {
                 .iter()
                 .map(|stage| stage.age_seconds)
                 .fold(0.0, f64::max),
-            pipes: pipes.collect(),
+            pipes: pipes.map(pipe).collect(),
             stages,
         }
     }
 }
 
-impl Stage {
-    fn of(stage: &FoundStage, sockets: &HashMap<ProcessId, Vec<Socket>>) -> Self {
-        let process = Process::open_same(stage.process).ok();
+impl ListedStage {
+    fn of(stage: &FoundStage, now: &StageNow, sockets: &SocketsOf) -> Self {
+        let command = now.command.clone();
         Self {
             pid: stage.process.pid,
-            command: command_of(process.as_ref(), &stage.name),
-            doing: process
-                .as_ref()
-                .map_or("ended", |process| doing(process.blocked_on()))
-                .to_owned(),
+            command: command.unwrap_or_else(|| format!("[{}]", stage.name)),
+            doing: now.activity.to_string(),
             age_seconds: stage.process.age().as_secs_f64(),
             sockets: sockets.get(&stage.process).cloned().unwrap_or_default(),
         }
     }
 }
 
-impl Socket {
-    fn told(&self) -> String {
-        let stream = ["stdin", "stdout", "stderr"]
-            .get(self.descriptor as usize)
-            .copied()
-            .unwrap_or_default();
-        let names: Vec<String> = self
-            .neighbours
-            .iter()
-            .map(|it| format!("{} {}", it.pid, text::shortened(&it.command, 24)))
-            .collect();
-        match names.is_empty() {
-            true => format!(", {stream} is a socket"),
-            false => format!(", {stream} is a socket to {}", names.join(" and ")),
-        }
-    }
+/// The list as people read it.
+struct Told<'a> {
+    list: &'a List,
+    palette: Palette,
+    /// Columns of the terminal.
+    width: usize,
 }
 
-/// What a process waits for, in a few words.
-fn doing(blocked: BlockedOn) -> &'static str {
-    match blocked {
-        BlockedOn::Nothing => "running",
-        BlockedOn::Read(Some(0)) => "waiting for input",
-        BlockedOn::Read(_) => "reading",
-        BlockedOn::Write(Some(1)) => "blocked on output",
-        BlockedOn::Write(_) => "blocked on writing",
-        BlockedOn::Timer => "asleep",
-        BlockedOn::Child => "waiting for a child",
-        BlockedOn::Splice { .. } => "splicing",
-        BlockedOn::Poll => "polling",
-        BlockedOn::Network => "waiting for the network",
-        BlockedOn::Unknown => "not to be known",
-        _ => "waiting",
-    }
-}
-
-impl Found {
-    fn told(&self) -> String {
-        let palette = Palette::new(match std::io::stdout().is_terminal() {
-            true => cli::When::Auto,
-            false => cli::When::Never,
-        });
-        let mut told = String::new();
-        // Writing to a string does not fail.
-        if self.pipelines.is_empty() {
-            let _ = writeln!(told, "no pipeline runs here that you may look at");
+impl fmt::Display for Told<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let List {
+            pipelines,
+            not_looked_at,
+            others_hidden,
+            silent,
+            ..
+        } = self.list;
+        if pipelines.is_empty() {
+            writeln!(f, "no pipeline is running that you may look at")?;
         }
-        for (index, line) in self.pipelines.iter().enumerate() {
+        for (index, pipeline) in pipelines.iter().enumerate() {
             if index > 0 {
-                told.push('\n');
+                writeln!(f)?;
             }
-            line.tell(&mut told, palette);
+            self.pipeline(f, pipeline)?;
         }
-        if self.not_looked_at > 0 {
-            let _ = writeln!(
-                told,
-                "{}",
-                palette.faint(format!(
-                    "{} processes belong to others and were not looked at; root sees all",
-                    self.not_looked_at
-                ))
-            );
+        let mut note = |text: String| writeln!(f, "{}", self.palette.faint(text));
+        match not_looked_at {
+            0 => {}
+            1 => note("1 process of another user was skipped; run as root to see it".into())?,
+            count => note(format!(
+                "{count} processes belong to other users and were skipped; run as root to see them"
+            ))?,
         }
-        told
+        if *others_hidden {
+            note(
+                "/proc hides the processes of other users (hidepid); run as root to see them"
+                    .into(),
+            )?;
+        }
+        match silent {
+            0 => {}
+            1 => note("1 stage did not answer when it was looked at".into())?,
+            count => note(format!(
+                "{count} stages did not answer when they were looked at"
+            ))?,
+        }
+        Ok(())
     }
 }
 
-impl Line {
-    fn tell(&self, told: &mut String, palette: Palette) {
-        let since = seconds(Duration::from_secs_f64(self.age_seconds));
-        let ancestor = if self.with_ancestor {
+impl Told<'_> {
+    fn pipeline(&self, f: &mut fmt::Formatter<'_>, pipeline: &ListedPipeline) -> fmt::Result {
+        let stages = &pipeline.stages;
+        let age = seconds(Duration::from_secs_f64(pipeline.age_seconds));
+        let ancestor = if pipeline.with_ancestor {
             ", with its own ancestor"
         } else {
             ""
         };
-        let _ = writeln!(
-            told,
-            "{}, {} stages, since {since}{ancestor}",
-            palette.bold(&self.shape),
-            self.stages.len()
-        );
-        let digits = self
-            .stages
-            .iter()
-            .map(|stage| stage.pid.to_string().len())
-            .max()
-            .unwrap_or(1);
-        let width = terminal::columns(std::io::stdout());
-        let longest = self
-            .stages
-            .iter()
-            .map(|stage| text::width(&stage.command))
-            .max()
-            .unwrap_or(0);
-        let room = longest.min(width.saturating_sub(digits + 30).max(12));
-        for (index, stage) in self.stages.iter().enumerate() {
+        let shape = self.palette.bold(&pipeline.shape);
+        writeln!(
+            f,
+            "{shape}, {} stages, started {age} ago{ancestor}",
+            stages.len()
+        )?;
+        let digits = stages.iter().map(|stage| stage.pid.to_string().len());
+        let digits = digits.max().unwrap_or(1);
+        let longest = stages.iter().map(|stage| text::width(&stage.command));
+        let longest = longest.max().unwrap_or(0);
+        let room = longest.min(self.width.saturating_sub(digits + 30).max(12));
+        for (index, stage) in stages.iter().enumerate() {
             let command = text::padded(&text::shortened(&stage.command, room), room);
+            write!(f, "  {:>digits$}  {command}  {}", stage.pid, stage.doing)?;
             // One socket is often stdin, stdout and stderr alike.
-            let mut told_of = HashSet::new();
-            let sockets = stage.sockets.iter();
-            let socket: String = sockets
-                .filter(|socket| told_of.insert(socket.inode))
-                .map(Socket::told)
-                .collect();
-            let _ = writeln!(
-                told,
-                "  {:>digits$}  {command}  {}{socket}",
-                stage.pid, stage.doing
-            );
-            for pipe in self
-                .pipes
-                .iter()
-                .filter(|pipe| pipe.writers.iter().min() == Some(&index))
-            {
-                let _ = writeln!(
-                    told,
-                    "  {:digits$}  {}",
-                    "",
-                    palette.faint(pipe.told(&self.stages))
-                );
+            let mut inodes = HashSet::new();
+            for socket in &stage.sockets {
+                if inodes.insert(socket.inode) {
+                    write!(f, ", {socket}")?;
+                }
+            }
+            writeln!(f)?;
+            let leaving = |pipe: &&ListedPipe| pipe.writers.iter().min() == Some(&index);
+            for pipe in pipeline.pipes.iter().filter(leaving) {
+                let line = self.palette.faint(pipe.line(stages));
+                writeln!(f, "  {:digits$}  {line}", "")?;
             }
         }
+        Ok(())
     }
 }
 
-impl Pipe {
-    fn told(&self, stages: &[Stage]) -> String {
+impl fmt::Display for Socket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let streams = ["stdin", "stdout", "stderr"];
+        let stream = streams.get(self.descriptor as usize).unwrap_or(&"a stream");
+        write!(f, "{stream} is a socket")?;
+        for (index, neighbour) in self.neighbours.iter().enumerate() {
+            let word = if index == 0 { "to" } else { "and" };
+            let command = text::shortened(&neighbour.command, 24);
+            write!(f, " {word} {} {command}", neighbour.pid)?;
+        }
+        Ok(())
+    }
+}
+
+impl ListedPipe {
+    fn line(&self, stages: &[ListedStage]) -> String {
         let names = |indices: &[usize]| {
             let pids = indices.iter().filter_map(|&index| stages.get(index));
             pids.map(|stage| stage.pid.to_string())
@@ -320,7 +341,7 @@ impl Pipe {
                 .join(",")
         };
         let level = self.level.map_or_else(
-            || "may not be looked at".to_owned(),
+            || "no permission".to_owned(),
             |level| {
                 let state = match (level.full, level.empty()) {
                     (true, _) => "full",

@@ -1,10 +1,9 @@
 //! `pipewright resize`: the capacity of the pipes of a pipeline that runs.
 
-use std::fmt::Write;
 use std::process::ExitCode;
 
-use pipewright_observe::topology::Scan;
-use pipewright_observe::{PipeHandle, Process};
+use pipewright_observe::Process;
+use pipewright_observe::topology::{FoundPipe, Pipeline, Scan};
 
 use crate::cli;
 use crate::view;
@@ -17,26 +16,37 @@ pub(crate) fn resize(options: &cli::Resize) -> anyhow::Result<ExitCode> {
     let mut told = String::new();
     let mut refused = false;
     for pipe in &pipeline.pipes {
-        let (process, descriptor) = pipe.through;
-        let name = |indices: &[usize]| {
-            let stages = indices.iter().map(|&index| &pipeline.stages[index]);
-            let names: Vec<String> = stages
-                .map(|stage| format!("{} {}", stage.process.pid, text::line(&stage.name)))
-                .collect();
-            names.join(", ")
-        };
-        let ends = format!("{} → {}", name(&pipe.writers), name(&pipe.readers));
-        let change = PipeHandle::of_process(process.pid, descriptor)
-            .and_then(|handle| handle.set_capacity(wanted));
-        // Writing to a string does not fail.
-        let _ = match change {
-            Ok(change) => writeln!(told, "{ends}: {} → {} bytes", change.old, change.new),
+        let result = match set_capacity(pipe, wanted) {
+            Ok((old, new)) => format!("{old} → {new} bytes"),
             Err(error) => {
                 refused = true;
-                writeln!(told, "{ends}: unchanged: {error}")
+                format!("unchanged: {error}")
             }
         };
+        told += &format!("{}: {result}\n", ends(&pipeline, pipe));
     }
     view::print(told.as_bytes())?;
     Ok(ExitCode::from(u8::from(refused)))
+}
+
+/// The capacity before and after, in bytes.
+fn set_capacity(
+    pipe: &FoundPipe,
+    wanted: usize,
+) -> Result<(u64, usize), pipewright_observe::Error> {
+    let handle = pipe.open()?;
+    let old = handle.level()?.capacity;
+    Ok((old, handle.set_capacity(wanted)?))
+}
+
+/// The stages at both ends of a pipe, by number and name.
+fn ends(pipeline: &Pipeline, pipe: &FoundPipe) -> String {
+    let names = |indices: &[usize]| {
+        let stages = indices.iter().map(|&index| &pipeline.stages[index]);
+        let names: Vec<String> = stages
+            .map(|stage| format!("{} {}", stage.process.pid, text::line(&stage.name)))
+            .collect();
+        names.join(", ")
+    };
+    format!("{} → {}", names(&pipe.writers), names(&pipe.readers))
 }

@@ -323,8 +323,8 @@ fn colour(activity: Activity) -> &'static str {
         Activity::Polling => "olive",
         Activity::Elsewhere => "generic_work",
         Activity::Stopped => "black",
-        Activity::Unknown => "thread_state_unknown",
         Activity::Ended => "grey",
+        _ => "thread_state_unknown",
     }
 }
 

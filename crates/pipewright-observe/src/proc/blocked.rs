@@ -5,21 +5,6 @@ use linux_raw_sys::general as call;
 use super::stat::words;
 
 /// What a thread that is not running waits for.
-///
-/// ```
-/// use pipewright_observe::{BlockedOn, Process};
-///
-/// let (reader, writer) = std::io::pipe()?;
-/// let mut shell = std::process::Command::new("sh");
-/// let mut shell = shell.args(["-c", "cat; exit 3"]).stdin(reader).spawn()?;
-/// let process = Process::open(shell.id())?;
-/// while process.blocked_on() != BlockedOn::Child {
-///     std::thread::yield_now(); // it starts cat, and waits for it
-/// }
-/// drop(writer); // the end of the input of cat
-/// assert_eq!(shell.wait()?.code(), Some(3));
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BlockedOn {
@@ -56,24 +41,13 @@ impl BlockedOn {
     /// Reads the contents of `/proc/PID/syscall`. A process of another word size (32-bit on a
     /// 64-bit kernel) has other call numbers and is read wrongly.
     ///
-    /// ```
-    /// use pipewright_observe::BlockedOn;
-    ///
-    /// let read_of_3 = match cfg!(target_arch = "x86_64") {
-    ///     true => "0 0x3 0x7f00 0x1000 0x0 0x0 0x0 0x7ffc 0x7f01\n",
-    ///     false => "63 0x3 0x7f00 0x1000 0x0 0x0 0x0 0x7ffc 0x7f01\n",
-    /// };
-    /// assert_eq!(BlockedOn::from_syscall(read_of_3.as_bytes()), BlockedOn::Read(Some(3)));
-    /// assert_eq!(BlockedOn::from_syscall(b"running\n"), BlockedOn::Nothing);
-    /// ```
-    ///
     /// # References
     ///
     /// [proc_pid_syscall(5)](https://man7.org/linux/man-pages/man5/proc_pid_syscall.5.html)
-    pub fn from_syscall(text: &[u8]) -> BlockedOn {
+    pub fn from_syscall(text: &[u8]) -> Self {
         let mut fields = words(text);
         let number = match fields.next() {
-            Some(b"running") => return BlockedOn::Nothing,
+            Some(b"running") => return Self::Nothing,
             Some(word) => std::str::from_utf8(word)
                 .ok()
                 .and_then(|word| word.parse::<i64>().ok()),
@@ -81,7 +55,7 @@ impl BlockedOn {
         };
         // -1: blocked, but not in a system call (a page fault, or a process on its way out).
         let Some(number) = number.and_then(|number| u32::try_from(number).ok()) else {
-            return BlockedOn::Other;
+            return Self::Other;
         };
         let mut descriptor = |index: usize| {
             let word = std::str::from_utf8(fields.nth(index)?).ok()?;
@@ -89,70 +63,63 @@ impl BlockedOn {
         };
         match number {
             call::__NR_read | call::__NR_readv | call::__NR_pread64 | call::__NR_preadv | call::__NR_preadv2 => {
-                BlockedOn::Read(descriptor(0))
+                Self::Read(descriptor(0))
             }
             call::__NR_write | call::__NR_writev | call::__NR_pwrite64 | call::__NR_pwritev
             | call::__NR_pwritev2
             // The destination comes first, and is what it blocks on: the source is a file.
-            | call::__NR_sendfile => BlockedOn::Write(descriptor(0)),
+            | call::__NR_sendfile => Self::Write(descriptor(0)),
             call::__NR_splice => {
                 let from = descriptor(0);
                 // Between the two lies the source's offset.
-                BlockedOn::Splice { from, to: descriptor(1) }
+                Self::Splice { from, to: descriptor(1) }
             }
-            call::__NR_vmsplice => BlockedOn::Splice {
+            call::__NR_vmsplice => Self::Splice {
                 from: None,
                 to: descriptor(0),
             },
             call::__NR_tee => {
                 let from = descriptor(0);
-                BlockedOn::Splice { from, to: descriptor(0) }
+                Self::Splice { from, to: descriptor(0) }
             }
             call::__NR_ppoll | call::__NR_pselect6 | call::__NR_epoll_pwait | call::__NR_epoll_pwait2
-            | call::__NR_io_uring_enter => BlockedOn::Poll,
-            call::__NR_nanosleep | call::__NR_clock_nanosleep => BlockedOn::Timer,
-            call::__NR_wait4 | call::__NR_waitid => BlockedOn::Child,
-            call::__NR_futex => BlockedOn::Thread,
+            | call::__NR_io_uring_enter => Self::Poll,
+            call::__NR_nanosleep | call::__NR_clock_nanosleep => Self::Timer,
+            call::__NR_wait4 | call::__NR_waitid => Self::Child,
+            call::__NR_futex => Self::Thread,
             call::__NR_recvfrom | call::__NR_recvmsg | call::__NR_recvmmsg | call::__NR_sendto
             | call::__NR_sendmsg | call::__NR_sendmmsg | call::__NR_accept | call::__NR_accept4
-            | call::__NR_connect => BlockedOn::Network,
+            | call::__NR_connect => Self::Network,
             #[cfg(target_arch = "x86_64")]
-            call::__NR_poll | call::__NR_select | call::__NR_epoll_wait => BlockedOn::Poll,
-            _ => BlockedOn::Other,
+            call::__NR_poll | call::__NR_select | call::__NR_epoll_wait => Self::Poll,
+            _ => Self::Other,
         }
     }
 
     /// Reads the contents of `/proc/PID/wchan`: the kernel function that a thread sleeps in. It
     /// names no descriptor. `0` stands for "running" and for "not for you to know" alike.
     ///
-    /// ```
-    /// use pipewright_observe::BlockedOn;
-    ///
-    /// assert_eq!(BlockedOn::from_wchan(b"pipe_write"), BlockedOn::Write(None));
-    /// assert_eq!(BlockedOn::from_wchan(b"0"), BlockedOn::Unknown);
-    /// ```
-    ///
     /// # References
     ///
     /// [proc_pid_wchan(5)](https://man7.org/linux/man-pages/man5/proc_pid_wchan.5.html)
-    pub fn from_wchan(text: &[u8]) -> BlockedOn {
+    pub fn from_wchan(text: &[u8]) -> Self {
         let Ok(name) = std::str::from_utf8(text) else {
-            return BlockedOn::Unknown;
+            return Self::Unknown;
         };
         match name.trim() {
-            "" | "0" => BlockedOn::Unknown,
+            "" | "0" => Self::Unknown,
             // With "anon_" since Linux 6.14.
-            "pipe_read" | "anon_pipe_read" | "fifo_pipe_read" => BlockedOn::Read(None),
-            "pipe_write" | "anon_pipe_write" | "fifo_pipe_write" => BlockedOn::Write(None),
+            "pipe_read" | "anon_pipe_read" | "fifo_pipe_read" => Self::Read(None),
+            "pipe_write" | "anon_pipe_write" | "fifo_pipe_write" => Self::Write(None),
             "pipe_wait_readable" | "pipe_wait_writable" | "wait_for_space" | "ipipe_prep"
-            | "opipe_prep" => BlockedOn::Splice {
+            | "opipe_prep" => Self::Splice {
                 from: None,
                 to: None,
             },
-            "n_tty_read" | "wait_woken" => BlockedOn::Read(None),
-            "do_wait" | "kernel_wait4" | "kernel_waitid" => BlockedOn::Child,
-            "hrtimer_nanosleep" | "do_nanosleep" | "common_nsleep" => BlockedOn::Timer,
-            name if name.starts_with("futex") || name == "do_futex" => BlockedOn::Thread,
+            "n_tty_read" | "wait_woken" => Self::Read(None),
+            "do_wait" | "kernel_wait4" | "kernel_waitid" => Self::Child,
+            "hrtimer_nanosleep" | "do_nanosleep" | "common_nsleep" => Self::Timer,
+            name if name.starts_with("futex") || name == "do_futex" => Self::Thread,
             name if [
                 "poll_schedule",
                 "do_poll",
@@ -164,7 +131,7 @@ impl BlockedOn {
             .iter()
             .any(|start| name.starts_with(start)) =>
             {
-                BlockedOn::Poll
+                Self::Poll
             }
             name if [
                 "inet_", "tcp_", "sk_", "unix_", "__skb", "skb_", "udp_", "sock_",
@@ -172,9 +139,9 @@ impl BlockedOn {
             .iter()
             .any(|start| name.starts_with(start)) =>
             {
-                BlockedOn::Network
+                Self::Network
             }
-            _ => BlockedOn::Other,
+            _ => Self::Other,
         }
     }
 }

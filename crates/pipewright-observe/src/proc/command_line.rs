@@ -2,13 +2,15 @@
 
 use std::fmt;
 
+use crate::text::displayable;
+
 /// The arguments a process was started with, as it shows them now.
 ///
 /// A process can write anything there: escape sequences that would move the reader's cursor,
 /// newlines, megabytes. [`Display`](fmt::Display) gives text that is safe on a terminal.
 ///
 /// ```
-/// use pipewright_observe::CommandLine;
+/// use pipewright_observe::workspace::CommandLine;
 ///
 /// let line = CommandLine::from_bytes(b"grep\0-e\0a b\0\x1b[2J\0".to_vec());
 /// assert_eq!(line.to_string(), "grep -e 'a b' [2J");
@@ -22,39 +24,16 @@ pub struct CommandLine {
 
 impl CommandLine {
     /// Takes the contents of `/proc/PID/cmdline`: each argument is followed by a zero byte.
-    ///
-    /// ```
-    /// use pipewright_observe::CommandLine;
-    ///
-    /// let line = CommandLine::from_bytes(std::fs::read("/proc/self/cmdline")?);
-    /// assert_eq!(line.arguments().count(), std::env::args().count());
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn from_bytes(bytes: Vec<u8>) -> CommandLine {
-        CommandLine { bytes }
+    pub fn from_bytes(bytes: Vec<u8>) -> Self {
+        Self { bytes }
     }
 
     /// The bytes, exactly as `/proc/PID/cmdline` gives them.
-    ///
-    /// ```
-    /// use pipewright_observe::CommandLine;
-    ///
-    /// let line = CommandLine::from_bytes(b"less\0\x1b[2J\0".to_vec());
-    /// assert_eq!(line.as_bytes(), b"less\0\x1b[2J\0"); // as it is, unlike what is shown
-    /// assert_eq!(line.to_string(), "less [2J");
-    /// ```
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
     }
 
     /// The arguments, raw; the first names the program.
-    ///
-    /// ```
-    /// use pipewright_observe::CommandLine;
-    ///
-    /// let line = CommandLine::from_bytes(b"grep\0\0file\0".to_vec());
-    /// assert!(line.arguments().eq([&b"grep"[..], b"", b"file"])); // an empty pattern
-    /// ```
     pub fn arguments(&self) -> impl Iterator<Item = &[u8]> {
         let all = self.bytes.strip_suffix(b"\0").unwrap_or(&self.bytes);
         all.split(|&byte| byte == 0)
@@ -62,14 +41,6 @@ impl CommandLine {
     }
 
     /// The program's name without directories, safe to show.
-    ///
-    /// ```
-    /// use pipewright_observe::CommandLine;
-    ///
-    /// let program = |bytes: &[u8]| CommandLine::from_bytes(bytes.to_vec()).program();
-    /// assert_eq!(program(b"/usr/bin/sort\0-n\0"), "sort");
-    /// assert_eq!(program(b"-bash\0"), "bash"); // a login shell
-    /// ```
     pub fn program(&self) -> String {
         let first = self.arguments().next().unwrap_or_default();
         // A login shell calls itself "-bash".
@@ -82,6 +53,18 @@ impl CommandLine {
     }
 }
 
+impl CommandLine {
+    /// The text to show, cut off after 4096 characters.
+    pub fn shortened(&self) -> String {
+        let mut text = self.to_string();
+        if let Some((end, _)) = text.char_indices().nth(4096) {
+            text.truncate(end);
+            text.push('…');
+        }
+        text
+    }
+}
+
 impl fmt::Display for CommandLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, argument) in self.arguments().enumerate() {
@@ -89,42 +72,14 @@ impl fmt::Display for CommandLine {
             let text = displayable(argument);
             let plain = !text.is_empty()
                 && !text.contains(|c: char| c.is_whitespace() || "'\"\\|&;<>()$`*?".contains(c));
-            match plain {
-                true => write!(f, "{blank}{text}")?,
-                false => write!(f, "{blank}'{}'", text.replace('\'', r"'\''"))?,
+            if plain {
+                write!(f, "{blank}{text}")?;
+            } else {
+                write!(f, "{blank}'{}'", text.replace('\'', r"'\''"))?;
             }
         }
         Ok(())
     }
-}
-
-/// Makes text of foreign bytes that cannot move a terminal's cursor, nor reorder what is shown.
-///
-/// Control characters are dropped, except that tab and newline become a blank; so are the
-/// characters that change the direction of text or are invisible in it. Bytes that are no UTF-8
-/// become U+FFFD.
-///
-/// ```
-/// use pipewright_observe::displayable;
-///
-/// assert_eq!(displayable(b"a\x1b[31mb\nc"), "a[31mb c");
-/// ```
-pub fn displayable(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes)
-        .chars()
-        .filter_map(|character| match character {
-            '\t' | '\n' => Some(' '),
-            // U+0080 to U+009F are control characters too: U+009B is an 8-bit "escape [".
-            character if character.is_control() => None,
-            // Zero-width characters, bidirectional embeddings, overrides and isolates, line and
-            // paragraph separators, the byte-order mark.
-            '\u{200b}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}'
-            | '\u{feff}' => None,
-            character => Some(character),
-        })
-        .collect()
 }
 
 #[cfg(test)]

@@ -7,16 +7,6 @@ use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 /// A process that cannot be mistaken for a later one with the same number.
-///
-/// ```
-/// use pipewright_observe::{Process, ProcessId};
-///
-/// let id: ProcessId = Process::open(std::process::id())?.id();
-/// assert_eq!(id.to_string(), std::process::id().to_string());
-/// let earlier_one_of_that_number = ProcessId { start_time: id.start_time - 1, ..id };
-/// assert_ne!(id, earlier_one_of_that_number);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ProcessId {
     /// The number.
@@ -27,15 +17,6 @@ pub struct ProcessId {
 
 impl ProcessId {
     /// How long ago the process started, to a hundredth of a second.
-    ///
-    /// ```
-    /// use pipewright_observe::Process;
-    ///
-    /// let age = |pid| Ok::<_, pipewright_observe::Error>(Process::open(pid)?.id().age());
-    /// let mine = age(std::process::id())?;
-    /// assert!(age(std::os::unix::process::parent_id())? >= mine);
-    /// # Ok::<(), pipewright_observe::Error>(())
-    /// ```
     ///
     /// # References
     ///

@@ -4,26 +4,14 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::text::displayable;
+
 /// `PF_KTHREAD` in the flags of `/proc/PID/stat` (linux/sched.h).
 const KERNEL_THREAD: u64 = 0x0020_0000;
 
 /// What the scheduler says of a process's main thread.
-///
-/// ```
-/// use pipewright_observe::{Process, State};
-///
-/// assert_eq!(Process::open(std::process::id())?.stat()?.state, State::Running);
-/// let mut sleep = std::process::Command::new("sleep").arg("60").spawn()?;
-/// let process = Process::open(sleep.id())?;
-/// while process.stat()?.state != State::Sleeping {
-///     std::thread::yield_now();
-/// }
-/// # sleep.kill()?; sleep.wait()?;
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum State {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProcessState {
     /// `R`: on a CPU, or ready and waiting for one.
     Running,
     /// `S`: waiting for an event.
@@ -40,30 +28,21 @@ pub enum State {
     Other,
 }
 
-impl State {
-    fn from_letter(letter: u8) -> State {
+impl ProcessState {
+    fn from_letter(letter: u8) -> Self {
         match letter {
-            b'R' => State::Running,
-            b'S' => State::Sleeping,
-            b'D' => State::DiskSleep,
-            b'T' => State::Stopped,
-            b't' => State::Traced,
-            b'Z' | b'X' => State::Zombie,
-            _ => State::Other,
+            b'R' => Self::Running,
+            b'S' => Self::Sleeping,
+            b'D' => Self::DiskSleep,
+            b'T' => Self::Stopped,
+            b't' => Self::Traced,
+            b'Z' | b'X' => Self::Zombie,
+            _ => Self::Other,
         }
     }
 }
 
 /// The parts of `/proc/PID/stat` that this crate uses. Anybody may read them.
-///
-/// ```
-/// use pipewright_observe::{Process, Stat};
-///
-/// let Stat { pid, parent, kernel_thread, threads, .. } = Process::open(std::process::id())?.stat()?;
-/// assert_eq!((pid, parent), (std::process::id(), std::os::unix::process::parent_id()));
-/// assert!(threads >= 1 && !kernel_thread);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
 ///
 /// # References
 ///
@@ -75,7 +54,7 @@ pub struct Stat {
     /// The kernel's short name for it, at most 15 bytes, any bytes.
     pub name: Vec<u8>,
     /// What its main thread is doing.
-    pub state: State,
+    pub state: ProcessState,
     /// The parent's number.
     pub parent: u32,
     /// A thread of the kernel itself, which holds no descriptors.
@@ -94,33 +73,24 @@ impl Stat {
     /// Parses the contents of `/proc/PID/stat`; `None` if they are not of that form.
     ///
     /// The name may hold spaces and parentheses: the fields are counted from the last `)`.
-    ///
-    /// ```
-    /// use pipewright_observe::{Stat, State};
-    ///
-    /// let text = b"42 (a) name) T 7 42 42 0 -1 64 1 2 3 4 150 50 0 0 20 0 3 0 8999 1 2";
-    /// let stat = Stat::parse(text).expect("it is of that form");
-    /// assert_eq!((stat.pid, stat.name.as_slice(), stat.state), (42, &b"a) name"[..], State::Stopped));
-    /// assert_eq!(Stat::parse(b"42 (name"), None);
-    /// ```
-    pub fn parse(text: &[u8]) -> Option<Stat> {
+    pub fn parse(text: &[u8]) -> Option<Self> {
         let open = text.iter().position(|&byte| byte == b'(')?;
         let close = text.iter().rposition(|&byte| byte == b')')?;
         let pid = number(text.get(..open)?)?;
         let name = text.get(open + 1..close)?.to_vec();
         // Field 3, the state, is index 0 here.
         let mut fields = [0_u64; 20];
-        let mut state = State::Other;
+        let mut state = ProcessState::Other;
         let mut count = 0;
         for (index, field) in words(text.get(close + 1..)?).take(20).enumerate() {
             match index {
-                0 => state = State::from_letter(field[0]),
+                0 => state = ProcessState::from_letter(field[0]),
                 // Some fields are signed; none of those is used.
                 _ => fields[index] = number(field).unwrap_or(0),
             }
             count = index + 1;
         }
-        (count == 20).then(|| Stat {
+        (count == 20).then(|| Self {
             pid: pid as u32,
             name,
             state,
@@ -134,24 +104,21 @@ impl Stat {
     }
 }
 
+impl Stat {
+    /// The name safe to show and in brackets, for a process without a command line.
+    pub fn bracketed_name(&self) -> String {
+        format!("[{}]", displayable(&self.name))
+    }
+}
+
 /// Bytes a process has read and written through any descriptor, `/proc/PID/io`.
 ///
 /// `splice`, `tee` and `vmsplice` add nothing to them. Children are added when they are waited for.
 ///
-/// ```
-/// use pipewright_observe::{IoCounters, Process};
-///
-/// let me = Process::open(std::process::id())?;
-/// let IoCounters { read, .. } = me.io()?;
-/// let program = std::fs::read(std::env::current_exe()?)?;
-/// assert!(me.io()?.read >= read + program.len() as u64);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-///
 /// # References
 ///
 /// [proc_pid_io(5)](https://man7.org/linux/man-pages/man5/proc_pid_io.5.html)
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct IoCounters {
     /// Bytes returned by read calls of any kind (`rchar`).
     pub read: u64,
@@ -160,47 +127,38 @@ pub struct IoCounters {
 }
 
 impl IoCounters {
-    pub(crate) fn parse(text: &[u8]) -> Option<IoCounters> {
+    pub(crate) fn parse(text: &[u8]) -> Option<Self> {
         let mut lines = text.split(|&byte| byte == b'\n');
         let mut value = |key: &[u8]| {
             let line = lines.next()?.strip_prefix(key)?;
             number(words(line).next()?)
         };
-        Some(IoCounters {
+        Some(Self {
             read: value(b"rchar:")?,
             written: value(b"wchar:")?,
         })
     }
 }
 
-/// How long one thread has been on a CPU, and how long it was ready but had to wait for one.
-///
-/// ```
-/// use pipewright_observe::{Process, Schedule};
-///
-/// let me = Process::open(std::process::id())?;
-/// let Schedule { on_cpu, waiting_for_cpu } = me.schedules()?[0].1;
-/// while me.schedules()?[0].1.on_cpu == on_cpu {} // asking takes time on a CPU
-/// let later = me.schedules()?[0].1;
-/// assert!(later.on_cpu > on_cpu && later.waiting_for_cpu >= waiting_for_cpu);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
+/// Time that threads spent on a CPU, and time that they were ready but had to wait for one.
 ///
 /// # References
 ///
 /// [The kernel's sched-stats](https://docs.kernel.org/scheduler/sched-stats.html)
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Schedule {
-    /// Time on a CPU.
+pub struct Scheduled {
+    /// On a CPU, written as microseconds.
+    #[serde(with = "crate::microseconds")]
     pub on_cpu: Duration,
-    /// Time ready to run, with no CPU free.
+    /// Ready to run, with no CPU free, written as microseconds.
+    #[serde(with = "crate::microseconds")]
     pub waiting_for_cpu: Duration,
 }
 
-impl Schedule {
-    pub(crate) fn parse(text: &[u8]) -> Option<Schedule> {
+impl Scheduled {
+    pub(crate) fn parse(text: &[u8]) -> Option<Self> {
         let mut fields = words(text);
-        Some(Schedule {
+        Some(Self {
             on_cpu: Duration::from_nanos(number(fields.next()?)?),
             waiting_for_cpu: Duration::from_nanos(number(fields.next()?)?),
         })
@@ -235,7 +193,7 @@ mod tests {
         let stat = Stat::parse(STAT.as_bytes()).unwrap();
         assert_eq!(stat.name, b"a) R (b\n");
         assert_eq!((stat.pid, stat.parent, stat.threads), (42, 7, 3));
-        assert_eq!(stat.state, State::Sleeping);
+        assert_eq!(stat.state, ProcessState::Sleeping);
         assert_eq!(stat.start_time, 8999);
         assert_eq!(stat.cpu_time, Duration::from_secs(2));
         assert_eq!(stat.reaped_cpu_time, Duration::from_millis(500));
@@ -262,9 +220,9 @@ mod tests {
             }
         );
         assert_eq!(IoCounters::parse(b""), None);
-        let schedule = Schedule::parse(b"1000 2000 3\n").unwrap();
+        let schedule = Scheduled::parse(b"1000 2000 3\n").unwrap();
         assert_eq!(schedule.on_cpu, Duration::from_nanos(1000));
         assert_eq!(schedule.waiting_for_cpu, Duration::from_nanos(2000));
-        assert_eq!(Schedule::parse(b"x"), None);
+        assert_eq!(Scheduled::parse(b"x"), None);
     }
 }

@@ -1,7 +1,7 @@
 //! From "blocked in read on descriptor 0" to "waiting for input": pure.
 
 use crate::pipe::{PipeId, PipeLevel};
-use crate::proc::{BlockedOn, Target};
+use crate::proc::{BlockedOn, ProcessState, Target};
 use crate::sampler::sample::Activity;
 
 /// A pipe next to a stage, and what it showed a moment ago.
@@ -28,8 +28,8 @@ impl Neighbours<'_> {
     }
 }
 
-/// Which side of a stage a descriptor belongs to.
-enum Side {
+/// Where a descriptor of a stage leads.
+enum Place {
     Input,
     Output,
     /// Standard input or output, leading out of the pipeline.
@@ -39,6 +39,22 @@ enum Side {
     Inner,
 }
 
+/// Says what a process does, of which the main thread is in this state and waits for that.
+pub(crate) fn of_state(
+    state: ProcessState,
+    blocked: BlockedOn,
+    target: impl Fn(u32) -> Option<Target>,
+    near: Neighbours<'_>,
+) -> Activity {
+    match state {
+        ProcessState::Running => Activity::Running,
+        ProcessState::DiskSleep => Activity::Disk,
+        ProcessState::Stopped | ProcessState::Traced => Activity::Stopped,
+        ProcessState::Zombie => Activity::Ended,
+        ProcessState::Sleeping | ProcessState::Other => of_blocked(blocked, target, near),
+    }
+}
+
 /// Says what a sleeping thread waits for. `target` tells what one of its descriptors leads to, if
 /// that may be known.
 pub(crate) fn of_blocked(
@@ -46,38 +62,38 @@ pub(crate) fn of_blocked(
     target: impl Fn(u32) -> Option<Target>,
     near: Neighbours<'_>,
 ) -> Activity {
-    let side = |descriptor: u32| {
+    let place = |descriptor: u32| {
         let known = target(descriptor);
         if let Some(Target::Pipe(pipe)) = known {
             if near.inputs.iter().any(|&(input, _)| input == pipe) {
-                return Side::Input;
+                return Place::Input;
             }
             if near.outputs.iter().any(|&(output, _)| output == pipe) {
-                return Side::Output;
+                return Place::Output;
             }
         }
         // The descriptor's target may be secret where its number is not.
         let guess = known.is_none();
         match descriptor {
-            0 if near.inputs.is_empty() => Side::OutsideInput,
-            1 if near.outputs.is_empty() => Side::OutsideOutput,
-            0 if guess => Side::Input,
-            1 if guess => Side::Output,
-            _ if known == Some(Target::Socket) => Side::Socket,
-            _ => Side::Inner,
+            0 if near.inputs.is_empty() => Place::OutsideInput,
+            1 if near.outputs.is_empty() => Place::OutsideOutput,
+            0 if guess => Place::Input,
+            1 if guess => Place::Output,
+            _ if known == Some(Target::Socket) => Place::Socket,
+            _ => Place::Inner,
         }
     };
     match blocked {
         BlockedOn::Nothing => Activity::Running,
-        BlockedOn::Read(Some(descriptor)) => match side(descriptor) {
-            Side::Input | Side::OutsideInput => Activity::WaitingForInput,
-            Side::Socket => Activity::Network,
-            Side::Output | Side::OutsideOutput | Side::Inner => Activity::Elsewhere,
+        BlockedOn::Read(Some(descriptor)) => match place(descriptor) {
+            Place::Input | Place::OutsideInput => Activity::WaitingForInput,
+            Place::Socket => Activity::Network,
+            Place::Output | Place::OutsideOutput | Place::Inner => Activity::Elsewhere,
         },
-        BlockedOn::Write(Some(descriptor)) => match side(descriptor) {
-            Side::Output | Side::OutsideOutput => Activity::BlockedOnOutput,
-            Side::Socket => Activity::Network,
-            Side::Input | Side::OutsideInput | Side::Inner => Activity::Elsewhere,
+        BlockedOn::Write(Some(descriptor)) => match place(descriptor) {
+            Place::Output | Place::OutsideOutput => Activity::BlockedOnOutput,
+            Place::Socket => Activity::Network,
+            Place::Input | Place::OutsideInput | Place::Inner => Activity::Elsewhere,
         },
         // Without the descriptor the pipes themselves decide.
         BlockedOn::Read(None) if near.inputs.is_empty() || near.input_empty() => {
@@ -89,8 +105,9 @@ pub(crate) fn of_blocked(
         BlockedOn::Read(None) | BlockedOn::Write(None) => Activity::Elsewhere,
         BlockedOn::Splice { from, to } => {
             let input =
-                from.is_none_or(|from| matches!(side(from), Side::Input | Side::OutsideInput));
-            let output = to.is_none_or(|to| matches!(side(to), Side::Output | Side::OutsideOutput));
+                from.is_none_or(|from| matches!(place(from), Place::Input | Place::OutsideInput));
+            let output =
+                to.is_none_or(|to| matches!(place(to), Place::Output | Place::OutsideOutput));
             // A splice waits for its source first, and only then for room.
             match (input, output) {
                 (true, true) if near.output_full() => Activity::BlockedOnOutput,

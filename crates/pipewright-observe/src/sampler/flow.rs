@@ -24,13 +24,13 @@ pub(crate) struct Counted {
 
 /// Bytes that must have gone in and out, from the changes of a pipe's level: a lower bound.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Seen {
+pub(crate) struct Passed {
     last: Option<u64>,
     pub(crate) into: u64,
     pub(crate) out_of: u64,
 }
 
-impl Seen {
+impl Passed {
     /// Takes note of one more look at the pipe.
     pub(crate) fn look(&mut self, level: Option<PipeLevel>) {
         // With its reader gone a pipe's bytes may vanish rather than be read.
@@ -47,7 +47,7 @@ impl Seen {
     /// Starts a new interval. The next look is its first: what happened between the last look and
     /// the reading of the counters belongs to neither.
     pub(crate) fn restart(&mut self) {
-        *self = Seen::default();
+        *self = Self::default();
     }
 }
 
@@ -74,8 +74,8 @@ impl Counted {
 }
 
 /// Bytes that went through the pipe, or `None` where nobody can tell.
-pub(crate) fn through(writers: Counted, readers: Counted, seen: Seen) -> Option<u64> {
-    match (writers.worth(seen.into), readers.worth(seen.out_of)) {
+pub(crate) fn through(writers: Counted, readers: Counted, passed: Passed) -> Option<u64> {
+    match (writers.worth(passed.into), readers.worth(passed.out_of)) {
         (Worth::Bound(written), Worth::Bound(read)) => Some(written.min(read)),
         (Worth::Bound(bytes), Worth::Nothing) | (Worth::Nothing, Worth::Bound(bytes)) => {
             Some(bytes)
@@ -114,11 +114,11 @@ mod tests {
     #[test]
     fn the_smaller_counter_is_nearer_to_the_truth() {
         assert_eq!(
-            through(counted(5 * MIB), counted(7 * MIB), Seen::default()),
+            through(counted(5 * MIB), counted(7 * MIB), Passed::default()),
             Some(5 * MIB)
         );
         assert_eq!(
-            through(counted(9 * MIB), counted(7 * MIB), Seen::default()),
+            through(counted(9 * MIB), counted(7 * MIB), Passed::default()),
             Some(7 * MIB)
         );
     }
@@ -130,25 +130,25 @@ mod tests {
             ..counted(12)
         };
         assert_eq!(
-            through(splicing, counted(7 * MIB), Seen::default()),
+            through(splicing, counted(7 * MIB), Passed::default()),
             Some(7 * MIB)
         );
-        assert_eq!(through(splicing, splicing, Seen::default()), None);
+        assert_eq!(through(splicing, splicing, Passed::default()), None);
     }
 
     #[test]
     fn a_counter_below_what_the_pipe_took_is_not_believed() {
-        let mut seen = Seen::default();
+        let mut passed = Passed::default();
         for unread in [0, 4096, 0, 8192] {
-            seen.look(level(unread));
+            passed.look(level(unread));
         }
-        assert_eq!((seen.into, seen.out_of), (12288, 4096));
+        assert_eq!((passed.into, passed.out_of), (12288, 4096));
         let idle = Counted {
             ran: false,
             ..counted(0)
         };
-        assert_eq!(through(idle, idle, seen), None);
-        assert_eq!(through(counted(20_000), idle, seen), Some(20_000));
+        assert_eq!(through(idle, idle, passed), None);
+        assert_eq!(through(counted(20_000), idle, passed), Some(20_000));
     }
 
     #[test]
@@ -157,14 +157,14 @@ mod tests {
             ran: false,
             ..counted(0)
         };
-        assert_eq!(through(idle, idle, Seen::default()), Some(0));
-        assert_eq!(through(counted(0), idle, Seen::default()), Some(0));
+        assert_eq!(through(idle, idle, Passed::default()), Some(0));
+        assert_eq!(through(counted(0), idle, Passed::default()), Some(0));
     }
 
     #[test]
     fn two_sides_that_run_and_count_nothing_are_unknown() {
-        assert_eq!(through(counted(0), counted(0), Seen::default()), None);
-        assert_eq!(through(counted(0), counted(MIB), Seen::default()), None);
+        assert_eq!(through(counted(0), counted(0), Passed::default()), None);
+        assert_eq!(through(counted(0), counted(MIB), Passed::default()), None);
     }
 
     #[test]
@@ -174,20 +174,20 @@ mod tests {
             splices: false,
             ran: false,
         };
-        assert_eq!(through(hidden, hidden, Seen::default()), None);
-        assert_eq!(through(hidden, counted(5), Seen::default()), Some(5));
+        assert_eq!(through(hidden, hidden, Passed::default()), None);
+        assert_eq!(through(hidden, counted(5), Passed::default()), Some(5));
     }
 
     #[test]
     fn bytes_that_vanish_with_the_last_reader_were_not_read() {
-        let mut seen = Seen::default();
-        seen.look(level(4096));
-        seen.look(Some(PipeLevel {
+        let mut passed = Passed::default();
+        passed.look(level(4096));
+        passed.look(Some(PipeLevel {
             unread: 0,
             capacity: 65536,
             full: false,
             reader_gone: true,
         }));
-        assert_eq!(seen.out_of, 0);
+        assert_eq!(passed.out_of, 0);
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::pipe::{PipeId, PipeLevel};
-use crate::proc::ProcessId;
+use crate::proc::{ProcessId, Scheduled};
 
 /// The shape of the pipeline that samples are taken of. Indices in samples are those used here.
 ///
@@ -32,20 +32,6 @@ pub struct Layout {
 }
 
 /// One stage of a [`Layout`].
-///
-/// ```
-/// use pipewright_observe::{Intervals, Process, Sampler};
-///
-/// let mut sleep = std::process::Command::new("sleep").arg("60").spawn()?;
-/// let stages = vec![Process::open(sleep.id())?];
-/// let mut sampler = Sampler::linear(stages, vec![], Intervals::default())?;
-/// while sampler.layout().stages[0].command != "sleep 60" {
-///     sampler.tick(); // for a moment it was in the midst of exec
-/// }
-/// assert_eq!(sampler.layout().stages[0].process.pid, sleep.id());
-/// # sleep.kill()?; sleep.wait()?;
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StageLayout {
     /// The process at the root of the stage.
@@ -55,15 +41,6 @@ pub struct StageLayout {
 }
 
 /// One pipe of a [`Layout`].
-///
-/// ```
-/// use pipewright_observe::{Layout, PipeId, PipeLayout};
-///
-/// // tee: one stage writes into two pipes.
-/// let pipe = |id, reader| PipeLayout { pipe: PipeId(id), writers: vec![0], readers: vec![reader] };
-/// let layout = Layout { stages: vec![], pipes: vec![pipe(1, 1), pipe(2, 2)] };
-/// assert!(layout.has_input(1) && layout.has_input(2) && !layout.has_input(0));
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PipeLayout {
     /// The pipe's identity.
@@ -76,27 +53,11 @@ pub struct PipeLayout {
 
 impl Layout {
     /// Whether some pipe of the layout leads into the stage.
-    ///
-    /// ```
-    /// use pipewright_observe::{Layout, PipeId, PipeLayout};
-    ///
-    /// let pipes = vec![PipeLayout { pipe: PipeId(1), writers: vec![0], readers: vec![1] }];
-    /// let layout = Layout { stages: vec![], pipes };
-    /// assert_eq!([0, 1].map(|stage| layout.has_input(stage)), [false, true]);
-    /// ```
     pub fn has_input(&self, stage: usize) -> bool {
         self.pipes.iter().any(|pipe| pipe.readers.contains(&stage))
     }
 
     /// Whether some pipe of the layout leads out of the stage.
-    ///
-    /// ```
-    /// use pipewright_observe::{Layout, PipeId, PipeLayout};
-    ///
-    /// let pipes = vec![PipeLayout { pipe: PipeId(1), writers: vec![0, 1], readers: vec![2] }];
-    /// let layout = Layout { stages: vec![], pipes };
-    /// assert_eq!([0, 1, 2].map(|stage| layout.has_output(stage)), [true, true, false]);
-    /// ```
     pub fn has_output(&self, stage: usize) -> bool {
         self.pipes.iter().any(|pipe| pipe.writers.contains(&stage))
     }
@@ -117,6 +78,7 @@ impl Layout {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Activity {
     /// Every process of the stage has ended.
     Ended,
@@ -143,43 +105,51 @@ pub enum Activity {
     Running,
 }
 
+impl Activity {
+    /// All of them, from least to most busy.
+    pub const ALL: [Self; 11] = [
+        Self::Ended,
+        Self::Elsewhere,
+        Self::Unknown,
+        Self::Stopped,
+        Self::Polling,
+        Self::Network,
+        Self::Sleeping,
+        Self::WaitingForInput,
+        Self::BlockedOnOutput,
+        Self::Disk,
+        Self::Running,
+    ];
+
+    /// A few words for it, as views and reports show them.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Ended => "ended",
+            Self::Elsewhere => "waiting",
+            Self::Unknown => "unknown",
+            Self::Stopped => "stopped",
+            Self::Polling => "polling",
+            Self::Network => "waiting for the network",
+            Self::Sleeping => "asleep",
+            Self::WaitingForInput => "waiting for input",
+            Self::BlockedOnOutput => "blocked on output",
+            Self::Disk => "waiting for a disk",
+            Self::Running => "running",
+        }
+    }
+}
+
 impl fmt::Display for Activity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Activity::Ended => "ended",
-            Activity::Elsewhere => "waiting",
-            Activity::Unknown => "unknown",
-            Activity::Stopped => "stopped",
-            Activity::Polling => "polling",
-            Activity::Network => "waiting for the network",
-            Activity::Sleeping => "asleep",
-            Activity::WaitingForInput => "waiting for input",
-            Activity::BlockedOnOutput => "blocked on output",
-            Activity::Disk => "waiting for a disk",
-            Activity::Running => "running",
-        })
+        f.write_str(self.label())
     }
 }
 
 /// One look at a pipeline.
-///
-/// ```
-/// use std::io::Write;
-/// use pipewright_observe::{Intervals, PipeHandle, Process, Sample, Sampler};
-///
-/// let (reader, mut writer) = std::io::pipe()?;
-/// writer.write_all(b"HOLA!")?;
-/// let stage = || Process::open(std::process::id());
-/// let pipes = vec![PipeHandle::of_end(&reader)?];
-/// let mut sampler = Sampler::linear(vec![stage()?, stage()?], pipes, Intervals::default())?;
-/// let Sample { stages, pipes, .. } = sampler.tick();
-/// assert_eq!((stages.len(), pipes[0].map(|level| level.unread)), (2, Some(5)));
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Sample {
     /// Time since the sampler was made, written as microseconds.
-    #[serde(with = "microseconds")]
+    #[serde(with = "crate::microseconds")]
     pub at: Duration,
     /// What each stage was doing.
     pub stages: Vec<Activity>,
@@ -191,21 +161,10 @@ pub struct Sample {
 }
 
 /// The figures of one interval.
-///
-/// ```
-/// use pipewright_observe::{Intervals, Process, Sampler};
-///
-/// let me = Process::open(std::process::id())?;
-/// let mut sampler = Sampler::linear(vec![me], vec![], Intervals::default())?;
-/// let figures = sampler.finish().figures.expect("they were asked for");
-/// assert_eq!((figures.stages.len(), figures.pipes.len()), (1, 0));
-/// assert!(!figures.interval.is_zero()); // since the sampler was made
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Figures {
     /// The time since the figures before these, written as microseconds.
-    #[serde(with = "microseconds")]
+    #[serde(with = "crate::microseconds")]
     pub interval: Duration,
     /// One for each stage.
     pub stages: Vec<StageFigures>,
@@ -214,23 +173,11 @@ pub struct Figures {
 }
 
 /// What a stage, all its processes together, has used.
-///
-/// ```
-/// use pipewright_observe::{Intervals, Process, Sampler};
-///
-/// let mut child = std::process::Command::new("sleep").arg("60").spawn()?;
-/// let stages = vec![Process::open(child.id())?];
-/// let mut sampler = Sampler::linear(stages, vec![], Intervals::default())?;
-/// let figures = sampler.finish().figures.expect("they were asked for");
-/// let sleep = &figures.stages[0];
-/// assert_eq!((sleep.processes, sleep.written, sleep.splices), (1, Some(0), false));
-/// # child.kill()?; child.wait()?;
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct StageFigures {
     /// CPU time since the stage's processes started, written as microseconds. In steps of 10 ms.
-    #[serde(with = "microseconds")]
+    #[serde(with = "crate::microseconds")]
     pub cpu_time: Duration,
     /// CPUs used over the interval: 1.0 is one core.
     pub cpus: f64,
@@ -249,73 +196,14 @@ pub struct StageFigures {
     pub program: String,
 }
 
-/// Time that threads spent on a CPU and waiting for one.
-///
-/// ```
-/// use std::time::Duration;
-/// use pipewright_observe::Scheduled;
-///
-/// // A thread that was ready for 100 ms, and had a CPU for a quarter of it.
-/// let scheduled: Scheduled = serde_json::from_str(r#"{"on_cpu": 25000, "waiting_for_cpu": 75000}"#)?;
-/// assert_eq!(scheduled.on_cpu, Duration::from_millis(25));
-/// assert_eq!(scheduled.waiting_for_cpu, Duration::from_millis(75));
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Scheduled {
-    /// On a CPU, written as microseconds.
-    #[serde(with = "microseconds")]
-    pub on_cpu: Duration,
-    /// Ready, with no CPU free, written as microseconds.
-    #[serde(with = "microseconds")]
-    pub waiting_for_cpu: Duration,
-}
-
 /// What has gone through a pipe, estimated from the counters of the processes at its ends.
 ///
 /// Show these with `≈`: the counters add up every descriptor of a process.
-///
-/// ```
-/// use std::io::Write;
-/// use pipewright_observe::{Intervals, PipeHandle, Process, Sampler};
-///
-/// // A pipe from cat to this process.
-/// let ((stdin, mut feed), (reader, stdout)) = (std::io::pipe()?, std::io::pipe()?);
-/// let pipes = vec![PipeHandle::of_end(&reader)?];
-/// let mut cat = std::process::Command::new("cat").stdin(stdin).stdout(stdout).spawn()?;
-/// let stages = vec![Process::open(cat.id())?, Process::open(std::process::id())?];
-/// let mut sampler = Sampler::linear(stages, pipes, Intervals::default())?;
-/// feed.write_all(b"HOLA!\n")?;
-/// drop(feed);
-/// assert_eq!(std::io::read_to_string(reader)?, "HOLA!\n");
-/// let figures = sampler.finish().figures.expect("they were asked for");
-/// assert_eq!(figures.pipes[0].bytes, Some(6));
-/// # cat.wait()?;
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct PipeFigures {
     /// Bytes since the processes at its ends started; `None` is unknown, not zero.
     pub bytes: Option<u64>,
     /// Bytes a second over the interval; `None` is unknown, not zero.
     pub rate: Option<f64>,
-}
-
-mod microseconds {
-    use std::time::Duration;
-
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(
-        time: &Duration,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        serializer.serialize_u64(time.as_micros() as u64)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Duration, D::Error> {
-        u64::deserialize(deserializer).map(Duration::from_micros)
-    }
 }

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::proc::{BlockedOn, Process, ProcessId, Schedule, Stat, State};
+use crate::proc::{BlockedOn, Process, ProcessId, ProcessState, Scheduled, Stat};
 use crate::sampler::activity::{self, Neighbours};
-use crate::sampler::sample::{Activity, Scheduled, StageFigures};
+use crate::sampler::sample::{Activity, StageFigures};
+use crate::text::displayable;
 
 /// A process that still waits in the very same call is asked for no more than that, this many times
 /// in a row. It could meanwhile be stopped, or get children or threads: that is seen a little later.
@@ -18,7 +19,7 @@ struct Member {
     /// Threads besides the main one, as last listed; none for most programs.
     threads: Vec<u32>,
     /// The last known account of each thread.
-    schedules: Vec<(u32, Schedule)>,
+    schedules: Vec<(u32, Scheduled)>,
     /// Running when last looked at.
     running: bool,
     wait: Wait,
@@ -51,8 +52,8 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    pub(crate) fn new(root: Process) -> Stage {
-        let mut stage = Stage {
+    pub(crate) fn new(root: Process) -> Self {
+        let mut stage = Self {
             root: root.id(),
             members: Vec::new(),
             needs_parents: false,
@@ -164,7 +165,7 @@ impl Stage {
             };
             alive += 1;
             figures.cpu_time += stat.cpu_time + stat.reaped_cpu_time;
-            if stat.state != State::Zombie {
+            if stat.state != ProcessState::Zombie {
                 figures.processes += 1;
             }
             match member.process.io() {
@@ -206,16 +207,22 @@ impl Stage {
         figures
     }
 
-    /// The command line of its first process, safe to show; `None` once that has ended.
+    /// The command line of its first process, safe to show; `None` while it is in the midst of exec.
     pub(crate) fn command(&self) -> Option<String> {
         let root = self
             .members
             .iter()
             .find(|member| member.process.id() == self.root)?;
-        Some(root.process.command_line().ok()?.to_string())
+        match root.process.command_line() {
+            Ok(line) => Some(line.shortened()).filter(|line| !line.is_empty()),
+            // It is not asked again.
+            Err(Error::NoAnswer { .. }) => Some(root.process.stat().ok()?.bracketed_name()),
+            Err(_) => None,
+        }
     }
 
-    /// The program of a member that runs, else of the stage's first process.
+    /// The program of a member that runs, else of the stage's first process. The kernel's name for
+    /// it: unlike a command line, it can be read without waiting for the process.
     fn program(&self) -> Option<String> {
         let root = |member: &&Member| member.process.id() == self.root;
         let member = self
@@ -223,16 +230,16 @@ impl Stage {
             .iter()
             .find(|member| member.running)
             .or_else(|| self.members.iter().find(root))?;
-        let program = member.process.command_line().ok()?.program();
+        let program = displayable(&member.process.stat().ok()?.name);
         (!program.is_empty()).then_some(program)
     }
 }
 
 impl Member {
-    fn new(process: Process, schedules: Vec<(u32, Schedule)>) -> Member {
+    fn new(process: Process, schedules: Vec<(u32, Scheduled)>) -> Self {
         // So that it can be asked when it has ended. A refusal is told when somebody asks.
         let _ = process.io();
-        Member {
+        Self {
             process,
             threads: Vec::new(),
             schedules,
@@ -264,18 +271,14 @@ impl Member {
             return Ok(Activity::Running);
         }
         let stat = self.process.stat()?;
-        let mut best = match stat.state {
-            State::Running => Activity::Running,
-            State::DiskSleep => Activity::Disk,
-            State::Stopped | State::Traced => return Ok(Activity::Stopped),
+        let target = |descriptor| self.process.descriptor(descriptor).ok();
+        let mut best = activity::of_state(stat.state, blocked, target, near);
+        match stat.state {
+            ProcessState::Stopped | ProcessState::Traced => return Ok(best),
             // The main thread of a process may end before the others.
-            State::Zombie if stat.threads <= 1 => return Ok(Activity::Ended),
-            State::Zombie => Activity::Ended,
-            State::Sleeping | State::Other => {
-                *splices |= matches!(blocked, BlockedOn::Splice { .. });
-                activity::of_blocked(blocked, |fd| self.process.descriptor(fd).ok(), near)
-            }
-        };
+            ProcessState::Zombie if stat.threads <= 1 => return Ok(best),
+            _ => *splices |= matches!(blocked, BlockedOn::Splice { .. }),
+        }
         // The pipes decide about the other kinds of waits, and a child may come and go in one.
         let decided = matches!(
             blocked,
@@ -332,15 +335,15 @@ impl Member {
     }
 
     /// Time its threads spent on a CPU and waiting for one since the last call.
-    fn schedule(&mut self) -> Result<Schedule> {
+    fn schedule(&mut self) -> Result<Scheduled> {
         let now = self.process.schedules()?;
-        let mut passed = Schedule::default();
+        let mut passed = Scheduled::default();
         for &(thread, schedule) in &now {
             let before = self
                 .schedules
                 .iter()
                 .find(|(of, _)| *of == thread)
-                .map_or(Schedule::default(), |&(_, schedule)| schedule);
+                .map_or(Scheduled::default(), |&(_, schedule)| schedule);
             passed.on_cpu += schedule.on_cpu.saturating_sub(before.on_cpu);
             passed.waiting_for_cpu += schedule
                 .waiting_for_cpu

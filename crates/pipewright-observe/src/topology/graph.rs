@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
+use super::ends::{Direction, Holder};
+use super::found::{FoundPipe, FoundStage, Pipeline};
 use super::order::{self, Shape};
-use super::{Direction, FoundPipe, FoundStage, Holder, Pipeline, Scan};
+use super::scan::Scan;
 use crate::pipe::PipeId;
 use crate::proc::ProcessId;
 
@@ -38,7 +40,7 @@ struct Ends {
 }
 
 impl Graph {
-    pub(super) fn of(scan: &Scan) -> Graph {
+    pub(super) fn of(scan: &Scan) -> Self {
         let index: HashMap<u32, usize> = (scan.holders.iter().enumerate())
             .map(|(index, holder)| (holder.process.pid, index))
             .collect();
@@ -78,13 +80,12 @@ impl Graph {
         let mut below: Vec<HashSet<Side>> = vec![HashSet::new(); sides.len()];
         let mut members: Vec<Vec<u32>> = vec![Vec::new(); sides.len()];
         for child in 0..sides.len() {
-            match stage[child] == child {
-                true => {
-                    for &ancestor in &ancestors[child] {
-                        below[ancestor].extend(sides[child].keys());
-                    }
+            if stage[child] == child {
+                for &ancestor in &ancestors[child] {
+                    below[ancestor].extend(sides[child].keys());
                 }
-                false => members[stage[child]].push(scan.holders[child].process.pid),
+            } else {
+                members[stage[child]].push(scan.holders[child].process.pid);
             }
         }
         for shell in 0..sides.len() {
@@ -105,7 +106,7 @@ impl Graph {
             }
         }
         pipes.retain(|_, ends| ends.connects());
-        Graph {
+        Self {
             sides,
             members,
             sharing,
@@ -377,8 +378,8 @@ fn without_redundant_ends(holders: &[Holder]) -> Vec<BTreeMap<Side, u32>> {
 struct Groups(Vec<usize>);
 
 impl Groups {
-    fn new(count: usize) -> Groups {
-        Groups((0..count).collect())
+    fn new(count: usize) -> Self {
+        Self((0..count).collect())
     }
 
     fn of(&mut self, mut stage: usize) -> usize {

@@ -6,28 +6,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 /// What a pipeline looks like.
-///
-/// ```
-/// use pipewright_observe::topology::{Direction, Holder, PipeEnd, Scan, Shape};
-/// # use pipewright_observe::{PipeId, ProcessId};
-/// # let holder = |pid, name: &str, direction, descriptor| Holder {
-/// #     process: ProcessId { pid, start_time: 1 },
-/// #     name: name.into(),
-/// #     ends: vec![PipeEnd { pipe: PipeId(4711), direction, descriptor }],
-/// # };
-///
-/// // (a & b) | c
-/// let holders = vec![
-///     holder(10, "a", Direction::Write, 1),
-///     holder(11, "b", Direction::Write, 1),
-///     holder(12, "c", Direction::Read, 0),
-/// ];
-/// let pipeline = Scan { holders, ..Scan::default() }.pipeline_of(12)?;
-/// assert_eq!(pipeline.shape, Shape::FanIn);
-/// # Ok::<(), pipewright_observe::Error>(())
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Shape {
     /// One stage after the other.
     Linear,
@@ -46,7 +27,7 @@ impl Shape {
     pub(super) fn of<'a>(
         cyclic: bool,
         pipes: impl Iterator<Item = (&'a BTreeSet<usize>, &'a BTreeSet<usize>)>,
-    ) -> Shape {
+    ) -> Self {
         let mut from: HashMap<usize, BTreeSet<usize>> = HashMap::new();
         let mut to: HashMap<usize, BTreeSet<usize>> = HashMap::new();
         for (writers, readers) in pipes {
@@ -61,11 +42,11 @@ impl Shape {
             neighbours.values().any(|set| set.len() > 1)
         };
         match (cyclic, several(&from), several(&to)) {
-            (true, _, _) => Shape::Cycle,
-            (_, true, true) => Shape::Branching,
-            (_, true, false) => Shape::FanIn,
-            (_, false, true) => Shape::FanOut,
-            (_, false, false) => Shape::Linear,
+            (true, _, _) => Self::Cycle,
+            (_, true, true) => Self::Branching,
+            (_, true, false) => Self::FanIn,
+            (_, false, true) => Self::FanOut,
+            (_, false, false) => Self::Linear,
         }
     }
 }
@@ -73,11 +54,11 @@ impl Shape {
 impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Shape::Linear => "linear",
-            Shape::FanIn => "fan-in",
-            Shape::FanOut => "fan-out",
-            Shape::Branching => "branching",
-            Shape::Cycle => "cycle",
+            Self::Linear => "linear",
+            Self::FanIn => "fan-in",
+            Self::FanOut => "fan-out",
+            Self::Branching => "branching",
+            Self::Cycle => "cycle",
         })
     }
 }

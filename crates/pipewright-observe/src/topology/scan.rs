@@ -4,15 +4,16 @@ use std::collections::HashMap;
 use std::ffi::CStr;
 use std::os::fd::OwnedFd;
 
-use rustix::fs::{AtFlags, Mode, OFlags, RawDir, open, openat, readlinkat_raw, statat};
+use rustix::fs::{AtFlags, Mode, OFlags, RawDir, openat, readlinkat_raw, statat};
 use rustix::io::{Errno, read};
 
-use super::{Direction, Holder, PipeEnd, Scan, SocketEnd, SocketId};
+use super::ends::{Direction, Holder, PipeEnd, SocketEnd, SocketId};
 use crate::error::{Error, Result};
 use crate::parallel::in_parallel;
 use crate::pipe::PipeId;
 use crate::proc::stat::number;
-use crate::proc::{ProcessId, Stat, displayable, numbers_in};
+use crate::proc::{ProcessId, Stat, numbers_in, root};
+use crate::text::displayable;
 
 /// Long enough for `socket:[18446744073709551615]`; of longer links the rest is not wanted.
 const LINK: usize = 32;
@@ -22,32 +23,37 @@ const LINK: usize = 32;
 const READABLE: u32 = 0o400;
 const WRITABLE: u32 = 0o200;
 
+/// Everything about pipes and processes that a pipeline is recognised from.
+#[derive(Debug, Clone, Default)]
+pub struct Scan {
+    /// The processes that hold ends of pipes.
+    #[doc(hidden)]
+    pub holders: Vec<Holder>,
+    /// The sockets of all processes. They make no pipeline; they tell where one goes on.
+    #[doc(hidden)]
+    pub sockets: Vec<SocketEnd>,
+    /// The parent of each process that holds an end of a pipe, and of all its ancestors, by number.
+    #[doc(hidden)]
+    pub parents: HashMap<u32, u32>,
+    /// Processes whose descriptors this user may not look at, threads of the kernel left out.
+    #[doc(hidden)]
+    pub denied: Vec<u32>,
+    /// How many processes there were, threads of the kernel included.
+    #[doc(hidden)]
+    pub processes: usize,
+    /// `/proc` shows no processes of others (`hidepid`): not even the first one, which every
+    /// namespace has.
+    #[doc(hidden)]
+    pub others_hidden: bool,
+    /// How many descriptors were looked at.
+    #[doc(hidden)]
+    pub descriptors: usize,
+}
+
 impl Scan {
     /// Looks at every descriptor of every process that this user may look at.
     ///
     /// Processes come and go meanwhile: what is told was true of each process at its own moment.
-    ///
-    /// ```
-    /// use std::process::{Command, Stdio};
-    /// use pipewright_observe::topology::{Scan, Shape};
-    ///
-    /// // sleep 60 | cat
-    /// let (reader, writer) = std::io::pipe()?;
-    /// let mut sleep = Command::new("sleep").arg("60").stdout(writer).spawn()?;
-    /// let mut cat = Command::new("cat").stdin(reader).stdout(Stdio::null()).spawn()?;
-    ///
-    /// let pipeline = loop {
-    ///     // In the midst of exec each has another name and more descriptors.
-    ///     match Scan::now()?.pipeline_of(cat.id()) {
-    ///         Ok(found) if found.stages[0].name == "sleep" && found.stages[1].name == "cat" => break found,
-    ///         _ => std::thread::yield_now(),
-    ///     }
-    /// };
-    /// assert_eq!(pipeline.shape, Shape::Linear);
-    /// assert_eq!(pipeline.stages[0].process.pid, sleep.id());
-    /// # sleep.kill()?; sleep.wait()?; cat.wait()?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     ///
     /// # Errors
     ///
@@ -57,21 +63,22 @@ impl Scan {
     /// # References
     ///
     /// [proc_pid_fd(5)](https://man7.org/linux/man-pages/man5/proc_pid_fd.5.html)
-    pub fn now() -> Result<Scan> {
-        let proc = open_proc().map_err(unreadable)?;
+    pub fn now() -> Result<Self> {
+        let proc = root::open_own_surely()?;
         let mut pids = Vec::new();
         numbers_in(&proc, |pid| pids.push(pid)).map_err(unreadable)?;
-        let mut scan = Scan {
+        let mut scan = Self {
             processes: pids.len(),
-            ..Scan::default()
+            others_hidden: !pids.contains(&1),
+            ..Self::default()
         };
         let mut stats: HashMap<u32, Stat> = HashMap::new();
         for look in in_parallel(&pids, |&pid| Look::at(&proc, pid)) {
             scan.descriptors += look.descriptors;
-            match look.seen {
-                Seen::Nothing => {}
-                Seen::Denied => scan.denied.push(look.pid),
-                Seen::Ends(stat, ends, sockets) => {
+            match look.found {
+                Found::Nothing => {}
+                Found::Denied => scan.denied.push(look.pid),
+                Found::Ends(stat, ends, sockets) => {
                     let process = ProcessId {
                         pid: look.pid,
                         start_time: stat.start_time,
@@ -106,16 +113,27 @@ impl Scan {
         }
         Ok(scan)
     }
+
+    /// Parent, grandparent and so on, as far as they are known.
+    pub(super) fn ancestors(&self, pid: u32) -> impl Iterator<Item = u32> {
+        // The bound guards against a table that is not a tree: it was read process by process,
+        // while processes came and went.
+        std::iter::successors(self.parents.get(&pid).copied(), |pid| {
+            self.parents.get(pid).copied()
+        })
+        .take_while(move |&above| above != 0 && above != pid)
+        .take(self.parents.len())
+    }
 }
 
 /// What was seen of one process.
 struct Look {
     pid: u32,
     descriptors: usize,
-    seen: Seen,
+    found: Found,
 }
 
-enum Seen {
+enum Found {
     /// It holds no end of anything, or it is gone.
     Nothing,
     /// It may not be looked at.
@@ -125,7 +143,7 @@ enum Seen {
 }
 
 impl Look {
-    fn at(proc: &OwnedFd, pid: u32) -> Look {
+    fn at(proc: &OwnedFd, pid: u32) -> Self {
         let mut descriptors = 0;
         let (mut ends, mut sockets) = (Vec::new(), Vec::new());
         let listed = for_each_link(proc, pid, |directory, name, link| {
@@ -136,24 +154,24 @@ impl Look {
                 sockets.push((descriptor_number(name), socket));
             }
         });
-        let seen = match listed {
-            Ok(()) if ends.is_empty() && sockets.is_empty() => Seen::Nothing,
+        let found = match listed {
+            Ok(()) if ends.is_empty() && sockets.is_empty() => Found::Nothing,
             Ok(()) => match stat_of(proc, pid) {
-                Some(stat) => Seen::Ends(stat, ends, sockets),
+                Some(stat) => Found::Ends(stat, ends, sockets),
                 // It has ended since; then its ends are gone too.
-                None => Seen::Nothing,
+                None => Found::Nothing,
             },
             Err(Errno::ACCESS | Errno::PERM)
                 if stat_of(proc, pid).is_some_and(|stat| !stat.kernel_thread) =>
             {
-                Seen::Denied
+                Found::Denied
             }
-            Err(_) => Seen::Nothing,
+            Err(_) => Found::Nothing,
         };
-        Look {
+        Self {
             pid,
             descriptors,
-            seen,
+            found,
         }
     }
 }
@@ -161,7 +179,7 @@ impl Look {
 /// Every process and its parent, for kernels that do not list children.
 pub(crate) fn parents() -> Vec<(u32, u32)> {
     let mut parents = Vec::new();
-    if let Ok(proc) = open_proc() {
+    if let Ok(proc) = root::open_own() {
         // A listing that breaks off still tells of those before the break.
         let _ = numbers_in(&proc, |pid| {
             parents.extend(stat_of(&proc, pid).map(|stat| (pid, stat.parent)));
@@ -170,18 +188,10 @@ pub(crate) fn parents() -> Vec<(u32, u32)> {
     parents
 }
 
-fn open_proc() -> Result<OwnedFd, Errno> {
-    open(
-        "/proc",
-        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )
-}
-
 fn unreadable(error: Errno) -> Error {
     Error::System {
         what: "list the processes in /proc".into(),
-        source: error.into(),
+        reason: error.into(),
     }
 }
 

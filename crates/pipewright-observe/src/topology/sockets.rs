@@ -12,7 +12,7 @@ use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with,
 };
 
-use super::SocketId;
+use super::ends::SocketId;
 use crate::error::{Error, Result};
 
 const HEADER: usize = 16;
@@ -31,31 +31,14 @@ const SOCKET: usize = 16;
 impl SocketId {
     /// The other end of each connected Unix socket of this network namespace.
     ///
-    /// ```
-    /// use std::os::fd::AsRawFd;
-    /// use std::os::unix::net::UnixStream;
-    /// use pipewright_observe::topology::SocketId;
-    ///
-    /// let (one, other) = UnixStream::pair()?;
-    /// let id = |end: &UnixStream| -> std::io::Result<SocketId> {
-    ///     let link = std::fs::read_link(format!("/proc/self/fd/{}", end.as_raw_fd()))?;
-    ///     Ok(SocketId::from_link(link.as_os_str().as_encoded_bytes()).expect("a socket"))
-    /// };
-    /// // A kernel may be built without the answer.
-    /// if let Ok(peers) = SocketId::unix_peers() {
-    ///     assert_eq!(peers.get(&id(&one)?), Some(&id(&other)?));
-    /// }
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    ///
     /// # Errors
     ///
     /// [`Error::System`] where the kernel does not tell (`CONFIG_UNIX_DIAG`), or a sandbox forbids
     /// the question.
-    pub fn unix_peers() -> Result<HashMap<SocketId, SocketId>> {
+    pub fn unix_peers() -> Result<HashMap<Self, Self>> {
         ask().map_err(|errno| Error::System {
             what: "ask which Unix sockets are connected (sock_diag)".into(),
-            source: errno.into(),
+            reason: errno.into(),
         })
     }
 }

@@ -2,38 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::CROWDED;
 use crate::verdict::shares::StageShares;
 
+/// From this share of time on, waiting for a CPU is worth a word.
+pub(super) const CROWDED: f64 = 0.2;
+
 /// What a stage that holds the others up is occupied with.
-///
-/// ```
-/// use std::time::Duration;
-/// use pipewright_observe::verdict::{Finding, Reason, Verdict};
-/// use pipewright_observe::{Activity, Sample};
-/// # use pipewright_observe::{Layout, ProcessId, StageLayout};
-///
-/// # let process = ProcessId { pid: 10, start_time: 1 };
-/// # let stages = vec![StageLayout { process, command: "gzip -9".into() }];
-/// # let layout = Layout { stages, pipes: vec![] };
-/// # let sample = |n: u64, activity: Activity| Sample {
-/// #     at: Duration::from_millis(20 * n),
-/// #     stages: vec![activity],
-/// #     pipes: vec![],
-/// #     figures: None,
-/// # };
-/// let reason = |activity| {
-///     let samples: Vec<Sample> = (0..100).map(|n| sample(n, activity)).collect();
-///     match Verdict::of(&layout, &samples).finding {
-///         Finding::Bottleneck(found) => Some(found.reason),
-///         _ => None,
-///     }
-/// };
-/// assert_eq!(reason(Activity::Sleeping), Some(Reason::Asleep));
-/// assert_eq!(reason(Activity::WaitingForInput), Some(Reason::InputSlow)); // from outside
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum Reason {
     /// It computes.
     Cpu,
@@ -59,26 +36,27 @@ pub enum Reason {
 
 impl Reason {
     /// The largest part of a stage's own time.
-    pub(super) fn of(shares: &StageShares, has_input: bool, has_output: bool) -> Reason {
-        let cpu = match shares.waiting_for_cpu >= CROWDED {
-            true => Reason::NoCoreLeft,
-            false => Reason::Cpu,
+    pub(super) fn of(shares: &StageShares, has_input: bool, has_output: bool) -> Self {
+        let cpu = if shares.waiting_for_cpu >= CROWDED {
+            Self::NoCoreLeft
+        } else {
+            Self::Cpu
         };
         let outside = |share: f64, inside: bool| if inside { 0.0 } else { share };
         [
             (cpu, shares.on_cpu + shares.waiting_for_cpu),
-            (Reason::Disk, shares.disk),
-            (Reason::Network, shares.network),
-            (Reason::Asleep, shares.sleeping),
-            (Reason::Polling, shares.polling),
-            (Reason::Elsewhere, shares.elsewhere),
-            (Reason::Stopped, shares.stopped),
+            (Self::Disk, shares.disk),
+            (Self::Network, shares.network),
+            (Self::Asleep, shares.sleeping),
+            (Self::Polling, shares.polling),
+            (Self::Elsewhere, shares.elsewhere),
+            (Self::Stopped, shares.stopped),
             (
-                Reason::InputSlow,
+                Self::InputSlow,
                 outside(shares.waiting_for_input, has_input),
             ),
             (
-                Reason::ConsumerSlow,
+                Self::ConsumerSlow,
                 outside(shares.blocked_on_output, has_output),
             ),
         ]
@@ -175,22 +153,6 @@ const FASTER: &[(&str, &str)] = &[
 
 impl Bottleneck {
     /// The finding as a sentence, without a full stop. Stages are counted from 1.
-    ///
-    /// ```
-    /// use pipewright_observe::verdict::{Bottleneck, Reason};
-    ///
-    /// let mut found = Bottleneck {
-    ///     stage: 0,
-    ///     command: "curl https://example.org".into(),
-    ///     program: None,
-    ///     reason: Reason::Network,
-    ///     own: 0.9,
-    ///     cpus: None,
-    /// };
-    /// assert!(found.sentence().ends_with("is the bottleneck: it waits for the network"));
-    /// found.reason = Reason::InputSlow;
-    /// assert!(found.sentence().starts_with("the input is slow: stage 1 (curl https://example.org)"));
-    /// ```
     pub fn sentence(&self) -> String {
         let command = match (&*self.command, &self.program) {
             ("", Some(program)) => program,
@@ -239,21 +201,6 @@ impl Bottleneck {
     }
 
     /// What could be done, where there is something.
-    ///
-    /// ```
-    /// use pipewright_observe::verdict::{Bottleneck, Reason};
-    ///
-    /// let found = Bottleneck {
-    ///     stage: 0,
-    ///     command: "/usr/bin/xz -9 backup".into(),
-    ///     program: None, // told from the command, then
-    ///     reason: Reason::Cpu,
-    ///     own: 1.0,
-    ///     cpus: None,
-    /// };
-    /// assert!(found.advice().is_some_and(|advice| advice.starts_with("xz -T0 uses all cores")));
-    /// assert_eq!(Bottleneck { reason: Reason::Polling, ..found }.advice(), None);
-    /// ```
     pub fn advice(&self) -> Option<String> {
         let advice = match self.reason {
             Reason::Cpu => return self.faster(),

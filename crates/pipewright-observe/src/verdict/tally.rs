@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::sampler::{Activity, Layout, Sample, Scheduled};
+use crate::proc::Scheduled;
+use crate::sampler::{Activity, Layout, Sample};
 use crate::verdict::shares::{PipeShares, StageShares};
 
 /// The sums of a series of samples: of constant size, however many they are.
@@ -18,7 +19,7 @@ pub(super) struct Tally {
 #[derive(Debug, Clone, Default)]
 struct StageTally {
     /// Samples in each activity, indexed by its discriminant.
-    activities: [u64; Activity::Running as usize + 1],
+    activities: [u64; Activity::ALL.len()],
     scheduled: Scheduled,
     /// Sum of CPUs times seconds, and the seconds.
     cpu_seconds: f64,
@@ -36,8 +37,8 @@ struct PipeTally {
 }
 
 impl Tally {
-    pub(super) fn new(layout: &Layout) -> Tally {
-        Tally {
+    pub(super) fn new(layout: &Layout) -> Self {
+        Self {
             samples: 0,
             first: None,
             last: Duration::ZERO,
@@ -118,9 +119,10 @@ impl StageTally {
         // A sample cannot tell a thread on a CPU from one that waits for it. The scheduler's
         // account can.
         let ready = (self.scheduled.on_cpu + self.scheduled.waiting_for_cpu).as_secs_f64();
-        let waiting = match ready > 0.0 {
-            true => self.scheduled.waiting_for_cpu.as_secs_f64() / ready,
-            false => 0.0,
+        let waiting = if ready > 0.0 {
+            self.scheduled.waiting_for_cpu.as_secs_f64() / ready
+        } else {
+            0.0
         };
         StageShares {
             waiting_for_input: share(Activity::WaitingForInput),

@@ -9,40 +9,40 @@ use pipewright_observe::{Intervals, PipeHandle, Process, Sampler};
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 
 /// A line of shell commands, each with its own bash, connected by pipes. Ended when dropped.
-pub(crate) struct Line {
+pub(crate) struct Stages {
     pub(crate) children: Vec<Child>,
     pub(crate) pipes: Vec<PipeHandle>,
 }
 
-impl Line {
+impl Stages {
     /// Starts `stages`, upstream first, with standard input and output from and to nowhere.
-    pub(crate) fn start(stages: &[&str]) -> Line {
+    pub(crate) fn start(stages: &[&str]) -> Stages {
         let commands = stages.iter().map(|stage| shell(stage)).collect();
-        Line::connect(commands, Stdio::null(), Stdio::null())
+        Stages::connect(commands, Stdio::null(), Stdio::null())
     }
 
     /// Like `start`; the first stage reads what is written to the writer.
-    pub(crate) fn fed(stages: &[&str]) -> (Line, PipeWriter) {
+    pub(crate) fn fed(stages: &[&str]) -> (Stages, PipeWriter) {
         let (reader, writer) = std::io::pipe().unwrap();
         let commands = stages.iter().map(|stage| shell(stage)).collect();
         (
-            Line::connect(commands, reader.into(), Stdio::null()),
+            Stages::connect(commands, reader.into(), Stdio::null()),
             writer,
         )
     }
 
     /// Like `start`; what the last stage writes waits for somebody to read it.
-    pub(crate) fn unread(stages: &[&str]) -> (Line, PipeReader) {
+    pub(crate) fn unread(stages: &[&str]) -> (Stages, PipeReader) {
         let (reader, writer) = std::io::pipe().unwrap();
         let commands = stages.iter().map(|stage| shell(stage)).collect();
         (
-            Line::connect(commands, Stdio::null(), writer.into()),
+            Stages::connect(commands, Stdio::null(), writer.into()),
             reader,
         )
     }
 
-    pub(crate) fn connect(commands: Vec<Command>, first: Stdio, last: Stdio) -> Line {
-        let mut line = Line {
+    pub(crate) fn connect(commands: Vec<Command>, first: Stdio, last: Stdio) -> Stages {
+        let mut line = Stages {
             children: Vec::new(),
             pipes: Vec::new(),
         };
@@ -78,7 +78,7 @@ impl Line {
     }
 }
 
-impl Drop for Line {
+impl Drop for Stages {
     fn drop(&mut self) {
         for child in &mut self.children {
             // The whole group: a subshell would run on. The number of a child that was waited for

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::common::{Line, shell, until};
-use pipewright_observe::{Error, Intervals, PipeEnds, PipeHandle};
+use crate::common::{Stages, shell, until};
+use pipewright_observe::{Error, Intervals, PipeHandle};
 use rustix::fs::{Mode, OFlags};
 use testing::{isolated, watchdog};
 
@@ -80,7 +80,7 @@ fn a_pipe_of_half_filled_pages_is_full_far_below_its_capacity() {
 
 #[test]
 fn both_ends_of_a_process_lead_to_the_same_pipe() {
-    let mut line = Line::start(&["exec sleep 60", "exec cat"]);
+    let mut line = Stages::start(&["exec sleep 60", "exec cat"]);
     let own = line.pipes.remove(0);
     let writer = PipeHandle::of_process(line.pid(0), 1).unwrap();
     let reader = PipeHandle::of_process(line.pid(1), 0).unwrap();
@@ -92,27 +92,27 @@ fn it_is_told_which_ends_still_live() {
     let _watchdog = watchdog();
     let (reader, writer) = std::io::pipe().unwrap();
     let handle = PipeHandle::of_end(&reader).unwrap();
-    assert_eq!(handle.ends().unwrap(), PipeEnds::Both);
+    assert!(!handle.writer_gone().unwrap() && !handle.level().unwrap().reader_gone);
     // A process that another test is starting holds copies of both until it executes.
     drop(writer);
-    until(|| handle.ends().unwrap() == PipeEnds::NoWriter);
+    until(|| handle.writer_gone().unwrap());
     drop(reader);
-    until(|| handle.ends().unwrap() == PipeEnds::NoReader);
+    until(|| handle.level().unwrap().reader_gone);
     let level = handle.level().unwrap();
     assert!(level.reader_gone && level.empty() && !level.full);
 
     let (reader, _writer) = std::io::pipe().unwrap();
     let handle = PipeHandle::of_end(&reader).unwrap();
     drop(reader);
-    until(|| handle.ends().unwrap() == PipeEnds::NoReader);
+    until(|| handle.level().unwrap().reader_gone);
 }
 
 #[test]
-fn the_capacity_of_a_pipe_in_use_is_changed_and_old_and_new_are_told() {
+fn the_capacity_of_a_pipe_in_use_is_changed_and_the_new_one_returned() {
     let (reader, mut writer) = std::io::pipe().unwrap();
     let handle = PipeHandle::of_end(&reader).unwrap();
-    let change = handle.set_capacity(100_000).unwrap();
-    assert_eq!((change.old, change.new), (65536, 131_072));
+    assert_eq!(handle.level().unwrap().capacity, 65536);
+    assert_eq!(handle.set_capacity(100_000).unwrap(), 131_072);
     writer.write_all(&[0; 20_000]).unwrap();
     let error = handle.set_capacity(8192).unwrap_err();
     assert!(
@@ -238,17 +238,19 @@ fn sigpipe_and_end_of_file_reach_programs_with_the_sampler_at_its_fastest() {
             .into();
         let (mut output, writer) = std::io::pipe().unwrap();
         let (start, mut go) = std::io::pipe().unwrap();
-        let mut line = Line::connect(commands, start.into(), writer.into());
+        let mut line = Stages::connect(commands, start.into(), writer.into());
         let mut sampler = line.sampler(flat_out);
         let stop = Arc::new(AtomicBool::new(false));
         let seen = Arc::clone(&stop);
         let sampling = std::thread::spawn(move || {
             sampler.tick();
             go.write_all(b"go\n").unwrap();
+            let mut count = 1;
             loop {
                 sampler.tick();
+                count += 1;
                 if seen.load(Ordering::Relaxed) {
-                    break sampler.cost().samples;
+                    break count;
                 }
             }
         });

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use pipewright_observe::topology::{Scan, Shape};
 use pipewright_observe::verdict::{Bottleneck, Finding, History, Reason, Verdict};
-use pipewright_observe::{Activity, Figures, Intervals, Process, Sample, Sampler, State};
+use pipewright_observe::workspace::ProcessState;
+use pipewright_observe::{Activity, Figures, Intervals, Process, Sample, Sampler};
 
-use crate::common::{Line, quick, shell};
+use crate::common::{Stages, quick, shell};
 use testing::{PATIENCE, watchdog};
 
 /// Set in a test process that is to be a stage.
@@ -33,23 +34,26 @@ fn wait_for<T>(
     }
 }
 
-/// Watches for a second at a time and judges, until the judgement is the one expected: before the
-/// programs are loaded it is another.
-fn judge(line: &mut Line, expected: impl Fn(&Bottleneck, &Verdict) -> bool) {
+/// Watches for half a second at a time and judges, until the judgement was as expected five times in
+/// a row: before the programs are loaded it is another, and once in a while it may be by chance.
+fn judge(line: &mut Stages, expected: impl Fn(&Bottleneck, &Verdict) -> bool) {
+    const IN_A_ROW: u32 = 5;
     let _watchdog = watchdog();
     let begin = Instant::now();
     let mut sampler = line.sampler(quick());
-    loop {
+    let mut right = 0;
+    while right < IN_A_ROW {
         let mut samples: Vec<Sample> = Vec::new();
-        while samples.len() < 250 {
+        while samples.len() < 125 {
             samples.push(sampler.tick());
             std::thread::sleep(sampler.due_in());
         }
         let verdict = Verdict::of(sampler.layout(), &samples);
         match &verdict.finding {
-            Finding::Bottleneck(found) if expected(found, &verdict) => return,
-            _ => assert!(begin.elapsed() < PATIENCE, "{verdict:#?}"),
+            Finding::Bottleneck(found) if expected(found, &verdict) => right += 1,
+            _ => right = 0,
         }
+        assert!(begin.elapsed() < PATIENCE, "{verdict:#?}");
     }
 }
 
@@ -60,7 +64,7 @@ fn computes(reason: Reason) -> bool {
 
 #[test]
 fn a_slow_first_stage_is_found() {
-    let mut line = Line::start(&["while sleep 1; do echo x; done", "exec cat", "exec wc"]);
+    let mut line = Stages::start(&["while sleep 1; do echo x; done", "exec cat", "exec wc"]);
     judge(&mut line, |found, verdict| {
         (found.stage, found.reason) == (0, Reason::Asleep)
             && verdict.stages[2].waiting_for_input > 0.8
@@ -70,7 +74,7 @@ fn a_slow_first_stage_is_found() {
 
 #[test]
 fn a_slow_middle_stage_is_found() {
-    let mut line = Line::start(&["exec cat /dev/urandom", "exec gzip -9", "exec cat"]);
+    let mut line = Stages::start(&["exec cat /dev/urandom", "exec gzip -9", "exec cat"]);
     judge(&mut line, |found, verdict| {
         (found.stage, found.program.as_deref()) == (1, Some("gzip"))
             && computes(found.reason)
@@ -80,7 +84,7 @@ fn a_slow_middle_stage_is_found() {
 
 #[test]
 fn a_slow_last_stage_is_found() {
-    let mut line = Line::start(&["exec cat /dev/urandom", "exec cat", "exec gzip -9"]);
+    let mut line = Stages::start(&["exec cat /dev/urandom", "exec cat", "exec gzip -9"]);
     judge(&mut line, |found, _| {
         found.stage == 2 && computes(found.reason)
     });
@@ -89,7 +93,7 @@ fn a_slow_last_stage_is_found() {
 #[test]
 fn a_rate_limited_stage_is_found_asleep() {
     let limited = "while read -r -N 4096 x; do printf %s \"$x\"; sleep 1; done";
-    let mut line = Line::start(&["exec yes", limited, "exec cat"]);
+    let mut line = Stages::start(&["exec yes", limited, "exec cat"]);
     judge(&mut line, |found, verdict| {
         (found.stage, found.reason) == (1, Reason::Asleep)
             && verdict.stages[0].blocked_on_output > 0.8
@@ -98,7 +102,7 @@ fn a_rate_limited_stage_is_found_asleep() {
 
 #[test]
 fn work_in_a_subshell_counts_for_its_stage() {
-    let mut line = Line::start(&["(while :; do :; done; echo x); true", "exec cat"]);
+    let mut line = Stages::start(&["(while :; do :; done; echo x); true", "exec cat"]);
     judge(&mut line, |found, _| {
         found.stage == 0 && computes(found.reason)
     });
@@ -106,7 +110,7 @@ fn work_in_a_subshell_counts_for_its_stage() {
 
 #[test]
 fn a_slow_input_is_told_from_a_slow_stage() {
-    let (mut line, feed) = Line::fed(&["exec cat", "exec wc"]);
+    let (mut line, feed) = Stages::fed(&["exec cat", "exec wc"]);
     judge(&mut line, |found, _| {
         (found.stage, found.reason) == (0, Reason::InputSlow)
     });
@@ -115,7 +119,7 @@ fn a_slow_input_is_told_from_a_slow_stage() {
 
 #[test]
 fn a_slow_consumer_is_told_from_a_slow_stage() {
-    let (mut line, output) = Line::unread(&["exec yes", "exec cat"]);
+    let (mut line, output) = Stages::unread(&["exec yes", "exec cat"]);
     judge(&mut line, |found, _| {
         (found.stage, found.reason) == (1, Reason::ConsumerSlow)
     });
@@ -124,7 +128,7 @@ fn a_slow_consumer_is_told_from_a_slow_stage() {
 
 #[test]
 fn a_stopped_stage_is_found_stopped() {
-    let mut line = Line::start(&["exec yes", "exec cat", "exec wc"]);
+    let mut line = Stages::start(&["exec yes", "exec cat", "exec wc"]);
     let stopped = rustix::process::Pid::from_child(&line.children[1]);
     rustix::process::kill_process(stopped, rustix::process::Signal::STOP).unwrap();
     judge(&mut line, |found, _| {
@@ -142,7 +146,7 @@ fn the_answer_for_sort_changes_with_the_phase() {
 
 /// `false`: nobody looked while it computed.
 fn all_phases_of_sort_are_seen(lines: u32) -> bool {
-    let (mut line, mut feed) = Line::fed(&[
+    let (mut line, mut feed) = Stages::fed(&[
         &format!("read -r x; exec seq {lines}"),
         "exec sort -R --parallel=1",
         "while read -r -N 4096 x; do sleep 0.02; done",
@@ -222,7 +226,7 @@ fn the_final_figures_are_taken_from_zombies() {
     let _watchdog = watchdog();
     const BYTES: u64 = 10_000_000;
     let (mut line, mut feed) =
-        Line::fed(&["read -r x; exec head -c 10000000 /dev/zero", "exec cat"]);
+        Stages::fed(&["read -r x; exec head -c 10000000 /dev/zero", "exec cat"]);
     let mut sampler = line.sampler(Intervals::default());
     // What is asked of a process first when it has ended is root's to know.
     sampler.tick();
@@ -232,7 +236,7 @@ fn the_final_figures_are_taken_from_zombies() {
         .collect();
     while !processes
         .iter()
-        .all(|process| process.stat().unwrap().state == State::Zombie)
+        .all(|process| process.stat().unwrap().state == ProcessState::Zombie)
     {
         sampler.tick();
         std::thread::sleep(Duration::from_millis(2));
@@ -266,7 +270,7 @@ fn the_final_figures_are_taken_from_zombies() {
 #[test]
 fn processes_that_vanish_during_a_sample_do_no_harm() {
     let _watchdog = watchdog();
-    let mut line = Line::start(&[
+    let mut line = Stages::start(&[
         "while :; do /bin/true & (:); (:) | (:); wait; done",
         "exec cat",
     ]);
@@ -285,9 +289,7 @@ fn processes_that_vanish_during_a_sample_do_no_harm() {
             most = most.max(stages[0].processes);
         }
     }
-    let cost = sampler.cost();
-    assert_eq!(cost.samples, samples);
-    assert!(cost.cpu_time > Duration::ZERO && cost.share() > 0.0);
+    assert!(sampler.cpu_time() > Duration::ZERO);
 }
 
 #[test]
@@ -301,7 +303,7 @@ fn stages_that_splice_have_an_unknown_rate_and_not_zero() {
         command
     };
     let commands = vec![shell("exec yes"), splicer(), splicer(), shell("exec cat")];
-    let mut line = Line::connect(commands, Stdio::null(), Stdio::null());
+    let mut line = Stages::connect(commands, Stdio::null(), Stdio::null());
     let mut sampler = line.sampler(Intervals {
         states: Duration::from_millis(1),
         figures: Duration::from_millis(100),

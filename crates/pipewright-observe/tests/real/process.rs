@@ -10,13 +10,12 @@ use std::time::Duration;
 
 use pipewright_observe::topology::Scan;
 use pipewright_observe::verdict::{Finding, Verdict};
-use pipewright_observe::{
-    Activity, BlockedOn, Error, IoCounters, PipeHandle, Process, ProcessId, Sampler, State, Target,
-};
+use pipewright_observe::workspace::{BlockedOn, IoCounters, ProcessState, Target};
+use pipewright_observe::{Activity, Error, PipeHandle, Process, ProcessId, Sampler};
 
 use rustix::io::{FdFlags, fcntl_setfd};
 
-use crate::common::{Line, quick, shell, until};
+use crate::common::{Stages, quick, shell, until};
 use testing::watchdog;
 
 /// The number of the process to look at, for the test that runs itself as another user.
@@ -28,11 +27,11 @@ const NOBODY: u32 = 65534;
 #[test]
 fn what_a_process_waits_for_is_told_with_its_descriptor() {
     let _watchdog = watchdog();
-    let line = Line::start(&["exec sleep 60", "exec cat"]);
+    let line = Stages::start(&["exec sleep 60", "exec cat"]);
     let [sleep, cat] = [0, 1].map(|stage| Process::open(line.pid(stage)).unwrap());
     until(|| sleep.blocked_on() == BlockedOn::Timer);
     until(|| cat.blocked_on() == BlockedOn::Read(Some(0)));
-    assert_eq!(cat.stat().unwrap().state, State::Sleeping);
+    assert_eq!(cat.stat().unwrap().state, ProcessState::Sleeping);
     assert_eq!(cat.stat().unwrap().parent, std::process::id());
     assert_eq!(cat.command_line().unwrap().to_string(), "cat");
     assert_eq!(cat.descriptor(0).unwrap(), Target::Pipe(line.pipes[0].id()));
@@ -56,7 +55,7 @@ fn a_zombie_still_tells_what_it_has_used_until_it_is_waited_for() {
     // Asked while it runs: its file is root's when it has ended.
     assert!(process.io().unwrap().read < 3_000_000);
     child.stdin.take().unwrap().write_all(b"go\n").unwrap();
-    until(|| process.stat().unwrap().state == State::Zombie);
+    until(|| process.stat().unwrap().state == ProcessState::Zombie);
     let IoCounters { read, written } = process.io().unwrap();
     assert!((3_000_000..3_200_000).contains(&written), "{written}");
     assert!((3_000_000..3_200_000).contains(&read), "{read}");
@@ -169,7 +168,7 @@ fn a_hostile_program_name_is_shown_harmless_in_a_scan() {
     command
         .args(["-c", "read -r x; exit 3"])
         .stdout(Stdio::null());
-    let mut line = Line::connect(vec![shell_sleep(), command], Stdio::null(), Stdio::null());
+    let mut line = Stages::connect(vec![shell_sleep(), command], Stdio::null(), Stdio::null());
     // An exec that has begun gives the process its new name, and closes the ends that are not for
     // it, a little later.
     until(|| {
@@ -224,7 +223,7 @@ fn another_users_pipeline_is_hidden_and_told_to_be() {
     // It may lie where that user may not go: the way leads through a descriptor that is inherited.
     let program = std::fs::File::open("/proc/self/exe").unwrap();
     fcntl_setfd(&program, FdFlags::empty()).unwrap();
-    let line = Line::start(&["exec sleep 60", "exec cat"]);
+    let line = Stages::start(&["exec sleep 60", "exec cat"]);
     let [sleep, cat] = [0, 1].map(|stage| Process::open(line.pid(stage)).unwrap());
     until(|| {
         sleep.blocked_on() == BlockedOn::Timer && cat.blocked_on() == BlockedOn::Read(Some(0))
@@ -252,7 +251,7 @@ fn another_users_pipeline_is_hidden_and_told_to_be() {
 
 fn look_at_what_is_hidden(pids: &[u32]) {
     let process = Process::open(pids[0]).unwrap();
-    assert_eq!(process.stat().unwrap().state, State::Sleeping);
+    assert_eq!(process.stat().unwrap().state, ProcessState::Sleeping);
     let error = process.io().unwrap_err();
     assert!(matches!(error, Error::Denied { .. }), "{error}");
     assert!(error.to_string().contains("permission denied"), "{error}");

@@ -177,7 +177,7 @@ impl<'a> Watching<'a> {
         let pids: Vec<u32> = children.map(|child| child.id()).collect();
         let named = pids.iter().zip(self.names.iter().cloned());
         let stages = named
-            .map(|(&pid, name)| Some((Process::open(pid).ok()?, name)))
+            .map(|(&pid, name)| Some(Process::open(pid).ok()?.named(name)))
             .collect::<Option<_>>()?;
         let first = Process::open(*pids.first()?).ok()?;
         let links = self
@@ -203,7 +203,7 @@ impl<'a> Watching<'a> {
             figures: self.watch.interval,
             ..Intervals::default()
         };
-        let sampler = Sampler::named(stages, links.collect(), intervals).ok()?;
+        let sampler = Sampler::new(stages, links.collect(), intervals).ok()?;
         let observation = Box::new(Observation::new(sampler));
         Some(State::Attached { observation, first })
     }

@@ -45,18 +45,14 @@ impl State {
         }
     }
 
-    pub(super) fn label(self) -> &'static str {
-        match self {
-            Self::Running => "running",
-            Self::WaitingForInput => "waiting for input",
-            Self::BlockedOnOutput => "blocked on output",
-            Self::Disk => "waiting for a disk",
-            Self::Network => "waiting for the network",
-            Self::Asleep => "asleep or polling",
-            Self::Other => "waiting for something else, or stopped",
-            Self::Unknown => "not known",
-            Self::Ended => "ended",
-        }
+    /// The activities that it stands for, in words.
+    pub(super) fn label(self) -> String {
+        let activities = Activity::ALL.into_iter();
+        let labels: Vec<&str> = activities
+            .filter(|&activity| Self::from(activity) == self)
+            .map(Activity::label)
+            .collect();
+        labels.join(" or ")
     }
 }
 
@@ -70,8 +66,8 @@ impl From<Activity> for State {
             Activity::Network => Self::Network,
             Activity::Sleeping | Activity::Polling => Self::Asleep,
             Activity::Elsewhere | Activity::Stopped => Self::Other,
-            Activity::Unknown => Self::Unknown,
             Activity::Ended => Self::Ended,
+            _ => Self::Unknown,
         }
     }
 }

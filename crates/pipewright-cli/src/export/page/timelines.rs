@@ -41,7 +41,7 @@ pub(super) fn section(observed: &Observed, timeline: &Timeline) -> Markup {
 
 fn legend() -> Markup {
     let label = |state| match state {
-        State::Ended => "blank: ended",
+        State::Ended => "blank: ended".to_owned(),
         state => state.label(),
     };
     html! {

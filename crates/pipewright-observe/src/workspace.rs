@@ -1,0 +1,9 @@
+//! What the command and the tests of this workspace need beside the public face. No promise is made
+//! about any of it.
+
+pub use crate::now::{PipelineNow, StageNow, look_at};
+pub use crate::proc::{
+    BlockedOn, CommandLine, FilePosition, IoCounters, ProcessState, Stat, Target, command_lines,
+};
+pub use crate::text::displayable;
+pub use crate::topology::{Direction, Holder, PipeEnd, SocketEnd, SocketId};
