@@ -10,6 +10,7 @@ mod isolated;
 mod once;
 mod processes;
 mod programs;
+pub mod stubborn;
 pub mod terminals;
 pub mod trials;
 mod watchdog;

@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{AtFlags, FileType, statat};
+use rustix::fs::{AtFlags, FileType, StatxFlags, statx};
 use rustix::io::Errno;
 
 use crate::patience;
@@ -47,12 +47,15 @@ impl FileSizes {
         }
         let directory = rustix::io::fcntl_dupfd_cloexec(directory, 0)?;
         let link = format!("fd/{descriptor}");
-        let answer = patience::ask(move || statat(directory, link, AtFlags::empty()));
+        // Not asked of the server, where the kernel remembers it: the process has opened the file.
+        let flags = AtFlags::STATX_DONT_SYNC;
+        let wanted = StatxFlags::TYPE | StatxFlags::SIZE;
+        let answer = patience::ask(move || statx(directory, link, flags, wanted));
         let silent = answer.is_none();
         let bytes = answer
             .transpose()?
-            .filter(|file| FileType::from_raw_mode(file.st_mode).is_file())
-            .map(|file| file.st_size as u64);
+            .filter(|file| FileType::from_raw_mode(file.stx_mode.into()).is_file())
+            .map(|file| file.stx_size);
         self.0.push(FileSize {
             path: path.to_owned(),
             bytes,

@@ -4,3 +4,4 @@ mod common;
 mod pipe;
 mod pipelines;
 mod process;
+mod stubborn;
