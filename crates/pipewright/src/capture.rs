@@ -10,6 +10,8 @@ mod input;
 mod lines;
 mod output;
 mod resident;
+mod running;
+mod splitter;
 mod stream;
 
 use std::time::Duration;
@@ -21,6 +23,7 @@ pub use collected::Collected;
 pub use input::Input;
 pub use lines::{Line, Lines, TaggedLines};
 pub use output::Output;
+pub use running::{OutputReader, RunningCapture};
 pub use stream::OutputStream;
 
 use crate::command::{Command, Stdio};
@@ -29,7 +32,7 @@ use crate::error::Error;
 use crate::error::{InvalidCommand, Result};
 use crate::pipe;
 use crate::pipeline::{Pipeline, RunningPipeline};
-use exchange::{Bounds, Exchange, Turn, Wait};
+use exchange::{Bounds, Exchange};
 use input::{Feed, Kind};
 use stream::Stream;
 
@@ -71,7 +74,9 @@ impl Pipeline {
 /// A command or pipeline whose output is to be collected, and within which bounds.
 ///
 /// [`output`](Self::output) gives everything with the status as data, [`read`](Self::read) the text
-/// of a command that must succeed, [`lines`](Self::lines) one line after the other.
+/// of a command that must succeed, [`lines`](Self::lines) one line after the other,
+/// [`reader`](Self::reader) the bytes as they come. [`spawn`](Self::spawn) starts it now, to be
+/// collected later.
 ///
 /// What a command says itself about its stdin, stdout or stderr stays so. What it leaves unset is
 /// collected; an unset stdin is `/dev/null`, or the [`input`](Self::input).
@@ -86,9 +91,13 @@ impl Pipeline {
 /// the background that has the pipe holds it up. [`timeout`](Self::timeout),
 /// [`pipe_grace`](Self::pipe_grace), [`limit`](Self::limit) and [`canceller`](Self::canceller) put
 /// an end to that. When one of them is reached, every stage that runs is killed (all their
-/// descendants as well with [`kill_tree`](Self::kill_tree)) and the error holds what was collected.
+/// descendants as well with [`kill_tree`](Self::kill_tree); asked to end first with
+/// [`kill_after`](Self::kill_after)) and the error holds what was collected.
 /// What was killed is waited for, at most 10 ms, or 100 ms for whole trees; the kernel needs longer
 /// only for a process that is stuck in it.
+///
+/// To give up one wait and not the command, see [`Lines::next_within`],
+/// [`OutputReader::read_within`] and [`RunningCapture::collect_for`].
 ///
 /// ```
 /// use std::time::Duration;
@@ -129,15 +138,6 @@ impl<'a> Capture<'a> {
     }
 
     /// What the (first) command reads on its stdin: bytes, text, a file, a [reader](Input::reader).
-    ///
-    /// ```
-    /// use pipewright::Command;
-    ///
-    /// let far_more_than_a_pipe_holds = vec![b'x'; 1 << 20];
-    /// let output = Command::new("cat").capture().input(&far_more_than_a_pipe_holds).output()?;
-    /// assert_eq!(output.stdout, far_more_than_a_pipe_holds);
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
     pub fn input(mut self, input: impl Into<Input<'a>>) -> Self {
         self.input = Some(input.into());
         self
@@ -145,16 +145,6 @@ impl<'a> Capture<'a> {
 
     /// The time from the start in which everything must have ended. It is kept even if somebody
     /// else still holds a pipe then.
-    ///
-    /// ```
-    /// use std::time::{Duration, Instant};
-    /// use pipewright::{Command, Error};
-    ///
-    /// let start = Instant::now();
-    /// let sleeps = Command::new("sleep").arg("60").capture().timeout(Duration::from_millis(20));
-    /// assert!(matches!(sleeps.read(), Err(Error::TimedOut { .. })));
-    /// assert!(start.elapsed() < Duration::from_secs(30));
-    /// ```
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.bounds.timeout = Some(timeout);
         self
@@ -164,17 +154,6 @@ impl<'a> Capture<'a> {
     /// process that was left behind has it. After that time it is an [`Error::PipeHeldOpen`], which
     /// tells how the stages ended. A child that this process is starting just then is no holder; 10
     /// ms are added to tell it apart.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use pipewright::{Command, Error};
-    ///
-    /// let leaves_one_behind = Command::new("sh").args(["-c", "sleep 3 & echo done"]);
-    /// let error = leaves_one_behind.capture().pipe_grace(Duration::ZERO).output().unwrap_err();
-    /// let Error::PipeHeldOpen { collected, .. } = error else { panic!("{error}") };
-    /// assert_eq!(collected.stdout, b"done\n");
-    /// assert!(collected.statuses[0].expect("it has ended").success());
-    /// ```
     pub fn pipe_grace(mut self, grace: Duration) -> Self {
         self.bounds.pipe_grace = Some(grace);
         self
@@ -182,14 +161,6 @@ impl<'a> Capture<'a> {
 
     /// The most bytes that may be collected, of all streams together. Of [lines](Self::lines): the
     /// most that are held at once.
-    ///
-    /// ```
-    /// use pipewright::{Command, Error};
-    ///
-    /// let error = Command::new("yes").capture().limit(1000).output().unwrap_err();
-    /// let Error::OutputTooLarge { collected, .. } = error else { panic!("{error}") };
-    /// assert_eq!(collected.stdout.len(), 1000);
-    /// ```
     pub fn limit(mut self, bytes: usize) -> Self {
         self.bounds.limit = Some(bytes);
         self
@@ -198,18 +169,6 @@ impl<'a> Capture<'a> {
     /// Has the stages killed when the capture is dropped before it is over, as with
     /// [`Command::kill_on_drop`]: a future that is not polled any more, [lines](Self::lines) of
     /// which no more are wanted. Otherwise they run on, without a reader.
-    ///
-    /// ```
-    /// use pipewright::Command;
-    ///
-    /// let (seen_here, kept_by_it) = pipewright::pipe()?;
-    /// let waits = Command::new("sh").args(["-c", "echo ready; exec sleep 60"]).fd(3, kept_by_it);
-    /// let mut lines = waits.capture().kill_on_drop().lines()?;
-    /// assert_eq!(lines.next().transpose()?.as_deref(), Some("ready"));
-    /// drop(lines);
-    /// assert_eq!(std::io::read_to_string(seen_here)?, ""); // it has ended
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
     pub fn kill_on_drop(mut self) -> Self {
         self.running = match self.running {
             Running::One(command) => Running::One(Box::new(command.kill_on_drop())),
@@ -219,38 +178,37 @@ impl<'a> Capture<'a> {
     }
 
     /// Lets another thread end the capture.
-    ///
-    /// ```
-    /// use pipewright::{Canceller, Command, Error};
-    ///
-    /// let canceller = Canceller::new()?;
-    /// let mut lines = Command::new("yes").capture().canceller(&canceller).lines()?;
-    /// assert_eq!(lines.next().transpose()?.as_deref(), Some("y"));
-    /// canceller.cancel();
-    /// let last = lines.find_map(Result::err); // after what was read before
-    /// assert!(matches!(last, Some(Error::Cancelled { .. })));
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
     pub fn canceller(mut self, canceller: &Canceller) -> Self {
         self.bounds.canceller = Some(canceller.clone());
+        self
+    }
+
+    /// When a bound is reached, asks the stages to end with SIGTERM first, and kills what still runs
+    /// after `grace`. Collecting goes on meanwhile, within the [`limit`](Self::limit), so that what
+    /// they say on their way out is in the error. The deadline is late by that much.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use pipewright::{Command, Error};
+    ///
+    /// let script = "trap 'echo tidied up; exit' TERM; echo begun; while :; do sleep 0.01; done";
+    /// let error = Command::new("sh").args(["-c", script])
+    ///     .capture()
+    ///     .limit(6)
+    ///     .timeout(Duration::from_secs(1))
+    ///     .kill_after(Duration::from_secs(60))
+    ///     .output()
+    ///     .unwrap_err();
+    /// assert!(matches!(error, Error::TimedOut { .. }));
+    /// ```
+    pub fn kill_after(mut self, grace: Duration) -> Self {
+        self.bounds.kill_after = Some(grace);
         self
     }
 
     /// Has everything that was started killed when a bound is reached, and not only the stages:
     /// as [`Child::kill_tree`](crate::Child::kill_tree) does. With
     /// [`Command::own_tree`] that reaches daemons, too.
-    ///
-    /// ```
-    /// use pipewright::{Command, Error};
-    ///
-    /// let (seen_here, kept_by_them) = pipewright::pipe()?;
-    /// let script = "sleep 60 & yes"; // the sleep is no stage
-    /// let shell = Command::new("sh").args(["-c", script]).fd(3, kept_by_them);
-    /// let result = shell.capture().limit(100).kill_tree().output();
-    /// assert!(matches!(result, Err(Error::OutputTooLarge { .. })));
-    /// assert_eq!(std::io::read_to_string(seen_here)?, ""); // both have ended
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
     pub fn kill_tree(mut self) -> Self {
         self.bounds.kill_tree = true;
         self
@@ -264,21 +222,20 @@ impl<'a> Capture<'a> {
     ///   [`Command::spawn`]. A stage of a pipeline that cannot start is told in the status.
     /// - [`Error::TimedOut`], [`Error::PipeHeldOpen`], [`Error::OutputTooLarge`],
     ///   [`Error::Cancelled`] when a bound was reached.
-    /// - [`Error::System`] when the kernel refuses, the input's reader fails, or the output does
-    ///   not fit into memory. What ran is killed then.
-    ///
-    /// ```
-    /// use pipewright::Command;
-    ///
-    /// let output = Command::new("grep").arg("needle").capture().input("hay\n").output()?;
-    /// assert_eq!(output.exit_status().code(), Some(1)); // no match: data, and no error
-    /// assert!(output.stdout.is_empty() && output.stderr[0].is_empty());
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
+    /// - [`Error::CaptureFailed`] when the kernel refuses, the input's reader fails, the output does
+    ///   not fit into memory, or a stage's status is lost. What ran is killed then, and the error
+    ///   holds what was collected.
     pub fn output(self) -> Result<Output> {
-        let mut exchange = self.start()?;
-        while exchange.turn(Wait::Event)? != Turn::Finished {}
-        exchange.into_output()
+        self.spawn()?.output()
+    }
+
+    /// Starts it, to be collected later: see [`RunningCapture`].
+    ///
+    /// # Errors
+    ///
+    /// As the start in [`output`](Self::output).
+    pub fn spawn(self) -> Result<RunningCapture<'a>> {
+        Ok(RunningCapture::new(self.start()?))
     }
 
     /// Runs it, and gives its stdout as text, without the newlines at its end, as `$(…)` does.
@@ -287,13 +244,6 @@ impl<'a> Capture<'a> {
     ///
     /// As [`output`](Self::output), [`Error::Failed`] when it did not succeed, and
     /// [`Error::NotUtf8`].
-    ///
-    /// ```
-    /// use pipewright::Command;
-    ///
-    /// let error = Command::new("ls").arg("/nope").capture().read().unwrap_err();
-    /// assert!(error.to_string().starts_with("ls /nope failed: exit status 2: ls: "));
-    /// ```
     pub fn read(self) -> Result<String> {
         read(self.output()?)
     }
@@ -303,14 +253,6 @@ impl<'a> Capture<'a> {
     /// # Errors
     ///
     /// As the start in [`output`](Self::output).
-    ///
-    /// ```
-    /// let seq = pipewright::Command::new("seq").arg("1000000");
-    /// for line in seq.capture().lines()?.take(2) {
-    ///     assert!(["1", "2"].contains(&&*line?)); // and the rest is never written
-    /// }
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
     pub fn lines(self) -> Result<Lines<'a>> {
         Ok(Lines::new(self.start()?))
     }
@@ -321,21 +263,17 @@ impl<'a> Capture<'a> {
     /// # Errors
     ///
     /// As the start in [`output`](Self::output).
-    ///
-    /// ```
-    /// use pipewright::{Command, OutputStream};
-    ///
-    /// let first = Command::new("sh").args(["-c", "echo from the first >&2"]);
-    /// let second = Command::new("sh").args(["-c", "echo from the second >&2"]);
-    /// for line in (first | second).capture().tagged_lines()? {
-    ///     let line = line?;
-    ///     let stage = if line.text == "from the first" { 0 } else { 1 };
-    ///     assert_eq!(line.from, OutputStream::Stderr(stage));
-    /// }
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
     pub fn tagged_lines(self) -> Result<TaggedLines<'a>> {
         Ok(TaggedLines::new(self.start()?))
+    }
+
+    /// Starts it, and gives the bytes of its stdout as they come: see [`OutputReader`].
+    ///
+    /// # Errors
+    ///
+    /// As the start in [`output`](Self::output).
+    pub fn reader(self) -> Result<OutputReader<'a>> {
+        Ok(OutputReader::new(self.start()?))
     }
 
     /// Connects what is to be collected, and starts.
@@ -421,8 +359,11 @@ fn collect(command: Command, from: OutputStream, streams: &mut Vec<Stream>) -> R
 }
 
 impl Exchange<'_> {
+    /// Once it is finished. A status that is lost does not take the bytes with it.
     fn into_output(mut self) -> Result<Output> {
-        let status = self.status()?;
-        Ok(Output::new(status, self.take_collected()))
+        match self.status() {
+            Ok(status) => Ok(Output::new(status, self.take_collected())),
+            Err(error) => Err(self.with_collected(error)),
+        }
     }
 }

@@ -167,6 +167,28 @@ pub enum Error {
         byte: u8,
     },
 
+    /// Collecting the output of a command or pipeline failed: its input could not be read, its
+    /// output did not fit into memory, or its status was lost. What ran was killed.
+    #[error("{reason}")]
+    CaptureFailed {
+        /// The command as one would type it.
+        name: String,
+        /// What failed.
+        reason: Box<Error>,
+        /// What had arrived by then: all of it, if only the status was lost.
+        collected: Box<Collected>,
+    },
+
+    /// Nothing has come within the time that one read was given. The command runs on, and the next
+    /// read goes on where this one was.
+    #[error("nothing has come from {name} within {time:?}; it still runs")]
+    NothingYet {
+        /// The command as one would type it.
+        name: String,
+        /// The time that was given.
+        time: Duration,
+    },
+
     /// A child has ended, and how cannot be known any more: see
     /// [`Child`](crate::Child#other-code-that-waits).
     #[error("{program} has ended, but its status is lost: {cause}")]
@@ -195,6 +217,40 @@ impl Error {
         }
     }
 
+    /// What a capture had collected before it was given up, if this is the error of one.
+    pub fn collected(&self) -> Option<&Collected> {
+        match self {
+            Self::TimedOut { collected, .. }
+            | Self::Cancelled { collected, .. }
+            | Self::OutputTooLarge { collected, .. }
+            | Self::PipeHeldOpen { collected, .. }
+            | Self::CaptureFailed { collected, .. } => Some(collected),
+            _ => None,
+        }
+    }
+
+    /// The error of a capture, with what was collected. One that has no place for it gets one.
+    pub(crate) fn with_collected(
+        mut self,
+        name: impl FnOnce() -> String,
+        bytes: Collected,
+    ) -> Self {
+        match &mut self {
+            Self::TimedOut { collected, .. }
+            | Self::Cancelled { collected, .. }
+            | Self::OutputTooLarge { collected, .. }
+            | Self::PipeHeldOpen { collected, .. } => {
+                **collected = bytes;
+                self
+            }
+            _ => Self::CaptureFailed {
+                name: name(),
+                reason: Box::new(self),
+                collected: Box::new(bytes),
+            },
+        }
+    }
+
     /// The kernel's error number behind this error, where there is one.
     ///
     /// ```
@@ -209,7 +265,10 @@ impl Error {
                 Some(rustix::io::Errno::PERM.raw_os_error())
             }
             Self::CapacityBelowUnread { .. } => Some(rustix::io::Errno::BUSY.raw_os_error()),
-            Self::TimedOut { .. } => Some(rustix::io::Errno::TIMEDOUT.raw_os_error()),
+            Self::TimedOut { .. } | Self::NothingYet { .. } => {
+                Some(rustix::io::Errno::TIMEDOUT.raw_os_error())
+            }
+            Self::CaptureFailed { reason, .. } => reason.raw_os_error(),
             Self::Invalid {
                 reason: InvalidCommand::UserId | InvalidCommand::GroupId,
                 ..
@@ -246,6 +305,7 @@ impl Error {
             },
             Self::Failed { exit_code, .. } => *exit_code,
             Self::TimedOut { .. } => 124,
+            Self::CaptureFailed { reason, .. } => reason.exit_code(),
             _ => 125,
         }
     }

@@ -138,7 +138,8 @@ pub use asynchronous::AsyncPipe;
 #[cfg(feature = "tokio")]
 pub use capture::AsyncLines;
 pub use capture::{
-    Canceller, Capture, Collected, Input, Line, Lines, Output, OutputStream, TaggedLines,
+    Canceller, Capture, Collected, Input, Line, Lines, Output, OutputReader, OutputStream,
+    RunningCapture, TaggedLines,
 };
 pub use child::Child;
 pub use command::{Command, Stdio};

@@ -257,6 +257,8 @@ fn a_dropped_capture_kills_only_when_told_so() {
 #[test]
 fn async_captures_leave_no_descriptor_and_no_zombie() {
     isolated("async_captures_leave_no_descriptor_and_no_zombie", || {
+        // tokio keeps two descriptors of its own after its first runtime.
+        run(async {});
         let before = open_descriptors();
         run(async {
             for _ in 0..200 {
@@ -268,5 +270,41 @@ fn async_captures_leave_no_descriptor_and_no_zombie() {
         });
         assert_eq!(open_descriptors(), before);
         assert_eq!(children(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn an_async_capture_that_is_given_up_is_asked_to_end_first() {
+    let _watchdog = watchdog();
+    run(async {
+        let canceller = Canceller::new().unwrap();
+        let (mut ready, said) = pipewright::pipe().unwrap();
+        let script = "trap 'echo tidied up; exit 9' TERM; echo >&3; while :; do sleep 0.01; done";
+        let capture = sh(script).fd(3, said).capture().canceller(&canceller);
+        let cancel = std::thread::spawn({
+            let canceller = canceller.clone();
+            move || {
+                std::io::Read::read_exact(&mut ready, &mut [0]).unwrap();
+                canceller.cancel();
+            }
+        });
+        let far = std::time::Duration::from_secs(100_000);
+        let error = capture.kill_after(far).output_async().await.unwrap_err();
+        cancel.join().unwrap();
+        assert!(matches!(error, Error::Cancelled { .. }), "{error}");
+        assert_eq!(error.collected().unwrap().stdout, b"tidied up\n");
+    });
+}
+
+#[test]
+fn async_lines_that_are_not_utf_8_are_lines_of_bytes() {
+    let _watchdog = watchdog();
+    run(async {
+        let printf = Command::new("printf").arg(r"b\377d\nlast");
+        let mut lines = printf.capture().lines_async().unwrap();
+        let (_, line) = lines.next_bytes().await.unwrap().unwrap();
+        assert_eq!(line, b"b\xffd");
+        assert_eq!(lines.next_line().await.unwrap().unwrap().text, "last");
+        assert!(lines.next_bytes().await.is_none());
     });
 }

@@ -1,21 +1,24 @@
 //! Collecting output on tokio: the same turns, between which the task waits.
 
-use super::exchange::{Exchange, Turn, Wait};
-use super::lines::{Line, Splitter};
+use super::exchange::{Exchange, Turn};
+use super::lines::{Line, Split};
 use super::output::Output;
+use super::splitter::Piece;
+use super::stream::OutputStream;
 use super::{Capture, read};
 use crate::asynchronous::Events;
 use crate::error::Result;
 use crate::pipeline::{PipelineStatus, RunningPipeline};
+use crate::poll::Deadline;
 
 /// Does the next thing that can be done, once something can be.
 async fn turn(exchange: &mut Exchange<'_>, events: &Events) -> Result<Turn> {
     if exchange.is_over() {
         // Nothing is left that could become ready.
-        return exchange.turn(Wait::Look);
+        return exchange.turn(Deadline::now());
     }
-    let deadline = exchange.next_deadline();
-    let mut look = || match exchange.turn(Wait::Look)? {
+    let deadline = exchange.next_deadline().instant();
+    let mut look = || match exchange.turn(Deadline::now())? {
         Turn::Idle => Ok(None),
         turn => Ok(Some(turn)),
     };
@@ -72,17 +75,6 @@ impl<'a> Capture<'a> {
     /// # Panics
     ///
     /// As [`output_async`](Self::output_async).
-    ///
-    /// ```
-    /// use pipewright::{Command, Error};
-    ///
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pipewright::Result<()> {
-    /// let sorted = Command::new("sort").capture().input("b\na\n").read_async().await?;
-    /// assert_eq!(sorted, "a\nb");
-    /// let failed = Command::new("false").capture().read_async().await;
-    /// assert!(matches!(failed, Err(Error::Failed { exit_code: 1, .. })));
-    /// # Ok(()) }
-    /// ```
     pub async fn read_async(self) -> Result<String> {
         read(self.output_async().await?)
     }
@@ -97,21 +89,8 @@ impl<'a> Capture<'a> {
     /// # Panics
     ///
     /// As [`output_async`](Self::output_async).
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use pipewright::Command;
-    ///
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pipewright::Result<()> {
-    /// let waits = Command::new("sh").args(["-c", "echo one; exec sleep 60"]);
-    /// let mut lines = waits.capture().kill_on_drop().lines_async()?;
-    /// assert_eq!(lines.next_line().await.expect("the first line")?.text, "one");
-    /// let no_more = tokio::time::timeout(Duration::from_millis(5), lines.next_line()).await;
-    /// assert!(no_more.is_err()); // the task was free meanwhile
-    /// # Ok(()) }
-    /// ```
     pub fn lines_async(self) -> Result<AsyncLines<'a>> {
-        AsyncLines::new(Splitter::of_stdout(self.start()?))
+        AsyncLines::new(Split::of_stdout(self.start()?))
     }
 
     /// Starts it, and gives the lines of its stdout and of every stage's stderr as they come: see
@@ -124,19 +103,8 @@ impl<'a> Capture<'a> {
     /// # Panics
     ///
     /// As [`output_async`](Self::output_async).
-    ///
-    /// ```
-    /// use pipewright::{Command, OutputStream};
-    ///
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pipewright::Result<()> {
-    /// let warns = Command::new("sh").args(["-c", "echo careful >&2"]);
-    /// let mut lines = warns.capture().tagged_lines_async()?;
-    /// let line = lines.next_line().await.expect("one line")?;
-    /// assert_eq!((line.from, &*line.text), (OutputStream::Stderr(0), "careful"));
-    /// # Ok(()) }
-    /// ```
     pub fn tagged_lines_async(self) -> Result<AsyncLines<'a>> {
-        AsyncLines::new(Splitter::new(self.start()?))
+        AsyncLines::new(Split::new(self.start()?))
     }
 }
 
@@ -159,79 +127,55 @@ impl<'a> Capture<'a> {
 #[derive(Debug)]
 #[must_use = "nothing is read, and the command waits, until the lines are asked for"]
 pub struct AsyncLines<'a> {
-    splitter: Splitter<'a>,
+    split: Split<'a>,
     events: Events,
 }
 
 impl<'a> AsyncLines<'a> {
-    fn new(splitter: Splitter<'a>) -> Result<Self> {
-        let events = Events::new(splitter.exchange.watched())?;
-        Ok(Self { splitter, events })
+    fn new(split: Split<'a>) -> Result<Self> {
+        let events = Events::new(split.exchange.watched())?;
+        Ok(Self { split, events })
     }
 
     /// The next line, `None` at the end.
     ///
     /// Dropping the future loses nothing: the next call goes on where it was, so that it can stand
     /// in a `select!`.
-    ///
-    /// ```
-    /// use pipewright::Command;
-    ///
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pipewright::Result<()> {
-    /// let mut one = Command::new("echo").arg("one").capture().lines_async()?;
-    /// let mut two = Command::new("echo").arg("two").capture().lines_async()?;
-    /// let first = tokio::select! {
-    ///     line = one.next_line() => line,
-    ///     line = two.next_line() => line,
-    /// };
-    /// assert!(["one", "two"].contains(&&*first.expect("a line")?.text));
-    /// # Ok(()) }
-    /// ```
     pub async fn next_line(&mut self) -> Option<Result<Line>> {
+        let found = self.next().await?;
+        Some(found.and_then(|(from, piece)| self.split.line(from, piece)))
+    }
+
+    /// The next line as bytes, and where it came from: what is not UTF-8 is no error. Otherwise as
+    /// [`next_line`](Self::next_line).
+    pub async fn next_bytes(&mut self) -> Option<Result<(OutputStream, Vec<u8>)>> {
+        let found = self.next().await?;
+        Some(found.map(|(from, piece)| (from, piece.bytes)))
+    }
+
+    async fn next(&mut self) -> Option<Result<(OutputStream, Piece)>> {
         loop {
-            if let Some(line) = self.splitter.buffered() {
-                return Some(line);
+            if let Some(found) = self.split.buffered() {
+                return Some(Ok(found));
             }
-            if self.splitter.done {
+            if self.split.done {
                 return None;
             }
-            let turn = turn(&mut self.splitter.exchange, &self.events).await;
-            if let Some(error) = self.splitter.after(turn) {
-                return Some(error);
+            let turn = turn(&mut self.split.exchange, &self.events).await;
+            if let Some(error) = self.split.after(turn) {
+                return Some(Err(error));
             }
         }
     }
 
     /// How every stage ended. `None` until the lines have come to their end, and after a bound was
     /// reached.
-    ///
-    /// ```
-    /// use pipewright::Command;
-    ///
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pipewright::Result<()> {
-    /// let mut lines = Command::new("sh").args(["-c", "exit 4"]).capture().lines_async()?;
-    /// assert!(lines.status().is_none());
-    /// assert!(lines.next_line().await.is_some_and(|line| line.is_err())); // the failure is told
-    /// assert_eq!(lines.status().map(|status| status.exit_code()), Some(4));
-    /// # Ok(()) }
-    /// ```
     pub fn status(&self) -> Option<&PipelineStatus> {
-        self.splitter.status.as_ref()
+        self.split.status.as_ref()
     }
 
     /// The stages that run, for their ids and for signals.
-    ///
-    /// ```
-    /// use pipewright::Command;
-    ///
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pipewright::Result<()> {
-    /// let mut lines = Command::new("sh").args(["-c", "echo $$"]).capture().lines_async()?;
-    /// let told = lines.next_line().await.expect("one line")?.text;
-    /// let child = lines.running().stages()[0].child().expect("it was started");
-    /// assert_eq!(told, child.id().to_string());
-    /// # Ok(()) }
-    /// ```
     pub fn running(&self) -> &RunningPipeline {
-        self.splitter.exchange.running()
+        self.split.exchange.running()
     }
 }

@@ -37,15 +37,6 @@ impl Canceller {
     /// # Errors
     ///
     /// [`Error::System`] when no descriptor is left.
-    ///
-    /// ```
-    /// use pipewright::{Canceller, Command};
-    ///
-    /// let canceller = Canceller::new()?;
-    /// let hello = Command::new("echo").arg("hello").capture().canceller(&canceller);
-    /// assert_eq!(hello.read()?, "hello"); // nobody has raised it
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
     pub fn new() -> Result<Self> {
         let flag = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .map_err(Error::system("make an event descriptor"))?;
@@ -53,18 +44,6 @@ impl Canceller {
     }
 
     /// Raises the flag. Whatever waits with it ends now, and what is started with it later at once.
-    ///
-    /// ```
-    /// use pipewright::{Canceller, Command, Error};
-    ///
-    /// let canceller = Canceller::new()?;
-    /// canceller.cancel();
-    /// for _ in 0..2 {
-    ///     let sleeps = Command::new("sleep").arg("60").capture().canceller(&canceller);
-    ///     assert!(matches!(sleeps.read(), Err(Error::Cancelled { .. }))); // each one
-    /// }
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
     pub fn cancel(&self) {
         // It can fail only when the counter is at its limit, and then it is raised already.
         let _ = rustix::io::write(&*self.0, &1_u64.to_ne_bytes());

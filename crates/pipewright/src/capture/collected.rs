@@ -55,18 +55,7 @@ impl fmt::Debug for Collected {
 }
 
 impl Collected {
-    /// How many bytes were collected of all streams together.
-    ///
-    /// ```
-    /// use pipewright::{Command, Error};
-    ///
-    /// let script = "echo err >&2; yes";
-    /// let capture = Command::new("sh").args(["-c", script]).capture().limit(10);
-    /// let error = capture.output().unwrap_err();
-    /// let Error::OutputTooLarge { collected, .. } = error else { panic!("{error}") };
-    /// assert_eq!(collected.bytes(), 10); // of both streams
-    /// assert_eq!(collected.stdout.len() + collected.stderr[0].len(), 10);
-    /// ```
+    /// The number of bytes, of all streams together.
     pub fn bytes(&self) -> usize {
         self.stdout.len() + self.stderr.iter().map(Vec::len).sum::<usize>()
     }

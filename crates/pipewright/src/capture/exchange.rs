@@ -3,10 +3,11 @@
 use std::os::fd::AsFd;
 #[cfg(feature = "tokio")]
 use std::os::fd::BorrowedFd;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
+use rustix::process::Signal;
 
 use super::cancel::Canceller;
 use super::collected::Collected;
@@ -16,6 +17,7 @@ use super::stream::{Keep, OutputStream, Stream, reserve};
 use crate::error::{Error, Result};
 use crate::pipe::{self, PipeExt, fair_capacity};
 use crate::pipeline::{PipelineStatus, RunningPipeline, Stage};
+use crate::poll::{Deadline, poll};
 use crate::spawn;
 
 /// When to give up, and what to do then.
@@ -26,43 +28,27 @@ pub(super) struct Bounds {
     pub(super) limit: Option<usize>,
     pub(super) canceller: Option<Canceller>,
     pub(super) kill_tree: bool,
+    /// The time between asking the stages to end and killing them.
+    pub(super) kill_after: Option<Duration>,
 }
 
-/// Why the collecting was given up.
-#[derive(Debug)]
-enum Stop {
-    TimedOut,
-    Cancelled,
-    TooLarge,
-    HeldOpen,
-    Failed(Error),
-}
-
-impl From<Error> for Stop {
-    fn from(error: Error) -> Self {
-        Self::Failed(error)
-    }
-}
-
-/// Whether there is more to come.
+/// What one turn came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Turn {
     /// Something was moved, or the time was up before anything could be.
     Moved,
-    /// There was nothing to be done: only when it did not wait.
+    /// There was nothing to be done by the time that the turn was given.
     Idle,
     /// Every stream has ended and so has every stage.
     Finished,
 }
 
-/// How long one turn may wait.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wait {
-    /// Until something can be done, or the bounds are reached.
-    Event,
-    /// Not at all.
-    #[cfg(feature = "tokio")]
-    Look,
+/// The stages were asked to end, and are given time for it.
+#[derive(Debug)]
+struct Ending {
+    /// Why.
+    reason: Error,
+    until: Deadline,
 }
 
 /// What a polled descriptor is.
@@ -89,13 +75,16 @@ pub(super) struct Exchange<'a> {
     /// Whether the last stage's end was seen.
     ended: bool,
     /// When a pipe that others hold is given up: known once every stage has ended.
-    grace_end: Option<Instant>,
+    grace_end: Deadline,
     /// The starts that were under way at the end of the grace.
     earlier: Option<spawn::Earlier>,
     /// Whether they are over.
     settled: bool,
     bounds: Bounds,
-    deadline: Option<Instant>,
+    deadline: Deadline,
+    ending: Option<Ending>,
+    /// Whether the stages were asked to end.
+    asked: bool,
     /// Bytes that each pipe may have; asked for once, when one is full.
     share: Option<usize>,
     pub(super) finished: bool,
@@ -127,12 +116,12 @@ impl<'a> Exchange<'a> {
             .filter(|(_, stage)| started(stage))
             .map(|(index, _)| index)
             .collect();
-        let deadline = bounds
-            .timeout
-            .and_then(|timeout| running.started().checked_add(timeout));
+        let deadline = bounds.timeout.map_or(Deadline::NEVER, |timeout| {
+            Deadline::counted_from(running.started(), timeout)
+        });
         let mut exchange = Self {
             ended: false,
-            grace_end: None,
+            grace_end: Deadline::NEVER,
             earlier: None,
             settled: false,
             running,
@@ -141,6 +130,8 @@ impl<'a> Exchange<'a> {
             unended,
             bounds,
             deadline,
+            ending: None,
+            asked: false,
             share: None,
             finished: false,
         };
@@ -192,22 +183,33 @@ impl<'a> Exchange<'a> {
         self.running.wait()
     }
 
-    /// Serves what is ready, after waiting for it. When a bound is reached, what runs is killed and
-    /// the error holds what was collected.
-    pub(super) fn turn(&mut self, wait: Wait) -> Result<Turn> {
-        self.serve(wait).map_err(|stop| self.give_up(stop))
+    /// Serves what is ready, after waiting for it until `until` at most. When a bound is reached,
+    /// what runs is ended, and the error holds what was collected.
+    pub(super) fn turn(&mut self, until: Deadline) -> Result<Turn> {
+        match self.serve(until) {
+            Ok(turn) => Ok(turn),
+            Err(error) => self.end_stages(error),
+        }
     }
 
     fn is_streaming(&self) -> bool {
         self.streams.iter().any(|stream| stream.reader.is_some())
     }
 
-    /// Whether every stream has ended and so has every stage.
+    /// Tells whether every stream has ended and so has every stage.
     pub(super) fn is_over(&self) -> bool {
         !self.is_streaming() && self.unended.is_empty()
     }
 
-    fn serve(&mut self, wait: Wait) -> Result<Turn, Stop> {
+    fn serve(&mut self, until: Deadline) -> Result<Turn> {
+        if let Some(ending) = self.ending.take_if(|ending| {
+            // A pipe is waited for only where its holder is to be ended as well.
+            let streaming = self.streams.iter().any(|stream| stream.reader.is_some());
+            let gone = self.unended.is_empty() && !(self.bounds.kill_tree && streaming);
+            gone || ending.until.has_passed()
+        }) {
+            return Err(ending.reason);
+        }
         if self.is_over() {
             // Nobody is left who could read it.
             self.feed = None;
@@ -215,11 +217,16 @@ impl<'a> Exchange<'a> {
             return Ok(Turn::Finished);
         }
         let ended_before = self.ended;
-        let ready = self.poll(wait)?;
+        let ready = self.poll(until)?;
         let mut hung_up = 0;
         for &(polled, flags) in &ready {
             match polled {
-                Polled::Canceller => return Err(Stop::Cancelled),
+                Polled::Canceller => {
+                    return Err(Error::Cancelled {
+                        name: self.running.name(),
+                        collected: Box::default(),
+                    });
+                }
                 Polled::Feed => self.pump(flags)?,
                 Polled::Stream(index) => {
                     hung_up += usize::from(flags.contains(PollFlags::HUP));
@@ -240,35 +247,54 @@ impl<'a> Exchange<'a> {
         })
     }
 
-    /// When the waiting has to end.
-    pub(super) fn next_deadline(&self) -> Option<Instant> {
-        [self.deadline, self.grace_end].into_iter().flatten().min()
+    /// The moment at which the waiting has to end.
+    pub(super) fn next_deadline(&self) -> Deadline {
+        match &self.ending {
+            Some(ending) => ending.until,
+            None => self.deadline.or_before(self.grace_end),
+        }
     }
 
     /// Also after a turn that moved something: a stream that is always ready must not keep a
     /// deadline from being seen.
-    fn check_bounds(&mut self, held_open: bool) -> Result<(), Stop> {
-        let passed = |moment: Option<Instant>| moment.is_some_and(|it| it <= Instant::now());
-        if passed(self.deadline) {
-            Err(Stop::TimedOut)
-        } else if !held_open || !passed(self.grace_end) {
-            Ok(())
-        } else if self.settled {
-            Err(Stop::HeldOpen)
-        } else {
-            // Perhaps the holder is a child that another thread is starting: until it executes its
-            // program it has a copy of everything that was open here when it was made.
-            let earlier = self.earlier.get_or_insert_with(spawn::Earlier::now);
-            self.settled = earlier.is_over();
-            self.grace_end = Instant::now().checked_add(SETTLING);
-            Ok(())
+    fn check_bounds(&mut self, held_open: bool) -> Result<()> {
+        if self.ending.is_some() {
+            return Ok(());
         }
+        if self.deadline.has_passed() {
+            return Err(Error::TimedOut {
+                name: self.running.name(),
+                timeout: self.bounds.timeout.unwrap_or_default(),
+                collected: Box::default(),
+            });
+        }
+        if !held_open || !self.grace_end.has_passed() {
+            return Ok(());
+        }
+        if self.settled {
+            return Err(Error::PipeHeldOpen {
+                name: self.running.name(),
+                grace: self.bounds.pipe_grace.unwrap_or_default(),
+                collected: Box::default(),
+            });
+        }
+        // Perhaps the holder is a child that another thread is starting: until it executes its
+        // program it has a copy of everything that was open here when it was made.
+        let earlier = self.earlier.get_or_insert_with(spawn::Earlier::now);
+        self.settled = earlier.is_over();
+        self.grace_end = Deadline::after(SETTLING);
+        Ok(())
     }
 
-    fn poll(&self, wait: Wait) -> Result<Vec<(Polled, PollFlags)>> {
+    fn poll(&self, until: Deadline) -> Result<Vec<(Polled, PollFlags)>> {
         let mut polled = Vec::with_capacity(self.streams.len() + 3);
         let mut descriptors = Vec::with_capacity(self.streams.len() + 3);
-        if let Some(canceller) = &self.bounds.canceller {
+        if let Some(canceller) = self
+            .bounds
+            .canceller
+            .as_ref()
+            .filter(|_| self.ending.is_none())
+        {
             polled.push(Polled::Canceller);
             descriptors.push(PollFd::new(canceller, PollFlags::IN));
         }
@@ -282,9 +308,10 @@ impl<'a> Exchange<'a> {
                 descriptors.push(PollFd::new(reader, PollFlags::IN));
             }
         }
-        // While streams are open the ends of stages matter only to the grace. Watching for them
+        // While streams are open the ends of stages matter only to the graces. Watching for them
         // would be a wake-up more for each stage.
-        if !self.is_streaming() || self.bounds.pipe_grace.is_some() {
+        let waits_for_ends = self.bounds.pipe_grace.is_some() || self.ending.is_some();
+        if !self.is_streaming() || waits_for_ends {
             for &index in &self.unended {
                 if let Some(child) = self.running.stages()[index].child() {
                     polled.push(Polled::Stage(index));
@@ -292,25 +319,8 @@ impl<'a> Exchange<'a> {
                 }
             }
         }
-        loop {
-            let until = match wait {
-                Wait::Event => self.next_deadline(),
-                #[cfg(feature = "tokio")]
-                Wait::Look => Some(Instant::now()),
-            };
-            let timeout = until.map(|until| {
-                let left = until.saturating_duration_since(Instant::now());
-                Timespec {
-                    tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-                    tv_nsec: left.subsec_nanos().into(),
-                }
-            });
-            match poll(&mut descriptors, timeout.as_ref()) {
-                Ok(_) => break,
-                Err(Errno::INTR) => {}
-                Err(errno) => return Err(Error::system("poll")(errno)),
-            }
-        }
+        poll(&mut descriptors, until.or_before(self.next_deadline()))
+            .map_err(Error::system("poll"))?;
         let flags = descriptors.iter().map(PollFd::revents);
         Ok(polled
             .into_iter()
@@ -331,7 +341,7 @@ impl<'a> Exchange<'a> {
     }
 
     /// Reads what one stream has, straight into the room behind what its buffer holds.
-    fn read(&mut self, index: usize) -> Result<(), Stop> {
+    fn read(&mut self, index: usize) -> Result<()> {
         let counted = self.streams.iter().filter(|it| it.keep == Keep::All);
         let total: usize = counted.map(|stream| stream.buffer.len()).sum();
         let stream = &mut self.streams[index];
@@ -358,7 +368,13 @@ impl<'a> Exchange<'a> {
                 {
                     let excess = total + count - limit;
                     stream.buffer.truncate(held + count - excess);
-                    return Err(Stop::TooLarge);
+                    if self.ending.is_none() {
+                        return Err(Error::OutputTooLarge {
+                            name: self.running.name(),
+                            limit,
+                            collected: Box::default(),
+                        });
+                    }
                 }
                 // It had more than a short answer. Until here the pipe's size was of no matter.
                 if count == room && !stream.enlarged {
@@ -370,7 +386,7 @@ impl<'a> Exchange<'a> {
                 }
             }
             Err(Errno::INTR | Errno::AGAIN) => {}
-            Err(errno) => return Err(Error::system("read a child's output")(errno).into()),
+            Err(errno) => return Err(Error::system("read a child's output")(errno)),
         }
         Ok(())
     }
@@ -383,14 +399,18 @@ impl<'a> Exchange<'a> {
     fn start_grace(&mut self) {
         self.ended = true;
         let grace = self.bounds.pipe_grace;
-        self.grace_end = grace.and_then(|grace| Instant::now().checked_add(grace));
+        self.grace_end = grace.map_or(Deadline::NEVER, Deadline::after);
     }
 
     fn take_end(&mut self, index: usize) -> Result<()> {
-        if let Some(child) = self.running.stages()[index].child()
-            && child.try_wait()?.is_none()
-        {
-            return Ok(());
+        if let Some(child) = self.running.stages()[index].child() {
+            match child.try_wait() {
+                Ok(None) => return Ok(()),
+                // It has ended all the same. That its status is lost is told at the end, when
+                // everything was collected.
+                Ok(Some(_)) | Err(Error::StatusLost { .. }) => {}
+                Err(error) => return Err(error),
+            }
         }
         self.unended.retain(|&unended| unended != index);
         if self.unended.is_empty() {
@@ -399,36 +419,54 @@ impl<'a> Exchange<'a> {
         Ok(())
     }
 
-    /// Kills what runs, takes what is still in the pipes, and makes the error of it.
-    fn give_up(&mut self, stop: Stop) -> Error {
+    /// Asks the stages to end, if they are to be asked, and were not before; or else gives up.
+    fn end_stages(&mut self, reason: Error) -> Result<Turn> {
+        let Some(grace) = self.bounds.kill_after.filter(|_| !self.asked) else {
+            // What goes wrong while they are ending is not why they are.
+            let reason = self.ending.take().map_or(reason, |ending| ending.reason);
+            return Err(self.give_up(reason));
+        };
+        self.asked = true;
+        self.feed = None;
+        self.signal(Signal::TERM);
+        // One that is stopped would not see it.
+        self.signal(Signal::CONT);
+        self.ending = Some(Ending {
+            reason,
+            until: Deadline::after(grace),
+        });
+        Ok(Turn::Moved)
+    }
+
+    /// Sends a signal to whatever is to be ended. Should the kernel refuse, the caller is told why
+    /// the collecting ended, and nothing else.
+    fn signal(&self, signal: Signal) {
+        if self.bounds.kill_tree {
+            let _ = self.running.signal_tree(signal);
+        } else {
+            let _ = self.running.signal(signal);
+        }
+    }
+
+    /// Kills what runs, takes what is still in the pipes, and puts it into the error.
+    fn give_up(&mut self, reason: Error) -> Error {
         self.finished = true;
         self.feed = None;
-        self.kill();
+        if self.bounds.kill_tree {
+            let _ = self.running.kill_tree(TREE_KILLED);
+        }
+        let _ = self.running.kill();
         for index in 0..self.streams.len() {
             self.drain(index);
         }
         let _ = self.running.wait_timeout(KILLED);
-        let collected = Box::new(self.take_collected());
-        let name = self.running.name();
-        match stop {
-            Stop::Failed(error) => error,
-            Stop::TimedOut => Error::TimedOut {
-                name,
-                timeout: self.bounds.timeout.unwrap_or_default(),
-                collected,
-            },
-            Stop::Cancelled => Error::Cancelled { name, collected },
-            Stop::TooLarge => Error::OutputTooLarge {
-                name,
-                limit: self.bounds.limit.unwrap_or_default(),
-                collected,
-            },
-            Stop::HeldOpen => Error::PipeHeldOpen {
-                name,
-                grace: self.bounds.pipe_grace.unwrap_or_default(),
-                collected,
-            },
-        }
+        self.with_collected(reason)
+    }
+
+    /// Puts what was collected into an error.
+    pub(super) fn with_collected(&mut self, reason: Error) -> Error {
+        let collected = self.take_collected();
+        reason.with_collected(|| self.running.name(), collected)
     }
 
     /// Takes what is in a pipe now. What a process that was not killed writes meanwhile is not
@@ -445,14 +483,6 @@ impl<'a> Exchange<'a> {
             }
             unread = unread.saturating_sub(count);
         }
-    }
-
-    fn kill(&self) {
-        // Whether the kernel refuses or not, the caller is told why the collecting ended.
-        if self.bounds.kill_tree {
-            let _ = self.running.kill_tree(TREE_KILLED);
-        }
-        let _ = self.running.kill();
     }
 
     /// Moves what was collected out.

@@ -38,7 +38,7 @@ pub struct Input<'a>(pub(super) Kind<'a>);
 
 #[derive(Debug)]
 pub(super) enum Kind<'a> {
-    /// The child reads from here without our doing.
+    /// The child reads from here itself.
     Stdio(Stdio),
     Fed(Source<'a>),
 }
@@ -49,22 +49,12 @@ pub(super) enum Source<'a> {
 }
 
 impl<'a> Input<'a> {
-    /// What `reader` gives, read from it whenever the child's stdin has room.
+    /// Whatever `reader` gives: it is read from when the child's stdin has room.
     ///
     /// It is for what is computed: a decompressor, a generator. It is read on the calling thread,
     /// between looks at the child's output, so one that blocks holds up everything, the deadline
     /// too. What has a descriptor (a file, a pipe, a socket) is better handed over itself: the
     /// child then reads it directly, nothing is copied, and nothing here can block.
-    ///
-    /// ```
-    /// use std::io::Read;
-    /// use pipewright::{Command, Input};
-    ///
-    /// let zeros = std::io::repeat(0).take(1_000_000); // never in memory as a whole
-    /// let sum = Command::new("wc").arg("-c").capture().input(Input::reader(zeros)).read()?;
-    /// assert_eq!(sum, "1000000");
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
     pub fn reader(reader: impl Read + Send + 'a) -> Self {
         Self(Kind::Fed(Source::Reader(Box::new(reader))))
     }
@@ -136,7 +126,7 @@ pub(super) struct Feed<'a> {
     chunk: Vec<u8>,
 }
 
-/// Whether there is more to feed.
+/// What is left to feed.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Fed {
     More,
@@ -165,7 +155,7 @@ impl<'a> Feed<'a> {
         &self.writer
     }
 
-    /// Whether it may be more than a pipe of `capacity` bytes takes at once.
+    /// Tells whether it may be more than a pipe of `capacity` bytes takes at once.
     pub(super) fn is_large(&self, capacity: usize) -> bool {
         match &self.source {
             Source::Bytes(bytes) => bytes.len() > capacity,

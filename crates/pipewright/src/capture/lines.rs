@@ -1,28 +1,21 @@
 //! Output as lines, while the command runs.
 
 use std::iter::FusedIterator;
+use std::time::Duration;
 
-use super::exchange::{Exchange, Turn, Wait};
+use super::exchange::{Exchange, Turn};
 use super::output::{failure, text};
+use super::splitter::{Piece, Splitter};
 use super::stream::{Keep, OutputStream, Stream};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::pipeline::{PipelineStatus, RunningPipeline};
+use crate::poll::Deadline;
 
 /// One line of a command's output, and where it came from: see [`TaggedLines`].
-///
-/// ```
-/// use pipewright::{Command, OutputStream};
-///
-/// let mut lines = Command::new("printf").arg("text\r\n").capture().tagged_lines()?;
-/// let line = lines.next().expect("one line")?;
-/// assert_eq!(line.from, OutputStream::Stdout);
-/// assert_eq!(line.text, "text");
-/// # Ok::<(), std::io::Error>(())
-/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Line {
-    /// Which stream it was written to.
+    /// The stream that it was written to.
     pub from: OutputStream,
     /// The line without its newline.
     pub text: String,
@@ -34,7 +27,7 @@ pub struct Line {
 /// had none. The iterator ends when the output and every stage have ended. **A failure is never
 /// silent**: a stage that failed, a [bound](super::Capture#bounds) that was reached and a line that
 /// is not UTF-8 are each an `Err` item. After a failed status or a bound comes `None`; after a line
-/// that is not UTF-8 the next line.
+/// that is not UTF-8 the next line. [`next_bytes`](Self::next_bytes) takes any bytes for a line.
 ///
 /// What the stages write to stderr meanwhile is read, so that they cannot block on it, and its end
 /// is kept for the error. At most a line (see [`limit`](super::Capture::limit)) and a few KiB are
@@ -55,7 +48,7 @@ pub struct Line {
 /// ```
 #[derive(Debug)]
 #[must_use = "nothing is read, and the command waits, until the lines are asked for"]
-pub struct Lines<'a>(pub(super) Splitter<'a>);
+pub struct Lines<'a>(Split<'a>);
 
 /// The lines of a command's stdout and of every stage's stderr, as they come, each with its origin.
 /// Made by [`Capture::tagged_lines`](super::Capture::tagged_lines).
@@ -73,45 +66,25 @@ pub struct Lines<'a>(pub(super) Splitter<'a>);
 ///     match line.from {
 ///         OutputStream::Stdout => assert_eq!(line.text, "result"),
 ///         OutputStream::Stderr(stage) => assert_eq!((stage, &*line.text), (0, "warning")),
+///         _ => {}
 ///     }
 /// }
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[derive(Debug)]
 #[must_use = "nothing is read, and the command waits, until the lines are asked for"]
-pub struct TaggedLines<'a>(pub(super) Splitter<'a>);
+pub struct TaggedLines<'a>(Split<'a>);
 
 macro_rules! shared_methods {
     ($iterator:ident) => {
         impl $iterator<'_> {
             /// How every stage ended. `None` until the iterator has come to its end, and after a
             /// bound was reached.
-            ///
-            /// ```
-            /// use pipewright::Command;
-            ///
-            /// let mut lines = Command::new("echo").arg("only").capture().lines()?;
-            /// assert!(lines.status().is_none());
-            /// assert_eq!(lines.by_ref().count(), 1);
-            /// assert!(lines.status().is_some_and(|status| status.success()));
-            /// # Ok::<(), std::io::Error>(())
-            /// ```
             pub fn status(&self) -> Option<&PipelineStatus> {
                 self.0.status.as_ref()
             }
 
             /// The stages that run, for their ids and for signals.
-            ///
-            /// ```
-            /// use pipewright::{Command, Signal};
-            ///
-            /// let sleeps = Command::new("sleep").arg("60");
-            /// let mut lines = sleeps.capture().lines()?;
-            /// lines.running().signal(Signal::TERM)?;
-            /// let error = lines.next().expect("it tells how that ended").unwrap_err();
-            /// assert_eq!(error.to_string(), "sleep 60 failed: killed by SIGTERM");
-            /// # Ok::<(), std::io::Error>(())
-            /// ```
             pub fn running(&self) -> &RunningPipeline {
                 self.0.exchange.running()
             }
@@ -126,7 +99,43 @@ shared_methods!(TaggedLines);
 
 impl<'a> Lines<'a> {
     pub(super) fn new(exchange: Exchange<'a>) -> Self {
-        Self(Splitter::of_stdout(exchange))
+        Self(Split::of_stdout(exchange))
+    }
+
+    /// The next line as bytes: what is not UTF-8 is no error.
+    ///
+    /// ```
+    /// use pipewright::Command;
+    ///
+    /// let latin_1 = Command::new("printf").arg(r"f\374r\n");
+    /// let mut lines = latin_1.capture().lines()?;
+    /// while let Some(line) = lines.next_bytes() {
+    ///     assert_eq!(line?, b"f\xfcr");
+    /// }
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn next_bytes(&mut self) -> Option<Result<Vec<u8>>> {
+        let found = self.0.next(Deadline::NEVER)?;
+        Some(found.map(|(_, piece)| piece.bytes))
+    }
+
+    /// The next line, if it comes within this time; otherwise [`Error::NothingYet`], and the command
+    /// runs on. The next call goes on where this one was.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use pipewright::{Command, Error};
+    ///
+    /// let (stdin, mut writer) = pipewright::pipe()?;
+    /// let mut lines = Command::new("cat").stdin(stdin).capture().lines()?;
+    /// let nothing = lines.next_within(Duration::from_millis(10));
+    /// assert!(matches!(nothing, Some(Err(Error::NothingYet { .. }))));
+    /// std::io::Write::write_all(&mut writer, b"late\n")?;
+    /// assert_eq!(lines.next_within(Duration::from_secs(60)).expect("a line")?, "late");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn next_within(&mut self, time: Duration) -> Option<Result<String>> {
+        Some(self.0.next_within(time)?.map(|line| line.text))
     }
 }
 
@@ -134,13 +143,24 @@ impl Iterator for Lines<'_> {
     type Item = Result<String>;
 
     fn next(&mut self) -> Option<Result<String>> {
-        Some(self.0.next()?.map(|line| line.text))
+        Some(self.0.next_line(Deadline::NEVER)?.map(|line| line.text))
     }
 }
 
 impl<'a> TaggedLines<'a> {
     pub(super) fn new(exchange: Exchange<'a>) -> Self {
-        Self(Splitter::new(exchange))
+        Self(Split::new(exchange))
+    }
+
+    /// The next line as bytes, and where it came from: what is not UTF-8 is no error.
+    pub fn next_bytes(&mut self) -> Option<Result<(OutputStream, Vec<u8>)>> {
+        let found = self.0.next(Deadline::NEVER)?;
+        Some(found.map(|(from, piece)| (from, piece.bytes)))
+    }
+
+    /// The next line, if it comes within this time: see [`Lines::next_within`].
+    pub fn next_within(&mut self, time: Duration) -> Option<Result<Line>> {
+        self.0.next_within(time)
     }
 }
 
@@ -148,137 +168,127 @@ impl Iterator for TaggedLines<'_> {
     type Item = Result<Line>;
 
     fn next(&mut self) -> Option<Result<Line>> {
-        self.0.next()
+        self.0.next_line(Deadline::NEVER)
     }
 }
 
-/// Splits what an exchange collects into lines.
+/// What an exchange collects, as lines.
 #[derive(Debug)]
-pub(super) struct Splitter<'a> {
+pub(super) struct Split<'a> {
     pub(super) exchange: Exchange<'a>,
     /// One for each stream of the exchange.
-    cursors: Vec<Cursor>,
+    splitters: Vec<Splitter>,
     pub(super) status: Option<PipelineStatus>,
     pub(super) done: bool,
 }
 
-/// How far a stream's buffer was given out.
-#[derive(Debug, Default, Clone)]
-struct Cursor {
-    /// The first byte that was not.
-    start: usize,
-    /// Up to here there is no newline after `start`.
-    scanned: usize,
-    /// The position of the buffer's first byte in the whole stream.
-    offset: u64,
-}
-
-impl<'a> Splitter<'a> {
+impl<'a> Split<'a> {
     /// Of stdout only; of every stderr the end is kept for errors.
     pub(super) fn of_stdout(mut exchange: Exchange<'a>) -> Self {
-        for stream in &mut exchange.streams {
-            if stream.from != OutputStream::Stdout {
-                stream.keep = Keep::Tail;
-            }
-        }
+        exchange.keep_tails_of_stderr();
         Self::new(exchange)
     }
 
     pub(super) fn new(exchange: Exchange<'a>) -> Self {
         Self {
-            cursors: vec![Cursor::default(); exchange.streams.len()],
+            splitters: vec![Splitter::default(); exchange.streams.len()],
             exchange,
             status: None,
             done: false,
         }
     }
 
-    fn next(&mut self) -> Option<Result<Line>> {
+    fn next_within(&mut self, time: Duration) -> Option<Result<Line>> {
+        let found = self.next_line(Deadline::after(time));
+        found.or_else(|| (!self.done).then(|| Err(self.exchange.nothing_yet(time))))
+    }
+
+    /// The next line. `None` at the end, and if there is none by then.
+    fn next_line(&mut self, until: Deadline) -> Option<Result<Line>> {
+        let found = self.next(until)?;
+        Some(found.and_then(|(from, piece)| self.line(from, piece)))
+    }
+
+    /// Any line as text.
+    pub(super) fn line(&self, from: OutputStream, piece: Piece) -> Result<Line> {
+        let text = text(piece.bytes, piece.offset, || self.exchange.running().name())?;
+        Ok(Line { from, text })
+    }
+
+    fn next(&mut self, until: Deadline) -> Option<Result<(OutputStream, Piece)>> {
         loop {
-            if let Some(line) = self.buffered() {
-                return Some(line);
+            if let Some(found) = self.buffered() {
+                return Some(Ok(found));
             }
             if self.done {
                 return None;
             }
-            let turn = self.exchange.turn(Wait::Event);
+            let turn = self.exchange.turn(until);
+            let idle = matches!(turn, Ok(Turn::Idle));
             if let Some(error) = self.after(turn) {
-                return Some(error);
+                return Some(Err(error));
+            }
+            if idle && until.has_passed() {
+                return None;
             }
         }
     }
 
     /// A line that is there already.
-    pub(super) fn buffered(&mut self) -> Option<Result<Line>> {
-        for index in 0..self.cursors.len() {
-            if let Some((bytes, offset)) = self.take_line(index) {
-                let from = self.exchange.streams[index].from;
-                let line = text(bytes, offset, || self.exchange.running().name());
-                return Some(line.map(|text| Line { from, text }));
+    pub(super) fn buffered(&mut self) -> Option<(OutputStream, Piece)> {
+        let mut streams = self.splitters.iter_mut().zip(&mut self.exchange.streams);
+        streams.find_map(|(splitter, stream)| {
+            if stream.keep == Keep::Tail {
+                return None;
             }
-        }
-        None
+            let piece = splitter.next(&mut stream.buffer, stream.reader.is_none())?;
+            Some((stream.from, piece))
+        })
     }
 
     /// What the end of a turn means: an error to be told, or nothing.
-    pub(super) fn after(&mut self, turn: Result<Turn>) -> Option<Result<Line>> {
+    pub(super) fn after(&mut self, turn: Result<Turn>) -> Option<Error> {
         let error = match turn {
+            Ok(Turn::Moved | Turn::Idle) => return None,
             Ok(Turn::Finished) => match self.exchange.status() {
                 Ok(status) => {
-                    let streams = &self.exchange.streams;
-                    let stderr = |stage| {
-                        let written = |it: &&Stream| it.from == OutputStream::Stderr(stage);
-                        let stream = streams.iter().find(written);
-                        stream.map_or(&[][..], |stream| stream.buffer.as_slice())
-                    };
-                    let failure = failure(&status, stderr);
+                    let failure = self.exchange.failure(&status);
                     self.status = Some(status);
                     failure
                 }
                 Err(error) => Some(error),
             },
-            Ok(Turn::Moved | Turn::Idle) => return None,
             Err(error) => Some(error),
         };
         self.done = true;
-        self.cursors.clear();
-        error.map(Err)
+        self.splitters.clear();
+        error
+    }
+}
+
+impl Exchange<'_> {
+    /// Keeps of every stderr only its end, for an error.
+    pub(super) fn keep_tails_of_stderr(&mut self) {
+        for stream in &mut self.streams {
+            if stream.from != OutputStream::Stdout {
+                stream.keep = Keep::Tail;
+            }
+        }
     }
 
-    /// The next whole line of a stream, and its position in it.
-    fn take_line(&mut self, index: usize) -> Option<(Vec<u8>, u64)> {
-        let (cursor, stream) = (&mut self.cursors[index], &mut self.exchange.streams[index]);
-        if stream.keep == Keep::Tail {
-            return None;
+    /// The error of a pipeline that failed.
+    pub(super) fn failure(&self, status: &PipelineStatus) -> Option<Error> {
+        failure(status, |stage| {
+            let written = |it: &&Stream| it.from == OutputStream::Stderr(stage);
+            let stream = self.streams.iter().find(written);
+            stream.map_or(&[][..], |stream| stream.buffer.as_slice())
+        })
+    }
+
+    pub(super) fn nothing_yet(&self, time: Duration) -> Error {
+        Error::NothingYet {
+            name: self.running().name(),
+            time,
         }
-        let buffer = &mut stream.buffer;
-        let newline = buffer[cursor.scanned..]
-            .iter()
-            .position(|&byte| byte == b'\n')
-            .map(|position| cursor.scanned + position);
-        let (end, next) = match newline {
-            Some(newline) => (newline, newline + 1),
-            None if stream.reader.is_none() && cursor.start < buffer.len() => {
-                (buffer.len(), buffer.len())
-            }
-            None => {
-                // Once for each read, not for each line.
-                buffer.drain(..cursor.start);
-                cursor.offset += cursor.start as u64;
-                cursor.start = 0;
-                cursor.scanned = buffer.len();
-                return None;
-            }
-        };
-        let offset = cursor.offset + cursor.start as u64;
-        let line = &buffer[cursor.start..end];
-        let line = match newline {
-            Some(_) => line.strip_suffix(b"\r").unwrap_or(line),
-            None => line,
-        };
-        let line = line.to_vec();
-        cursor.start = next;
-        cursor.scanned = next;
-        Some((line, offset))
     }
 }

@@ -55,30 +55,12 @@ impl Output {
         }
     }
 
-    /// Whether it ended with success, under the pipeline's [`Policy`](crate::Policy).
-    ///
-    /// ```
-    /// use pipewright::Command;
-    ///
-    /// let stops_early = Command::new("yes") | Command::new("head").arg("-1");
-    /// assert!(stops_early.capture().output()?.success());
-    /// assert!(!Command::new("false").capture().output()?.success());
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
+    /// True if it ended with success, under the pipeline's [`Policy`](crate::Policy).
     pub fn success(&self) -> bool {
         self.status.success()
     }
 
     /// The one status in std's form: that of the stage whose failure counts, or else success.
-    ///
-    /// ```
-    /// use pipewright::Command;
-    ///
-    /// let fails = Command::new("sh").args(["-c", "exit 3"]) | Command::new("cat");
-    /// let status: std::process::ExitStatus = fails.capture().output()?.exit_status();
-    /// assert_eq!(status.code(), Some(3)); // the first stage's
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
     pub fn exit_status(&self) -> ExitStatus {
         ExitStatus::from(&self.status)
     }
@@ -89,17 +71,6 @@ impl Output {
     ///
     /// [`Error::Failed`] with the name of the stage that failed, how it ended, and the end of what
     /// it wrote to its stderr.
-    ///
-    /// ```
-    /// use pipewright::Command;
-    ///
-    /// let output = Command::new("echo").arg("fine").capture().output()?.check()?;
-    /// assert_eq!(output.stdout, b"fine\n");
-    /// let complains = Command::new("sh").args(["-c", "echo no disk >&2; exit 9"]).arg0("backup");
-    /// let error = complains.capture().output()?.check().unwrap_err();
-    /// assert!(error.to_string().ends_with("exit status 9: no disk"));
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
     pub fn check(self) -> Result<Self> {
         failure(&self.status, |stage| &self.stderr[stage]).map_or(Ok(self), Err)
     }
@@ -160,16 +131,6 @@ pub(super) fn text(bytes: Vec<u8>, offset: u64, name: impl Fn() -> String) -> Re
 }
 
 /// For code written against std. The stderr of all stages comes one after the other.
-///
-/// ```
-/// use pipewright::Command;
-///
-/// let warns = || Command::new("sh").args(["-c", "echo careful >&2"]);
-/// let output: std::process::Output = (warns() | warns()).capture().output()?.into();
-/// assert!(output.status.success());
-/// assert_eq!(output.stderr, b"careful\ncareful\n");
-/// # Ok::<(), std::io::Error>(())
-/// ```
 impl From<Output> for std::process::Output {
     fn from(output: Output) -> Self {
         Self {

@@ -5,20 +5,8 @@ use std::io::PipeReader;
 use crate::error::{Error, Result};
 
 /// Where bytes come from: see [`TaggedLines`](crate::TaggedLines).
-///
-/// ```
-/// use std::collections::HashMap;
-/// use pipewright::{Command, OutputStream};
-///
-/// let script = "echo a; echo b; echo c >&2";
-/// let mut counts = HashMap::new();
-/// for line in Command::new("sh").args(["-c", script]).capture().tagged_lines()? {
-///     *counts.entry(line?.from).or_insert(0) += 1;
-/// }
-/// assert_eq!((counts[&OutputStream::Stdout], counts[&OutputStream::Stderr(0)]), (2, 1));
-/// # Ok::<(), std::io::Error>(())
-/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum OutputStream {
     /// The last stage's stdout.
     Stdout,
@@ -34,11 +22,11 @@ pub(super) struct Stream {
     pub(super) reader: Option<PipeReader>,
     pub(super) buffer: Vec<u8>,
     pub(super) keep: Keep,
-    /// Whether the pipe was given a larger capacity, or that was tried.
+    /// True once the pipe was given a larger capacity, or that was tried.
     pub(super) enlarged: bool,
 }
 
-/// How much of a stream is kept.
+/// The part of a stream that is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Keep {
     All,
