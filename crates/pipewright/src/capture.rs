@@ -289,14 +289,15 @@ impl<'a> Capture<'a> {
             }
             Running::Many(mut pipeline) => {
                 // Before anything is connected: afterwards every stage has its descriptors chosen.
+                pipeline.spread_stderr()?;
                 pipeline.check()?;
                 let mut input = Some(self.input);
-                let last = pipeline.commands().len() - 1;
+                let count = pipeline.commands().len();
                 pipeline.change_each(|index, mut command| {
                     if let Some(input) = input.take() {
                         command = connect_input(command, input, &mut feed)?;
                     }
-                    if index == last {
+                    if index + 1 == count {
                         command = collect(command, OutputStream::Stdout, &mut streams)?;
                     }
                     collect(command, OutputStream::Stderr(index), &mut streams)

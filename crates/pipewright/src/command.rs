@@ -303,8 +303,8 @@ impl Command {
         self
     }
 
-    /// Where descriptor 1 goes: [`Stdio::Inherit`] (the default), [`Stdio::Null`], or anything that
-    /// owns a descriptor.
+    /// Where descriptor 1 goes: [`Stdio::Inherit`] (the default), [`Stdio::Null`],
+    /// [`Stdio::SameAsStderr`], or anything that owns a descriptor.
     ///
     /// ```
     /// use std::io::{Read, Seek};
@@ -363,14 +363,19 @@ impl Command {
         self
     }
 
-    /// Whether it says itself where this one of 0, 1 and 2 comes from.
+    /// Tells whether it says itself what one of 0, 1 and 2 is.
     pub(crate) fn chooses(&self, number: i32) -> bool {
+        self.standard(number).is_some() || self.descriptors.iter().any(|(fd, _)| *fd == number)
+    }
+
+    /// What one of 0, 1 and 2 was said to be.
+    pub(crate) fn standard(&self, number: i32) -> Option<&Stdio> {
         let stdio = match number {
             0 => &self.stdin,
             1 => &self.stdout,
             _ => &self.stderr,
         };
-        stdio.is_some() || self.descriptors.iter().any(|(fd, _)| *fd == number)
+        stdio.as_ref()
     }
 
     /// The numbers given to [`fd`](Command::fd) so far, for a caller that adds a descriptor at a free
@@ -433,10 +438,16 @@ impl Command {
                 return Some(Fault::DescriptorTwice(*number));
             }
         }
-        for (name, stdio) in [("stdin", &self.stdin), ("stdout", &self.stdout)] {
-            if matches!(stdio, Some(Stdio::SameAsStdout)) {
-                return Some(Fault::SameAsStdout(name));
+        for (number, name) in [(0, "stdin"), (1, "stdout"), (2, "stderr")] {
+            match self.standard(number) {
+                Some(Stdio::SameAsStdout) if number != 2 => return Some(Fault::SameAsStdout(name)),
+                Some(Stdio::SameAsStderr) if number != 1 => return Some(Fault::SameAsStderr(name)),
+                _ => {}
             }
+        }
+        if let (Some(Stdio::SameAsStderr), Some(Stdio::SameAsStdout)) = (&self.stdout, &self.stderr)
+        {
+            return Some(Fault::SameAsEachOther);
         }
         if self.attributes.session && self.attributes.process_group.is_some() {
             return Some(Fault::SessionAndGroup);

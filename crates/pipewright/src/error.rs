@@ -522,6 +522,12 @@ pub enum InvalidCommand {
     /// [`Stdio::SameAsStdout`](crate::Stdio::SameAsStdout) for something that is not stderr.
     #[error("only stderr can be the same as stdout; give {0} a source of its own")]
     SameAsStdout(&'static str),
+    /// [`Stdio::SameAsStderr`](crate::Stdio::SameAsStderr) for something that is not stdout.
+    #[error("only stdout can be the same as stderr; give {0} a source of its own")]
+    SameAsStderr(&'static str),
+    /// Stdout is to be the same as stderr, and stderr the same as stdout.
+    #[error("stdout and stderr are each to be the same as the other; give one of them a target")]
+    SameAsEachOther,
     /// A zero byte in something that becomes a C string.
     #[error("{0} contains a zero byte, which would end it early in the child")]
     InteriorNul(&'static str),
@@ -540,7 +546,4 @@ pub enum InvalidCommand {
     /// A middle stage whose stdin or stdout was chosen, although the pipeline connects it.
     #[error("its {0} is connected by the pipeline; leave it unset")]
     ConnectedByPipeline(&'static str),
-    /// A pipeline without a stage.
-    #[error("the pipeline has no stage; give it at least one command")]
-    NoStage,
 }

@@ -4,9 +4,11 @@ mod closes;
 mod running;
 mod status;
 
+use std::ffi::OsStr;
 use std::io::{PipeReader, PipeWriter};
 use std::ops::BitOr;
-use std::time::Instant;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 pub use running::{RunningPipeline, Stage, StagePipe};
 pub use status::{PipelineStatus, Policy, StageEnd, StageStatus, signal_name};
@@ -16,6 +18,7 @@ use closes::Closes;
 use crate::command::{Command, Stdio};
 use crate::error::{Error, InvalidCommand, Result, Step};
 use crate::pipe::{self, PipeExt, fair_capacity};
+use crate::spawn;
 
 /// Commands, each of which reads what the one before it writes.
 ///
@@ -51,7 +54,14 @@ pub struct Pipeline {
     commands: Vec<Command>,
     capacity: Capacity,
     policy: Policy,
+    /// Of every stage that does not choose its own.
+    stderr: Option<Stdio>,
+    one_group: bool,
+    all_or_nothing: bool,
 }
+
+/// The time that killed processes are waited for. They end at once unless the kernel is stuck in them.
+const KILLED: Duration = Duration::from_millis(100);
 
 /// How large the pipes between stages are made.
 ///
@@ -89,6 +99,9 @@ impl Pipeline {
             commands: commands.into_iter().collect(),
             capacity: Capacity::default(),
             policy: Policy::default(),
+            stderr: None,
+            one_group: false,
+            all_or_nothing: false,
         }
     }
 
@@ -123,20 +136,92 @@ impl Pipeline {
         self.map(Command::kill_on_drop)
     }
 
+    /// Puts all stages into one new process group, which the first of them leads, as a shell with
+    /// job control does. A stage that chooses a group or a session itself keeps its own.
+    ///
+    /// # References
+    ///
+    /// [setpgid(2)](https://man7.org/linux/man-pages/man2/setpgid.2.html)
+    pub fn new_process_group(mut self) -> Self {
+        self.one_group = true;
+        self
+    }
+
+    /// The directory for every stage that does not choose one itself.
+    pub fn current_dir(self, directory: impl Into<PathBuf>) -> Self {
+        let directory = directory.into();
+        self.map(|mut command| {
+            command.directory.get_or_insert_with(|| directory.clone());
+            command
+        })
+    }
+
+    /// Sets an environment variable for every stage that does not set, remove or clear it itself.
+    pub fn env(self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        self.map(|mut command| {
+            let environment = &mut command.environment;
+            if !environment.cleared {
+                let (name, value) = (name.as_ref().to_owned(), value.as_ref().to_owned());
+                environment.changes.entry(name).or_insert(Some(value));
+            }
+            command
+        })
+    }
+
+    /// Where the stderr of every stage goes that does not choose it itself: as
+    /// [`Command::stderr`]. All have the one descriptor together.
+    ///
+    /// ```
+    /// use pipewright::{Command, Stdio};
+    ///
+    /// let (complaints, stderr) = pipewright::pipe()?;
+    /// let complain = |word: &str| Command::new("sh").args(["-c", &format!("echo {word} >&2; cat")]);
+    /// let status = (complain("one").stdin(Stdio::Null) | complain("two")).stderr(stderr).run()?;
+    /// assert!(status.success());
+    /// let mut said: Vec<String> = std::io::read_to_string(complaints)?.lines().map(str::to_owned).collect();
+    /// said.sort();
+    /// assert_eq!(said, ["one", "two"]);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn stderr(mut self, target: impl Into<Stdio>) -> Self {
+        self.stderr = Some(target.into());
+        self
+    }
+
+    /// Starts all stages or none. A program that is not there is found before anything starts; if
+    /// a stage then cannot start for another reason, those before it are killed. Either way
+    /// [`spawn`](Self::spawn) gives the error.
+    ///
+    /// ```
+    /// use pipewright::{Command, Error};
+    ///
+    /// let stages = Command::new("sleep").arg("60") | Command::new("no-such-program");
+    /// let error = stages.all_or_nothing().run().unwrap_err(); // at once
+    /// assert!(matches!(&error, Error::Start(start) if start.program == "no-such-program"));
+    /// assert_eq!(error.exit_code(), 127);
+    /// ```
+    pub fn all_or_nothing(mut self) -> Self {
+        self.all_or_nothing = true;
+        self
+    }
+
     fn map(mut self, change: impl FnMut(Command) -> Command) -> Self {
         self.commands = self.commands.into_iter().map(change).collect();
         self
     }
 
-    /// Starts all stages, from the first to the last.
+    /// Starts all stages, from the first to the last. With no stage at all, nothing is started, and
+    /// that is a success.
     ///
     /// A stage that cannot start does not take the others down: its ends of the pipes are closed,
-    /// so that its neighbours see the end of file or SIGPIPE, and its error is its status.
+    /// so that its neighbours see the end of file or SIGPIPE, and its error is its status. With
+    /// [`all_or_nothing`](Self::all_or_nothing) it does.
     ///
     /// # Errors
     ///
     /// [`Error::Invalid`] when a command was put together wrongly, or names a source for a
-    /// descriptor that the pipeline connects. Nothing was started then.
+    /// descriptor that the pipeline connects. Nothing was started then. With
+    /// [`all_or_nothing`](Self::all_or_nothing), [`Error::Start`] of the stage that cannot start.
     ///
     /// ```
     /// use pipewright::{Command, Error, Stdio};
@@ -152,51 +237,77 @@ impl Pipeline {
     /// # References
     ///
     /// [pipe(7)](https://man7.org/linux/man-pages/man7/pipe.7.html)
-    pub fn spawn(self) -> Result<RunningPipeline> {
+    pub fn spawn(mut self) -> Result<RunningPipeline> {
+        self.spread_stderr()?;
         self.check()?;
+        if self.all_or_nothing
+            && let Some(error) = self.commands.iter().find_map(spawn::missing)
+        {
+            return Err(error);
+        }
         let started = Instant::now();
-        let last = self.commands.len() - 1;
+        let count = self.commands.len();
         let wanted = match self.capacity {
             Capacity::Bytes(bytes) => Some(bytes),
             Capacity::Maximum | Capacity::Default => None,
         };
-        let share = fair_capacity(last, wanted);
+        let share = fair_capacity(count.saturating_sub(1), wanted);
 
-        let mut stages = Vec::with_capacity(self.commands.len());
-        let mut pipes = Vec::with_capacity(last);
+        let mut running = RunningPipeline {
+            stages: Vec::with_capacity(count),
+            pipes: Vec::with_capacity(count.saturating_sub(1)),
+            policy: self.policy,
+            started,
+        };
         let mut stdin = None;
+        // Of the group that all stages are in, once there is one.
+        let mut leader = None;
         for (index, mut command) in self.commands.into_iter().enumerate() {
+            let mut leads = false;
             let name = command.to_string();
             let forgiven = std::mem::take(&mut command.forgiven);
             if let Some(reader) = stdin.take() {
                 command = command.stdin(reader);
             }
+            let attributes = &mut command.attributes;
+            if self.one_group && !attributes.session && attributes.process_group.is_none() {
+                // Until the leader's status is taken, its number stays the group's. 0: a new one.
+                attributes.process_group = Some(leader.unwrap_or(0));
+                leads = leader.is_none();
+            }
             let mut outcome = Ok(command);
-            if index < last {
+            if index + 1 < count {
                 // One pipe at a time, so that a long pipeline needs few descriptors at once.
                 match self.capacity.pipe(share) {
                     Ok((reader, writer, pipe)) => {
                         outcome = outcome.map(|command| command.stdout(writer));
                         stdin = Some(Stdio::from(reader));
-                        pipes.push(Some(pipe));
+                        running.pipes.push(Some(pipe));
                     }
                     Err(error) => {
                         outcome = outcome
                             .and_then(|command| Err(command.failed(Step::MakePipe, error.into())));
                         // What a reader sees whose writer never came: the end of file.
                         stdin = Some(Stdio::Null);
-                        pipes.push(None);
+                        running.pipes.push(None);
                     }
                 }
             }
-            stages.push(Stage::start(outcome, name, forgiven));
+            match outcome.and_then(Command::spawn) {
+                Err(error) if self.all_or_nothing => {
+                    running.kill()?;
+                    running.wait_timeout(KILLED)?;
+                    return Err(error);
+                }
+                child => {
+                    if leads && let Ok(child) = &child {
+                        leader = Some(child.id() as i32);
+                    }
+                    running.stages.push(Stage::new(name, child, forgiven));
+                }
+            }
         }
-        Ok(RunningPipeline {
-            stages,
-            pipes,
-            policy: self.policy,
-            started,
-        })
+        Ok(running)
     }
 
     /// Starts all stages and waits until the last of them has ended.
@@ -225,20 +336,28 @@ impl Pipeline {
         Ok(())
     }
 
+    /// Gives its stderr to every stage that does not choose one.
+    pub(crate) fn spread_stderr(&mut self) -> Result<()> {
+        let Some(stderr) = self.stderr.take() else {
+            return Ok(());
+        };
+        self.change_each(|_, command| {
+            Ok(if command.chooses(2) {
+                command
+            } else {
+                command.stderr(stderr.duplicate()?)
+            })
+        })
+    }
+
     /// Everything that can be found wrong before anything is started.
     pub(crate) fn check(&self) -> Result<()> {
-        let Some(last) = self.commands.len().checked_sub(1) else {
-            return Err(Error::Invalid {
-                program: String::new(),
-                reason: InvalidCommand::NoStage,
-            });
-        };
         for (index, command) in self.commands.iter().enumerate() {
             command.check()?;
             if index > 0 && command.chooses(0) {
                 return Err(command.invalid(InvalidCommand::ConnectedByPipeline("stdin")));
             }
-            if index < last && command.chooses(1) {
+            if index + 1 < self.commands.len() && command.chooses(1) {
                 return Err(command.invalid(InvalidCommand::ConnectedByPipeline("stdout")));
             }
         }
@@ -325,7 +444,7 @@ impl<P: Into<Pipeline>> BitOr<P> for Command {
     }
 }
 
-/// Appends what is on the right. Capacity and policy stay those of the left side.
+/// Appends what is on the right. What was chosen for the pipeline as a whole stays as on the left side.
 impl<P: Into<Pipeline>> BitOr<P> for Pipeline {
     type Output = Pipeline;
 

@@ -9,6 +9,7 @@
 mod image;
 mod in_child;
 mod mask;
+mod missing;
 mod orphans;
 mod raw;
 mod reap;
@@ -28,6 +29,7 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
+pub(crate) use missing::missing;
 pub use orphans::reap_dropped;
 pub(crate) use orphans::{adopt, reaping};
 pub use reap::ResourceUsage;

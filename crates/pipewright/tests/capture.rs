@@ -229,6 +229,58 @@ fn what_a_command_chooses_itself_is_not_collected() {
 }
 
 #[test]
+fn stdout_can_go_where_stderr_goes() {
+    let _watchdog = watchdog();
+    let script = "echo out; echo err >&2";
+    let both = || sh(script).stdout(Stdio::SameAsStderr);
+    let output = both().capture().output().unwrap();
+    assert_eq!(
+        (&*output.stdout, &*output.stderr[0]),
+        (&b""[..], &b"out\nerr\n"[..])
+    );
+    // Whatever stderr is: a file, or closed.
+    let (reader, writer) = pipewright::pipe().unwrap();
+    assert!(
+        both()
+            .stderr(writer)
+            .spawn()
+            .unwrap()
+            .wait()
+            .unwrap()
+            .success()
+    );
+    assert_eq!(std::io::read_to_string(reader).unwrap(), "out\nerr\n");
+    let closed = sh("test ! -e /proc/self/fd/1")
+        .stdout(Stdio::SameAsStderr)
+        .stderr(Stdio::Closed);
+    assert!(closed.spawn().unwrap().wait().unwrap().success());
+    let (reader, writer) = pipewright::pipe().unwrap();
+    assert!(
+        both()
+            .fd(2, writer)
+            .spawn()
+            .unwrap()
+            .wait()
+            .unwrap()
+            .success()
+    );
+    assert_eq!(std::io::read_to_string(reader).unwrap(), "out\nerr\n");
+
+    let refused = |command: Command| match command.spawn().unwrap_err() {
+        Error::Invalid { reason, .. } => reason,
+        other => panic!("{other}"),
+    };
+    assert_eq!(
+        refused(both().stderr(Stdio::SameAsStdout)),
+        InvalidCommand::SameAsEachOther
+    );
+    assert_eq!(
+        refused(sh("").stdin(Stdio::SameAsStderr)),
+        InvalidCommand::SameAsStderr("stdin")
+    );
+}
+
+#[test]
 fn a_limit_keeps_exactly_as_many_bytes_as_were_allowed() {
     isolated(
         "a_limit_keeps_exactly_as_many_bytes_as_were_allowed",

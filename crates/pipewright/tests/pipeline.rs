@@ -249,8 +249,151 @@ fn a_stage_in_the_middle_may_not_choose_what_the_pipeline_connects() {
             other => panic!("{other}"),
         }
     }
-    let none = Pipeline::new([]).spawn().unwrap_err();
-    assert!(none.to_string().contains("no stage"), "{none}");
+}
+
+#[test]
+fn a_pipeline_without_a_stage_is_a_success() {
+    let _watchdog = watchdog();
+    let status = Pipeline::new([]).run().unwrap();
+    assert!(status.success() && status.stages().is_empty());
+    assert_eq!((status.exit_code(), status.wall()), (0, Duration::ZERO));
+    let output = Pipeline::new([])
+        .capture()
+        .input("nobody reads it")
+        .output()
+        .unwrap();
+    assert!(output.success() && output.stdout.is_empty() && output.stderr.is_empty());
+    assert_eq!(Pipeline::new([]).capture().lines().unwrap().count(), 0);
+    // As a fold begins with it.
+    let stages = ["cat", "rev"].into_iter().map(Command::new);
+    let all = stages.fold(Pipeline::new([]), |all, stage| all | stage);
+    assert_eq!(all.capture().input("abc").read().unwrap(), "cba");
+}
+
+#[test]
+fn what_is_chosen_for_the_pipeline_reaches_every_stage_that_does_not_choose() {
+    let _watchdog = watchdog();
+    let told = || shell("echo $COLOUR in $PWD; cat");
+    let stages =
+        told().stdin(Stdio::Null) | told().current_dir("/usr").env("COLOUR", "red") | told();
+    let said = stages
+        .current_dir("/")
+        .env("COLOUR", "blue")
+        .capture()
+        .read()
+        .unwrap();
+    assert_eq!(said, "blue in /\nred in /usr\nblue in /");
+
+    let (mut mine, writer) = pipe().unwrap();
+    let (mut own, own_writer) = pipe().unwrap();
+    let complains = |word: &str| shell(&format!("echo {word} >&2"));
+    let stages = complains("a") | complains("b").stderr(own_writer) | complains("c");
+    let output = stages.stderr(writer).capture().output().unwrap();
+    assert!(output.stderr.iter().all(Vec::is_empty));
+    let (mut shared, mut chosen) = (String::new(), String::new());
+    mine.read_to_string(&mut shared).unwrap(); // it ends: nobody else has the writer
+    own.read_to_string(&mut chosen).unwrap();
+    let mut shared: Vec<&str> = shared.lines().collect();
+    shared.sort_unstable();
+    assert_eq!((shared, &*chosen), (vec!["a", "c"], "b\n"));
+}
+
+#[test]
+fn all_stages_share_one_new_process_group() {
+    let _watchdog = watchdog();
+    // The leader has ended before the others start, or has not; and one keeps its own.
+    let group = || shell("cut -d' ' -f5 /proc/self/stat; cat");
+    for first in [shell("exit 0"), group()] {
+        let stages = first.stdin(Stdio::Null) | group() | group() | group().process_group(0);
+        let running = stages.new_process_group().capture().spawn().unwrap();
+        let leader = running.running().stages()[0]
+            .child()
+            .unwrap()
+            .id()
+            .to_string();
+        let said = running.read().unwrap();
+        let groups: Vec<&str> = said.lines().collect();
+        let (own, shared) = groups.split_first().unwrap(); // the last stage says its own first
+        assert!(
+            shared.len() >= 2 && shared.iter().all(|it| **it == *leader),
+            "{said}"
+        );
+        assert_ne!(*own, leader);
+    }
+    // The first that starts leads.
+    let stages = [Command::new("/no/such"), group(), group()];
+    let running = Pipeline::new(stages)
+        .new_process_group()
+        .capture()
+        .spawn()
+        .unwrap();
+    let leader = running.running().stages()[1]
+        .child()
+        .unwrap()
+        .id()
+        .to_string();
+    let said = running.output().unwrap().text().unwrap();
+    assert!(
+        said.lines().all(|line| line == leader) && said.lines().count() == 2,
+        "{said}"
+    );
+}
+
+#[test]
+fn all_or_nothing_starts_nothing_when_a_program_is_missing() {
+    isolated(
+        "all_or_nothing_starts_nothing_when_a_program_is_missing",
+        || {
+            let directory = tempfile::tempdir().unwrap();
+            let mark = directory.path().join("mark");
+            let touch = || Command::new("touch").arg(&mark);
+            let missing = [
+                Command::new("/no/such/program"),
+                Command::new("no-such-program"),
+                Command::new("sh").env("PATH", "/nowhere:/usr/share"),
+                Command::new("./mark").current_dir("/"),
+            ];
+            for program in missing {
+                let name = program.to_string();
+                let error = (touch() | program).all_or_nothing().spawn().unwrap_err();
+                assert!(
+                    matches!(&error, Error::Start(start) if name == start.program),
+                    "{error}"
+                );
+                assert_eq!((error.exit_code(), mark.exists()), (127, false));
+            }
+            // What is there is found as the start finds it.
+            let found = Command::new("./sh")
+                .args(["-c", "exit 0"])
+                .current_dir("/bin");
+            assert!((touch() | found).all_or_nothing().run().unwrap().success());
+            assert!(mark.exists());
+        },
+    );
+}
+
+#[test]
+fn all_or_nothing_ends_what_was_started_when_a_later_stage_cannot_be() {
+    isolated(
+        "all_or_nothing_ends_what_was_started_when_a_later_stage_cannot_be",
+        || {
+            let sleeps = || Command::new("sleep").arg("1000");
+            for cannot in [
+                sleeps().current_dir("/no/such"),
+                Command::new("/etc/passwd"),
+            ] {
+                let before = open_descriptors();
+                let error = (sleeps() | sleeps() | cannot)
+                    .all_or_nothing()
+                    .capture()
+                    .read()
+                    .unwrap_err();
+                assert!(matches!(error, Error::Start(_)), "{error}");
+                testing::await_no_children();
+                assert!(open_descriptors() <= before + 1);
+            }
+        },
+    );
 }
 
 #[test]

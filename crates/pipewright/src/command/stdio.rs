@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{PipeReader, PipeWriter};
 use std::os::fd::OwnedFd;
 
+use crate::error::{Error, Result};
+
 /// Where one of a child's descriptors 0, 1 and 2 comes from.
 ///
 /// Anything that owns a descriptor turns into one: a [`File`], a pipe's end, a socket, an
@@ -24,6 +26,7 @@ use std::os::fd::OwnedFd;
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Stdio {
     /// The same as this process's.
     Inherit,
@@ -35,6 +38,28 @@ pub enum Stdio {
     Descriptor(OwnedFd),
     /// For stderr only: where stdout goes, `2>&1`.
     SameAsStdout,
+    /// For stdout only: where stderr goes, `1>&2`.
+    SameAsStderr,
+}
+
+impl Stdio {
+    /// The same once more, for another child.
+    pub(crate) fn duplicate(&self) -> Result<Self> {
+        Ok(match self {
+            Self::Inherit => Self::Inherit,
+            Self::Null => Self::Null,
+            Self::Closed => Self::Closed,
+            Self::SameAsStdout => Self::SameAsStdout,
+            Self::SameAsStderr => Self::SameAsStderr,
+            Self::Descriptor(descriptor) => {
+                let copy = descriptor.try_clone();
+                Self::Descriptor(copy.map_err(|source| Error::System {
+                    operation: "duplicate a descriptor for another child",
+                    source,
+                })?)
+            }
+        })
+    }
 }
 
 impl From<OwnedFd> for Stdio {

@@ -24,12 +24,11 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Starts the command. If that fails, the error is the stage's.
-    pub(super) fn start(command: Result<Command>, name: String, forgiven: BTreeSet<u8>) -> Self {
-        let child = command.and_then(Command::spawn).map_err(Arc::new);
+    /// A stage that was started, or whose error that is.
+    pub(super) fn new(name: String, child: Result<Child>, forgiven: BTreeSet<u8>) -> Self {
         Self {
             name,
-            child,
+            child: child.map_err(Arc::new),
             forgiven,
         }
     }

@@ -163,12 +163,12 @@ impl Image {
     }
 }
 
-/// Which source is wanted at which number. `/dev/null` is opened here, into `opened`.
+/// The source that is wanted at each number. `/dev/null` is opened here, into `opened`.
 fn wanted_table(command: &Command, opened: &mut Vec<OwnedFd>) -> Result<BTreeMap<i32, Source>> {
     let mut wanted = BTreeMap::new();
-    for (number, stdio) in (0..).zip([&command.stdin, &command.stdout, &command.stderr]) {
+    for number in 0..=2 {
+        let (from, stdio) = followed(command, number);
         let source = match stdio {
-            None | Some(Stdio::Inherit | Stdio::Closed) => continue,
             Some(Stdio::Descriptor(descriptor)) => Source::Owned(descriptor.as_raw_fd()),
             Some(Stdio::Null) => {
                 let null = command.open_null()?;
@@ -176,9 +176,14 @@ fn wanted_table(command: &Command, opened: &mut Vec<OwnedFd>) -> Result<BTreeMap
                 opened.push(null);
                 source
             }
-            // Stdout was seen before; where it is not in the table it is inherited.
-            Some(Stdio::SameAsStdout) if matches!(command.stdout, Some(Stdio::Closed)) => continue,
-            Some(Stdio::SameAsStdout) => wanted.get(&1).copied().unwrap_or(Source::Inherited(1)),
+            None | Some(Stdio::Inherit) if from != number => command
+                .descriptors
+                .iter()
+                .find(|(place, _)| *place == from)
+                .map_or(Source::Inherited(from), |(_, it)| {
+                    Source::Owned(it.as_raw_fd())
+                }),
+            _ => continue,
         };
         wanted.insert(number, source);
     }
@@ -188,22 +193,20 @@ fn wanted_table(command: &Command, opened: &mut Vec<OwnedFd>) -> Result<BTreeMap
     Ok(wanted)
 }
 
-/// The numbers among 0, 1 and 2 that the child starts without. stderr follows stdout there, too.
+/// The numbers among 0, 1 and 2 that the child starts without.
 fn closed_numbers(command: &Command) -> Vec<i32> {
-    let mut stdout_is_closed = false;
-    let mut closed = Vec::new();
-    for (number, stdio) in (0..).zip([&command.stdin, &command.stdout, &command.stderr]) {
-        let is_closed = match stdio {
-            Some(Stdio::Closed) => true,
-            Some(Stdio::SameAsStdout) => stdout_is_closed,
-            _ => false,
-        };
-        if is_closed {
-            closed.push(number);
-        }
-        stdout_is_closed = is_closed && number == 1;
+    let closed = |number: &i32| matches!(followed(command, *number).1, Some(Stdio::Closed));
+    (0..=2).filter(closed).collect()
+}
+
+/// What one of 0, 1 and 2 is, and its number: another one's, where it is the same as that.
+fn followed(command: &Command, number: i32) -> (i32, Option<&Stdio>) {
+    let stdio = command.standard(number);
+    match stdio {
+        Some(Stdio::SameAsStdout) => (1, command.standard(1)),
+        Some(Stdio::SameAsStderr) => (2, command.standard(2)),
+        _ => (number, stdio),
     }
-    closed
 }
 
 /// Adds the child's environment: what is left of the parent's, then what was set. Returns its PATH.
@@ -237,6 +240,19 @@ fn environment(environment: &Environment, strings: &mut Strings) -> Option<OsStr
 struct Strings {
     bytes: Vec<u8>,
     offsets: Vec<usize>,
+}
+
+/// The paths that a start would try.
+pub(super) fn candidates(command: &Command) -> Vec<Vec<u8>> {
+    let mut strings = Strings::default();
+    let path = environment(&command.environment, &mut strings);
+    strings.take();
+    strings.bytes.clear();
+    strings.add_candidates(command.program.as_bytes(), path.as_deref());
+    let ends = strings.bytes.split(|&byte| byte == 0);
+    ends.take(strings.offsets.len())
+        .map(<[u8]>::to_vec)
+        .collect()
 }
 
 /// Whether a program of that name is looked for along `PATH`.
