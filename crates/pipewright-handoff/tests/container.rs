@@ -6,10 +6,9 @@ use std::io::Read;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
-use std::time::Instant;
 
 use pipewright::{Command, Stdio, pipe};
-use testing::{copy_program, example, is_root, with_time_enough, within_a_second};
+use testing::{copy_program, example, is_root, lives, with_time_enough};
 
 fn main() {
     // Inside a container this program is the payload.
@@ -24,6 +23,9 @@ fn main() {
         a_container_dies_with_its_runtime,
         a_created_container_starts_once_and_is_deleted,
         a_living_container_is_deleted_by_force_only,
+        a_made_up_state_file_kills_nobody,
+        a_state_directory_that_others_can_enter_is_refused,
+        a_container_s_name_leads_to_no_other_directory,
         a_refused_id_map_is_told_with_its_phase,
         a_withheld_reply_is_told_with_its_phase,
         a_missing_rootfs_and_a_missing_program_are_told_with_their_phases,
@@ -75,6 +77,26 @@ fn payload() {
         .collect();
     println!("mounts {places:?}");
     println!("user {}", rustix::process::getuid());
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    for (fact, name) in [
+        ("capabilities", "CapPrm:"),
+        ("more-by-exec", "CapBnd:"),
+        ("no-new-privileges", "NoNewPrivs:"),
+    ] {
+        let value = status.lines().find_map(|line| line.strip_prefix(name));
+        println!("{fact} {}", value.unwrap().trim());
+    }
+    // Opened only: the first is the host's.
+    for (fact, path) in [
+        ("core-pattern", "/proc/sys/kernel/core_pattern"),
+        ("own-score", "/proc/self/oom_score_adj"),
+    ] {
+        let open = fs::OpenOptions::new().write(true).open(path);
+        println!(
+            "{fact} {}",
+            open.map_or_else(|error| error.kind().to_string(), |_| "open".into())
+        );
+    }
     let seen = std::env::args()
         .nth(2)
         .is_some_and(|path| Path::new(&path).exists());
@@ -131,7 +153,12 @@ impl World {
             world.path("state"),
             rootfs,
         ] {
-            fs::set_permissions(&open, fs::Permissions::from_mode(0o755)).unwrap();
+            let mode = if open.ends_with("state") {
+                0o700
+            } else {
+                0o755
+            };
+            fs::set_permissions(&open, fs::Permissions::from_mode(mode)).unwrap();
             if who == Who::Ordinary && is_root() {
                 std::os::unix::fs::chown(open, Some(NOBODY), Some(NOBODY)).unwrap();
             }
@@ -270,6 +297,11 @@ fn the_program_is_pid_1_in_a_world_of_its_own() {
             ("descriptors", "[0, 1, 2]"),
             ("mounts", r#"["/", "/proc"]"#),
             ("user", "0"),
+            ("capabilities", "0000000000000000"),
+            ("more-by-exec", "0000000000000000"),
+            ("no-new-privileges", "1"),
+            ("core-pattern", "read-only filesystem or storage medium"),
+            ("own-score", "read-only filesystem or storage medium"),
             ("host-file", "unseen"),
         ];
         assert_eq!(said.facts(), BTreeMap::from(expected), "{:?}", world.who);
@@ -299,24 +331,21 @@ fn the_host_s_mounts_and_hostname_stay_as_they_were() {
 /// moby 44215, bubblewrap 700.
 fn a_container_dies_with_its_runtime() {
     for world in worlds() {
-        within_a_second(|| {
-            let (mut reader, writer) = pipe().unwrap();
-            let command = world.made(&["run"], &["/payload", "payload", "-", "stay"]);
-            let runtime = command.stdout(writer).spawn().unwrap();
-            // It stays after its last fact.
-            let mut said = Vec::new();
-            while !String::from_utf8_lossy(&said).contains("host-file") {
-                let mut piece = [0; 256];
-                let count = reader.read(&mut piece).unwrap();
-                assert_ne!(count, 0, "it ended by itself");
-                said.extend_from_slice(&piece[..count]);
-            }
-            runtime.kill().unwrap();
-            let killed = Instant::now();
-            runtime.wait().unwrap();
-            reader.read_to_end(&mut said).unwrap();
-            killed.elapsed()
-        });
+        let (mut reader, writer) = pipe().unwrap();
+        let command = world.made(&["run"], &["/payload", "payload", "-", "stay"]);
+        let runtime = command.stdout(writer).spawn().unwrap();
+        // It stays after its last fact.
+        let mut said = Vec::new();
+        while !String::from_utf8_lossy(&said).contains("host-file") {
+            let mut piece = [0; 256];
+            let count = reader.read(&mut piece).unwrap();
+            assert_ne!(count, 0, "it ended by itself");
+            said.extend_from_slice(&piece[..count]);
+        }
+        runtime.kill().unwrap();
+        runtime.wait().unwrap();
+        // The end of the file comes when nobody in the container holds the pipe any more.
+        reader.read_to_end(&mut said).unwrap();
     }
 }
 
@@ -365,6 +394,77 @@ fn a_living_container_is_deleted_by_force_only() {
         let mut text = String::new();
         reader.read_to_string(&mut text).unwrap();
         assert_eq!(text, "");
+    }
+}
+
+/// Whoever writes a state file chooses a process; only a container's init can be killed by it.
+fn a_made_up_state_file_kills_nobody() {
+    for world in worlds() {
+        let victim = Command::new("sleep").arg("1000").kill_on_drop();
+        let victim = victim.spawn().unwrap();
+        let stat = fs::read_to_string(format!("/proc/{}/stat", victim.id())).unwrap();
+        let started = stat.rsplit_once(')').unwrap().1.split_whitespace().nth(19);
+        let text = format!(
+            r#"{{"process": {}, "started": {}}}"#,
+            victim.id(),
+            started.unwrap()
+        );
+        let directory = world.path("state").join("four");
+        fs::create_dir(&directory).unwrap();
+        fs::write(directory.join("init.json"), text).unwrap();
+        if world.who == Who::Ordinary && is_root() {
+            std::os::unix::fs::chown(&directory, Some(NOBODY), Some(NOBODY)).unwrap();
+        }
+        let deleted = run(world.command(&["delete", "--force", "four"]));
+        assert!(deleted.status.success(), "{}", deleted.stderr);
+        assert!(lives(victim.id()), "{:?}", world.who);
+        assert!(!directory.exists());
+    }
+}
+
+fn a_state_directory_that_others_can_enter_is_refused() {
+    for world in worlds() {
+        let state = world.path("state");
+        let refused = |why: &str| {
+            for words in [&["start", "one"][..], &["delete", "--force", "one"]] {
+                run(world.command(words)).failed_with(why);
+            }
+            run(world.made(&["create", "one"], &["/payload", "payload"])).failed_with(why);
+        };
+        for mode in [0o755, 0o770, 0o701, 0o1777] {
+            fs::set_permissions(&state, fs::Permissions::from_mode(mode)).unwrap();
+            refused("others may enter it");
+        }
+        fs::set_permissions(&state, fs::Permissions::from_mode(0o700)).unwrap();
+        // Through a symbolic link, too, it is somebody's who can change the link.
+        let real = world.path("real");
+        fs::rename(&state, &real).unwrap();
+        std::os::unix::fs::symlink(&real, &state).unwrap();
+        refused("cannot open the state directory");
+        if is_root() {
+            fs::remove_file(&state).unwrap();
+            fs::rename(&real, &state).unwrap();
+            let other = if world.who == Who::Ordinary {
+                0
+            } else {
+                NOBODY
+            };
+            std::os::unix::fs::chown(&state, Some(other), None).unwrap();
+            refused(match world.who {
+                // Nobody may not even look at root's.
+                Who::Ordinary => "state directory",
+                _ => "belongs to another user",
+            });
+        }
+    }
+}
+
+fn a_container_s_name_leads_to_no_other_directory() {
+    for world in worlds() {
+        for name in ["../victim", "/tmp", ".", "..", "", "a/b", "a\nb"] {
+            let said = run(world.command(&["delete", "--force", name]));
+            said.failed_with("is no name for a container");
+        }
     }
 }
 

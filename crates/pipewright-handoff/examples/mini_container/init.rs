@@ -12,7 +12,7 @@ use rustix::mount::{
 use rustix::process::{chdir, pivot_root};
 
 use crate::monitor::Config;
-use crate::trace;
+use crate::{privileges, trace};
 
 pub(crate) fn run(parent: &mut ParentLink) -> Result<(), Box<dyn Error + Send + Sync>> {
     let config: Config = parent.config()?;
@@ -42,9 +42,11 @@ pub(crate) fn run(parent: &mut ParentLink) -> Result<(), Box<dyn Error + Send + 
     mount_bind_recursive(&config.rootfs, &config.rootfs)?;
 
     channel.enter("mount /proc")?;
-    // Before the host's /proc is out of reach: without it in sight, the kernel refuses a new one to
-    // a user namespace.
-    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    // Before the host's /proc is out of reach: the kernel gives a user namespace a new one only while
+    // one is in sight.
+    // Read-only: the kernel's settings in there are the host's, and root's to write even without
+    // capabilities.
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::RDONLY;
     mount("proc", config.rootfs.join("proc"), "proc", flags, None)?;
 
     channel.enter("pivot_root")?;
@@ -56,6 +58,9 @@ pub(crate) fn run(parent: &mut ParentLink) -> Result<(), Box<dyn Error + Send + 
 
     channel.enter("set the hostname")?;
     rustix::system::sethostname(config.hostname.as_bytes())?;
+
+    channel.enter("give up privileges")?;
+    privileges::give_up()?;
 
     if let Some(gate) = gate {
         parent.wait_at(gate, Duration::MAX)?;

@@ -42,7 +42,7 @@ impl Config {
     }
 }
 
-/// Init is as far as it was to come: in its program, or at its gate.
+/// The message that init is where it was to come: in its program, or at its gate.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Started {
     /// Its process id outside.
@@ -84,8 +84,8 @@ pub(crate) fn run(parent: &mut ParentLink) -> Result<()> {
     std::process::exit(code);
 }
 
-/// Starts pid 1 and waits until it is as far as it is to come. Its failures keep their phase on the
-/// way up.
+/// Starts pid 1 and waits until it is in its program or at its gate. Its failures keep their phase on
+/// the way up.
 fn start_init(config: &Config) -> Result<Child> {
     let mut init = ReExec::new("init")
         .config(config)?

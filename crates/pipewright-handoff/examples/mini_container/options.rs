@@ -13,7 +13,7 @@ use crate::state::State;
 pub(crate) struct Options {
     #[command(subcommand)]
     pub(crate) action: Action,
-    /// Where created containers are kept. Its path must be short: it holds sockets.
+    /// The directory in which created containers are kept: your own, and closed to others.
     #[arg(long, global = true, default_value_os_t = default_directory())]
     state: PathBuf,
 }
@@ -22,7 +22,7 @@ pub(crate) struct Options {
 pub(crate) enum Action {
     /// Run a program in a container, and end as it ends.
     Run(Container),
-    /// Set a container up in full, and have it wait before its program.
+    /// Set a container up in full, and let it wait before its program.
     Create {
         /// The container's name.
         id: String,
@@ -38,14 +38,14 @@ pub(crate) enum Action {
     Delete {
         /// The container's name.
         id: String,
-        /// Kill it where it lives.
+        /// Kill it if it lives.
         #[arg(long)]
         force: bool,
     },
 }
 
 /// What a container is made of.
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub(crate) struct Container {
     /// The directory that becomes `/`. It needs an empty directory `proc`.
     #[arg(long)]
@@ -59,7 +59,7 @@ pub(crate) struct Container {
     /// Seconds that one process waits for another in each phase.
     #[arg(long, default_value = "10")]
     pub(crate) timeout: f64,
-    /// Make a user namespace also as root, who needs none.
+    /// Make a user namespace even as root, which needs none.
     #[arg(long)]
     pub(crate) user_namespace: bool,
     /// User ids in the container, as INSIDE:OUTSIDE:COUNT; the caller's own becomes 0 unless given.
@@ -68,10 +68,10 @@ pub(crate) struct Container {
     /// Group ids, likewise.
     #[arg(long)]
     pub(crate) gid_map: Option<IdMap>,
-    /// Never answer at the barrier of this name: to see what the other side makes of it.
+    /// Never answer at the barrier of this name, to see what the other side makes of it.
     #[arg(long)]
     pub(crate) withhold: Option<String>,
-    /// The program and its arguments, as they are called inside.
+    /// The program and its arguments, as they are found inside.
     #[arg(last = true, required = true)]
     pub(crate) program: Vec<OsString>,
 }
@@ -84,15 +84,28 @@ impl Options {
         }
     }
 
-    pub(crate) fn state_of(&self, id: &str) -> State {
-        State::new(self.state.join(id))
+    /// Enters the state directory, and gives what it holds of this container.
+    pub(crate) fn state_of(&self, id: &str) -> Result<State, String> {
+        State::enter(&self.state, id)
+    }
+}
+
+impl Container {
+    /// The same with a rootfs that can be found from everywhere.
+    pub(crate) fn with_absolute_rootfs(&self) -> std::io::Result<Self> {
+        Ok(Self {
+            rootfs: std::path::absolute(&self.rootfs)?,
+            ..self.clone()
+        })
     }
 }
 
 fn default_directory() -> PathBuf {
     let user = rustix::process::geteuid();
-    std::env::var_os("XDG_RUNTIME_DIR")
-        .map(PathBuf::from)
-        .unwrap_or_else(|| std::env::temp_dir().join(format!("mini_container-{user}")))
-        .join("mini_container")
+    let of_user = || std::env::temp_dir().join(format!("mini_container-{user}"));
+    match std::env::var_os("XDG_RUNTIME_DIR") {
+        Some(directory) => PathBuf::from(directory).join("mini_container"),
+        None if user.is_root() => PathBuf::from("/run/mini_container"),
+        None => of_user(),
+    }
 }

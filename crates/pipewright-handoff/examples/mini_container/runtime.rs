@@ -15,7 +15,7 @@ use crate::monitor::{Config, MAP_IDS, Started};
 use crate::options::Container;
 use crate::state::State;
 
-type Result<T> = std::result::Result<T, Box<dyn Error>>;
+pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// How long an opened container may take until its program runs, and a killed one until it is gone.
 const SOON: Duration = Duration::from_secs(10);
@@ -50,19 +50,22 @@ pub(crate) fn create(
 }
 
 pub(crate) fn start(state: &State) -> Result<u8> {
-    if !state.directory().exists() {
-        return Err(format!("there is no container at {}", state.directory().display()).into());
+    if !state.exists() {
+        return Err("there is no container of this name".into());
     }
     Gate::open(state.gate(), SOON)?;
     Ok(0)
 }
 
 pub(crate) fn delete(state: &State, force: bool) -> Result<u8> {
+    if !state.exists() {
+        return Err("there is no container of this name".into());
+    }
     if let Some(init) = state.init()? {
         if !force {
             return Err("the container lives: end it first, or give --force".into());
         }
-        // Everything else in there is killed by the kernel when pid 1 is.
+        // When pid 1 dies, the kernel kills everything else in there.
         pidfd_send_signal(&init, Signal::KILL)?;
         let soon = Timespec::try_from(SOON)?;
         if poll(&mut [PollFd::new(&init, PollFlags::IN)], Some(&soon))? == 0 {
