@@ -16,7 +16,7 @@ use crate::socket::PacketSocket;
 /// Takes what was handed over at the descriptor with this number.
 ///
 /// Called once in a process, by the dispatch. The number comes from the command line and the others
-/// from the hand-over, which whoever started this program may have made up: none of them is believed
+/// from the hand-off, which whoever started this program may have made up: none of them is believed
 /// to be open, or to have no owner yet.
 pub(crate) fn receive(number: &str) -> Result<ParentLink> {
     if is_privileged() {
@@ -29,7 +29,7 @@ pub(crate) fn receive(number: &str) -> Result<ParentLink> {
         .and_then(Manifest::open)
         .ok_or_else(|| {
             let got = format_args!("{number:?}, at which there is none");
-            Error::protocol("the number of a sealed hand-over", got)
+            Error::protocol("the number of a sealed hand-off", got)
         })?;
     let head = manifest.head;
     let (socket, parent) = (own(head.channel)?, own(head.parent)?);

@@ -12,7 +12,7 @@ use crate::arrival;
 use crate::error::{Error, Result};
 use crate::link::ParentLink;
 
-/// The first argument of a re-executed child; the number of the hand-over's descriptor follows.
+/// The first argument of a re-executed child; the number of the hand-off's descriptor follows.
 ///
 /// An argument and not an environment variable: it does not reach the child's own children, and a
 /// re-executed child starts its own re-executions with new ones.

@@ -1,4 +1,4 @@
-//! How a hand-over can fail. Knows no other file of the crate.
+//! How a hand-off can fail. Knows no other file of the crate.
 
 use std::fmt;
 use std::io;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 /// The result of everything in this crate that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// How a hand-over, or an exchange with the other process, failed.
+/// How a hand-off, or an exchange with the other process, failed.
 ///
 /// Every wait ends in what was waited for or in one of these. The *phase* is the last one that either
 /// side announced, by [`Channel::enter`](crate::Channel::enter) or a barrier.

@@ -1,7 +1,7 @@
 //! The descriptors that this program was started with, each to be owned once.
 //!
 //! Rust's ownership of descriptors rests on each number having one owner. What an environment
-//! variable, an argument or a hand-over *says* about a number is no proof of that. So the numbers that
+//! variable, an argument or a hand-off *says* about a number is no proof of that. So the numbers that
 //! are open are noted before `main`, when nothing in this program can have opened one, and each of
 //! them is given out once.
 #![allow(

@@ -46,7 +46,7 @@
 //!   are close-on-exec from the child's first moment.
 //! - **Parent and child are the same build**, or nothing is decoded.
 //! - **A child believes nothing that it is told about numbers**: a descriptor that was not inherited, or
-//!   has an owner already, is not taken ([`take_inherited`]). A set-user-ID program takes no hand-over
+//!   has an owner already, is not taken ([`take_inherited`]). A set-user-ID program takes no hand-off
 //!   at all, since anybody can start it with a made-up one.
 //!
 //! Between the two processes, messages have [postcard](https://docs.rs/postcard)'s form.

@@ -1,4 +1,4 @@
-//! The two ends of a hand-over: the child as its parent holds it, and the parent as the child does.
+//! The two ends of a hand-off: the child as its parent holds it, and the parent as the child does.
 
 use std::time::Duration;
 

@@ -176,9 +176,9 @@ impl Draft {
             .file
             .write_all_at(&head.to_bytes(), 0)
             .and_then(|()| self.file.write_all_at(&bytes, head.contents_at));
-        written.map_err(Error::io("write the hand-over to memory"))?;
+        written.map_err(Error::io("write the hand-off to memory"))?;
         rustix::fs::fcntl_add_seals(&self.file, ALL_SEALS)
-            .map_err(Error::system("seal the hand-over"))?;
+            .map_err(Error::system("seal the hand-off"))?;
         Ok(self.file.into())
     }
 }
@@ -191,7 +191,7 @@ pub(crate) struct Manifest {
 }
 
 impl Manifest {
-    /// `None` when the descriptor is no hand-over. It is closed in any case; what it refers to stays
+    /// `None` when the descriptor is no hand-off. It is closed in any case; what it refers to stays
     /// mapped.
     pub(crate) fn open(descriptor: OwnedFd) -> Option<Self> {
         let memory = SealedMapping::of(&File::from(descriptor)).ok()??;
@@ -246,7 +246,7 @@ unsafe impl Sync for SealedMapping {}
 impl SealedMapping {
     /// Maps all of the file; `None` if it is not sealed in full, or is empty.
     fn of(file: &File) -> Result<Option<Self>> {
-        let failed = "read the hand-over";
+        let failed = "read the hand-off";
         let sealed = rustix::fs::fcntl_get_seals(file).is_ok_and(|it| it.contains(ALL_SEALS));
         let length = file.metadata().map_err(Error::io(failed))?.len();
         let Ok(length) = usize::try_from(length) else {

@@ -150,7 +150,7 @@ impl ReExec {
     /// Changes how the child is started: its environment, standard descriptors, session,
     /// credentials, parent-death signal.
     ///
-    /// Leave the program as it is; arguments that are added come after those of the hand-over.
+    /// Leave the program as it is; arguments that are added come after those of the hand-off.
     /// Descriptors at chosen numbers may be added, too; those handed over by name keep out of their way.
     pub fn command(mut self, change: impl FnOnce(Command) -> Command) -> Self {
         self.command = change(self.command);

@@ -1,4 +1,4 @@
-//! Hand-overs that somebody made up, and numbers that are only claimed.
+//! Hand-offs that somebody made up, and numbers that are only claimed.
 
 #[path = "support/without_proc.rs"]
 #[allow(
@@ -136,7 +136,7 @@ fn without_proc_inherited_descriptors_are_known_too() {
     .unwrap();
 }
 
-/// A real hand-over, as bytes: it is at 3, the channel at 4, the parent at 5, and a pipe at 6.
+/// A real hand-off, as bytes: it is at 3, the channel at 4, the parent at 5, and a pipe at 6.
 fn handed_over() -> Vec<u8> {
     let (mut reader, writer) = pipe().unwrap();
     let child = ReExec::new("answer")

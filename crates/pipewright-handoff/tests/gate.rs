@@ -88,7 +88,7 @@ fn a_created_child_waits_until_it_is_started() {
     let gate = gate_in(&directory);
     let mark = directory.path().join("mark");
     let child = created(&gate, &["touch", mark.to_str().unwrap()]);
-    assert_eq!(child.wait_timeout(Duration::from_millis(50)).unwrap(), None);
+    assert_eq!(child.try_wait().unwrap(), None);
     assert!(!mark.exists());
     Gate::open(&gate, SOON).unwrap();
     assert!(child.wait().unwrap().success());
@@ -150,6 +150,21 @@ fn refused(gate: &Path) {
     assert_eq!(error.raw_os_error(), Some(111), "{error}"); // ECONNREFUSED
 }
 
+/// Waits until somebody has knocked: then a second socket has the gate's path, and waits to be
+/// accepted.
+fn await_knock(gate: &Path) {
+    let gate = gate.to_str().unwrap();
+    let sockets = || std::fs::read_to_string("/proc/net/unix").unwrap();
+    while sockets()
+        .lines()
+        .filter(|line| line.ends_with(gate))
+        .count()
+        < 2
+    {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 fn an_init_killed_at_the_gate_is_told_to_the_one_who_opens() {
     let directory = tempfile::tempdir().unwrap();
     let gate = gate_in(&directory);
@@ -158,9 +173,7 @@ fn an_init_killed_at_the_gate_is_told_to_the_one_who_opens() {
     child.signal(pipewright::Signal::STOP).unwrap();
     std::thread::scope(|scope| {
         let opening = scope.spawn(|| Gate::open(&gate, SOON).unwrap_err());
-        // Until he has knocked, which shows in the listener's queue only to the kernel; both orders
-        // must end in an error.
-        std::thread::sleep(Duration::from_millis(30));
+        await_knock(&gate);
         child.kill().unwrap();
         let error = opening.join().unwrap();
         let told = matches!(error, Error::PeerDied { .. }) || error.raw_os_error() == Some(111);

@@ -1,20 +1,22 @@
-//! Whose end ends a child, and whose does not.
+//! A child ends with its parent, and not with the thread that started it.
 
-use std::io::Read;
-use std::time::{Duration, Instant};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::time::Duration;
 
 use pipewright::{Command, PipeWriter, Signal, pipe};
 use pipewright_handoff::{EntryPoints, ParentLink, ReExec, Result};
-use testing::within_a_second;
 
 fn main() {
     EntryPoints::new()
         .entry("parent to be killed", parent_to_be_killed)
         .entry("child", child)
+        .entry("echo", |parent: &mut ParentLink| {
+            parent.exec::<()>(Command::new("cat"))
+        })
         .dispatch();
     testing::trials::run(testing::tests![
         a_child_outlives_the_thread_that_started_it,
-        a_child_is_gone_soon_after_its_parent_was_killed_at_any_moment,
+        a_child_is_gone_when_its_parent_was_killed_at_any_moment,
     ]);
 }
 
@@ -33,17 +35,26 @@ fn start_child() -> ReExec {
 
 /// moby 44215, bubblewrap 692: the parent-death signal follows the thread that made the child.
 fn a_child_outlives_the_thread_that_started_it() {
+    let ((stdin, mut to), (from, stdout)) = (pipe().unwrap(), pipe().unwrap());
     let starter = std::thread::spawn(|| {
-        let mut child = start_child().spawn().unwrap();
-        let _id: u32 = child.channel().receive().unwrap();
-        child.wait_exec(Duration::from_secs(60)).unwrap()
+        let mortal = |command: Command| command.parent_death_signal(Signal::KILL);
+        let child = ReExec::new("echo").command(|it| mortal(it).stdin(stdin).stdout(stdout));
+        let child = child.spawn().unwrap();
+        let running = child.wait_exec(Duration::from_secs(60)).unwrap();
+        (running, rustix::thread::gettid())
     });
-    let running = starter.join().unwrap();
-    // A signal of the kernel's would come at once.
-    let ended = running.wait_timeout(Duration::from_millis(300)).unwrap();
-    assert_eq!(ended, None);
-    running.kill().unwrap();
-    running.wait().unwrap();
+    let (running, thread) = starter.join().unwrap();
+    // Once a thread is gone from here, the kernel has sent every signal of its end.
+    let thread = format!("/proc/self/task/{thread}");
+    while std::fs::exists(&thread).unwrap() {
+        std::thread::yield_now();
+    }
+    to.write_all(b"alive\n").unwrap();
+    let mut line = String::new();
+    BufReader::new(from).read_line(&mut line).unwrap();
+    assert_eq!(line, "alive\n");
+    drop(to);
+    assert!(running.wait().unwrap().success());
 }
 
 /// Starts children, one after the other, that hold the pipe open.
@@ -62,23 +73,19 @@ fn parent_to_be_killed(parent: &mut ParentLink) -> Result<()> {
     }
 }
 
-fn a_child_is_gone_soon_after_its_parent_was_killed_at_any_moment() {
+fn a_child_is_gone_when_its_parent_was_killed_at_any_moment() {
     for round in 0..50_u64 {
-        within_a_second(|| {
-            let (mut reader, writer) = pipe().unwrap();
-            let mut parent = ReExec::new("parent to be killed")
-                .descriptor("held", writer)
-                .spawn()
-                .unwrap();
-            let _here: String = parent.channel().receive().unwrap();
-            // Fifty different moments of its work.
-            std::thread::sleep(Duration::from_micros(round * 150));
-            parent.child().kill().unwrap();
-            let killed = Instant::now();
-            parent.child().wait().unwrap();
-            // The pipe ends when nobody holds it: the parent, its child, or whatever the child became.
-            reader.read_to_end(&mut Vec::new()).unwrap();
-            killed.elapsed()
-        });
+        let (mut reader, writer) = pipe().unwrap();
+        let mut parent = ReExec::new("parent to be killed")
+            .descriptor("held", writer)
+            .spawn()
+            .unwrap();
+        let _here: String = parent.channel().receive().unwrap();
+        // Fifty different moments of its work.
+        std::thread::sleep(Duration::from_micros(round * 150));
+        parent.child().kill().unwrap();
+        parent.child().wait().unwrap();
+        // The pipe ends when nobody holds it: the parent, its child, or whatever the child became.
+        reader.read_to_end(&mut Vec::new()).unwrap();
     }
 }

@@ -149,7 +149,7 @@ fn named_descriptors_keep_out_of_the_way_of_numbered_ones() {
     let numbered = file_with("numbered");
     let child = ReExec::new("echo descriptors")
         .descriptor("named", file_with("named"))
-        // Where the hand-over would go by itself.
+        // Where the hand-off would go by itself.
         .command(|command| {
             let second = numbered.try_clone().unwrap();
             command.fd(3, numbered).fd(5, second).stdout(stdout)

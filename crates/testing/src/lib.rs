@@ -23,4 +23,4 @@ pub use processes::{
     signals_at_their_default, state,
 };
 pub use programs::{copy_program, feed, shell_status, stderr, wait_for_lines, write_script};
-pub use watchdog::{PATIENCE, Watchdog, campaign, watchdog, with_time_enough, within_a_second};
+pub use watchdog::{PATIENCE, Watchdog, campaign, watchdog, with_time_enough};

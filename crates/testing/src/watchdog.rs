@@ -34,16 +34,6 @@ pub fn with_time_enough<T>(attempt: impl FnMut(Duration) -> Option<T>) -> T {
     given.expect("something is given within a minute")
 }
 
-/// Measures `attempt` until it took less than a second, five times at most: the machine may have had
-/// something else to do. What hangs hangs each time.
-pub fn within_a_second(mut attempt: impl FnMut() -> Duration) {
-    let took: Vec<Duration> = (0..5)
-        .map(|_| attempt())
-        .take_while(|took| *took >= Duration::from_secs(1))
-        .collect();
-    assert!(took.len() < 5, "{took:?}");
-}
-
 /// How often a campaign tries: `short` in the ordinary run, `full` where PIPEWRIGHT_CAMPAIGNS is set.
 pub fn campaign(short: u32, full: u32) -> u32 {
     if std::env::var_os("PIPEWRIGHT_CAMPAIGNS").is_some() {
