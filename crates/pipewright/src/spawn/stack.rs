@@ -20,7 +20,11 @@ use crate::error::Step;
 
 /// Bytes for the child's frames: it calls a few functions deep and keeps one buffer of 2 KiB, and a
 /// signal's frame may take 12 KiB.
-const SIZE: usize = 32 * 1024;
+const SIZE: usize = 64 * 1024;
+
+/// The largest page that the two architectures have. Asking for the real one costs more than the
+/// addresses, and under valgrind the process: rustix looks for it where that leaves nothing.
+const PAGE: usize = 64 * 1024;
 
 /// From the low end to the high one: a page that nobody may touch, so that an overflow is a fault and
 /// not a quiet change to the parent's memory; the stack; and a page for the child's [`Report`].
@@ -34,13 +38,43 @@ pub(super) struct Stack {
 ///
 /// Its page is shared as a file's would be. The child shares all of the parent's memory anyway, but
 /// not where a tool such as valgrind turns the clone into a fork.
-type Report = Option<Failure>;
+#[derive(Clone, Copy)]
+struct Report {
+    step: Option<&'static Step>,
+    detail: i32,
+    errno: i32,
+}
+
+impl Report {
+    const NOTHING: Self = Self {
+        step: None,
+        detail: 0,
+        errno: 0,
+    };
+
+    fn of(failure: Failure) -> Self {
+        Self {
+            step: Some(failure.step),
+            detail: failure.detail,
+            errno: failure.errno,
+        }
+    }
+
+    fn failure(self) -> Option<Failure> {
+        let step = self.step?;
+        Some(Failure {
+            step,
+            detail: self.detail,
+            errno: self.errno,
+        })
+    }
+}
 
 /// Stacks that no start uses just now. Mapping one anew would cost more than everything else that
 /// the parent does for a start.
 static SPARE: Mutex<Vec<Stack>> = Mutex::new(Vec::new());
 
-/// How many are kept, of 40 KiB each; as many starts at once need no mapping.
+/// How many are kept, of 192 KiB of addresses each; as many starts at once need no mapping.
 const SPARE_STACKS: usize = 16;
 
 // SAFETY: a mapping belongs to no thread; whoever owns the value is the only one to use it.
@@ -81,25 +115,24 @@ impl Drop for Loan {
 
 impl Stack {
     fn map() -> Result<Self, i32> {
-        let page = rustix::param::page_size();
-        let length = page + SIZE + page;
+        let length = PAGE + SIZE + PAGE;
         let access = ProtFlags::READ | ProtFlags::WRITE;
         let private = MapFlags::PRIVATE | MapFlags::STACK | MapFlags::NORESERVE;
         // SAFETY: a new private mapping at an address that the kernel chooses.
         let start = unsafe { mmap_anonymous(ptr::null_mut(), length, access, private) }
             .map_err(|errno| errno.raw_os_error())?;
-        let report = start.wrapping_byte_add(page + SIZE);
+        let report = start.wrapping_byte_add(PAGE + SIZE);
         let stack = Self {
             start,
             length,
             report: report.cast(),
         };
-        // SAFETY: the first page and the last one of the mapping just made, which nothing uses yet.
+        // SAFETY: the first page of addresses and the last one of the mapping just made, which nothing uses yet.
         unsafe {
-            mprotect(stack.start, page, MprotectFlags::empty())
+            mprotect(stack.start, PAGE, MprotectFlags::empty())
                 .and_then(|()| {
                     let shared = MapFlags::SHARED | MapFlags::FIXED;
-                    mmap_anonymous(report, page, access, shared).map(drop)
+                    mmap_anonymous(report, PAGE, access, shared).map(drop)
                 })
                 .map_err(|errno| errno.raw_os_error())?;
         }
@@ -123,9 +156,9 @@ impl Stack {
         // SAFETY: the page is this stack's, mapped and large enough, and no other start uses it. The
         // stack is as `clone` needs it; `start` and what it points to live on in this frame.
         let (pid, failure) = unsafe {
-            self.report.write(None);
+            self.report.write(Report::NOTHING);
             let pid = clone(self.report.cast(), &start, &mut pidfd);
-            (pid, self.report.read())
+            (pid, self.report.read().failure())
         };
         let stopped = noted.end();
         let pid = pid.map_err(at(&Step::Clone))?;
@@ -166,7 +199,7 @@ unsafe extern "C" fn child(start: *const Start<'_>) -> ! {
     let (start, token) = unsafe { (&*start, InChild::assume()) };
     let failure = become_program(token, start.image);
     // SAFETY: the page is this start's alone.
-    unsafe { start.report.write(Some(failure)) };
+    unsafe { start.report.write(Report::of(failure)) };
     token.end()
 }
 
