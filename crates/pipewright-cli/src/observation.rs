@@ -8,7 +8,7 @@ use pipewright_observe::{Figures, Layout, Process, Sample, Sampler};
 
 use crate::outcome::Observed;
 
-/// What counts as the recent past, for the live view's verdict.
+/// The recent past, for the live view's verdict.
 const RECENT: Duration = Duration::from_secs(5);
 
 /// A pipeline under observation.
@@ -20,7 +20,7 @@ pub(crate) struct Observation {
     figures: Option<Figures>,
 }
 
-/// How far a stage is in the regular file that it reads.
+/// The place of a stage in the regular file that it reads.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct InputPosition {
     /// 0 to 1.
@@ -41,7 +41,7 @@ impl Observation {
         }
     }
 
-    /// When the next look is due; zero: now.
+    /// The time until the next look; zero: it is due.
     pub(crate) fn due_in(&self) -> Duration {
         self.sampler.due_in()
     }

@@ -1,4 +1,4 @@
-//! What a run came to: commands make it, views and exports read it.
+//! The outcome of a run: commands make it, views and exports read it.
 
 use std::time::{Duration, SystemTime};
 
@@ -61,7 +61,7 @@ pub(crate) struct Pipe {
     pub(crate) stderr_too: bool,
 }
 
-/// What watching a pipeline has shown. Indices are those of the layout.
+/// The results of watching a pipeline. Indices are those of the layout.
 #[derive(Debug)]
 pub(crate) struct Observed {
     /// Names the stages.
@@ -72,7 +72,7 @@ pub(crate) struct Observed {
 }
 
 impl Outcome {
-    /// What pipewright ends with, unless a signal ends it.
+    /// The status of pipewright, unless a signal ends it.
     pub(crate) fn exit_code(&self) -> u8 {
         if self.timed_out.is_some() {
             return TIMED_OUT;
@@ -107,7 +107,7 @@ impl Stage {
         }
     }
 
-    /// How it ended, in a few words.
+    /// Its end in a few words.
     pub(crate) fn ended(&self) -> String {
         let end = match &self.end {
             StageEnd::NotStarted(error) => match error.exit_code() {

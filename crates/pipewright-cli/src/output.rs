@@ -85,7 +85,7 @@ fn named(name: &str, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("cannot write to {name}: {error}"))
 }
 
-/// Where a recording is written as it grows.
+/// The target of a recording, which grows while the pipeline runs.
 ///
 /// A regular file gets it at once. Any other target could hold up whoever writes to it, and stdout is
 /// the pipeline's until that has ended: for those a temporary file keeps the recording till the end.

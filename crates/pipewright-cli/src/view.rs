@@ -1,4 +1,4 @@
-//! What people see: the live view, the summary, messages.
+//! The face that people see: the live view, the summary, messages.
 
 mod claim;
 pub(crate) mod guard;

@@ -563,12 +563,6 @@ fn json_tells_everything_in_one_versioned_object() {
 
     let to_stderr: serde_json::Value = serde_json::from_slice(&without_file.stderr).unwrap();
     assert_eq!(to_stderr["exit_code"], 0);
-    // Nor is what is over before anybody looks.
-    let was_brief = to_stderr["wall_seconds"].as_f64().unwrap() < 0.05;
-    assert!(
-        to_stderr["verdict"].is_null() || !was_brief,
-        "{to_stderr:#}"
-    );
     // Behind what the last stage writes.
     let output = crate::run(&["--json=-", "-q", "echo data | cat"]);
     let json = output.stdout.strip_prefix(b"data\n").unwrap();
@@ -589,6 +583,21 @@ fn run_in_vain() -> String {
     assert_eq!(output.status.code(), Some(125));
     assert!(!witness.exists());
     stderr(&output)
+}
+
+#[test]
+fn a_pipeline_that_is_over_before_anybody_looks_has_no_verdict() {
+    let _watchdog = watchdog();
+    // On a busy machine even `true` may take longer than that, but not each time.
+    loop {
+        let output = run(&["--json", "true"]);
+        let run: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
+        if run["wall_seconds"].as_f64().unwrap() < 0.05 {
+            assert!(run["verdict"].is_null(), "{run:#}");
+            assert!(run["stages"][0]["shares"].is_null(), "{run:#}");
+            return;
+        }
+    }
 }
 
 #[test]

@@ -24,7 +24,7 @@ struct Run<'a> {
     version: u32,
     negated: bool,
     success: bool,
-    /// What pipewright ends with, unless a signal ends it.
+    /// The status of pipewright, unless a signal ends it.
     exit_code: u8,
     timed_out: bool,
     /// The signal that reached pipewright, by name.

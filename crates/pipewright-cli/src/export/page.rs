@@ -5,7 +5,7 @@
 
 mod axis;
 mod charts;
-mod state;
+mod shade;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -95,7 +95,7 @@ fn header(outcome: &Outcome, observed: &Observed) -> Markup {
     }
 }
 
-/// When the run started, for people.
+/// The time of the start, for people.
 fn started(outcome: &Outcome) -> String {
     jiff::Zoned::try_from(outcome.started).map_or_else(
         |_| String::new(),

@@ -61,7 +61,7 @@ impl Recorded {
         self
     }
 
-    /// What a pipe showed in the newest sample.
+    /// Adds the fill of a pipe to the newest sample.
     pub(super) fn level(mut self, pipe: usize, unread: u64, capacity: u64) -> Self {
         let full = unread == capacity;
         let level = PipeLevel {
@@ -123,7 +123,7 @@ impl Recorded {
         }
     }
 
-    /// What an export writes of it.
+    /// The text that an export writes of it.
     pub(super) fn written(&self, export: &mut dyn Export) -> String {
         self.written_of(export, &self.outcome())
     }

@@ -112,7 +112,7 @@ struct PipeTrack {
 #[derive(Debug)]
 struct Counter {
     name: String,
-    /// What was written last: `Some(None)`, that the value is not known.
+    /// Written last; `Some(None)`: that the value is not known.
     last: Option<Option<Values>>,
 }
 
@@ -347,7 +347,7 @@ mod tests {
         events
     }
 
-    /// What the format asks of each kind of event.
+    /// Fails unless an event is as the format asks of its kind.
     fn check(event: &Value) {
         assert!(event["name"].is_string(), "{event}");
         assert_eq!(event["pid"], PIPELINE, "{event}");

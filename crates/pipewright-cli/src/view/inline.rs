@@ -59,8 +59,8 @@ impl Inline {
         (rows > 1).then_some((columns, rows / 2))
     }
 
-    /// Whether the terminal is ours to paint on: this process is in its foreground, and no program
-    /// has it in its hands, as an editor or a menu has that reads single keys.
+    /// Tells whether the terminal is ours to paint on: this process is in its foreground, and no
+    /// program has it in its hands, as an editor or a menu has that reads single keys.
     pub(crate) fn may_paint(&self) -> bool {
         let stderr = std::io::stderr();
         let foreground = tcgetpgrp(&stderr).is_ok_and(|group| group == rustix::process::getpgrp());
@@ -129,7 +129,7 @@ impl Inline {
 }
 
 impl Held {
-    /// What undoes [`hold`].
+    /// The sequence that undoes [`hold`].
     fn release(self) -> String {
         let first = self.lines - self.rows + 1;
         format!("{SAVE}{WHOLE_REGION}\x1b[{first};1H{CLEAR_BELOW}{RESTORE}")

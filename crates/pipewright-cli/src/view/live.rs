@@ -114,7 +114,7 @@ impl Frame {
 }
 
 impl PipeRow {
-    /// Which of its neighbours it holds up, if it does so for a noteworthy time.
+    /// The neighbour that it holds up, if it does so for a noteworthy time.
     fn pressure(&self) -> Option<String> {
         if self.full >= 0.1 && self.full >= self.empty {
             Some(format!("writer blocked {}", percent(self.full)))
@@ -133,7 +133,7 @@ impl StageRow {
             .map_or_else(String::new, |cpus| format!("{} cpu", percent(cpus)))
     }
 
-    /// What it does, in words; empty before the first sample.
+    /// Its doing in words; empty before the first sample.
     fn state(&self) -> String {
         self.activity
             .map_or_else(String::new, |activity| activity.to_string())

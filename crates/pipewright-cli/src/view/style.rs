@@ -95,7 +95,7 @@ impl Palette {
         self.styled(AnsiColor::Yellow.on_default(), text)
     }
 
-    /// What matters less.
+    /// A text that matters less.
     pub(crate) fn faint(self, text: impl Display) -> String {
         self.styled(Style::new().dimmed(), text)
     }

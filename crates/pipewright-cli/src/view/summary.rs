@@ -115,7 +115,7 @@ impl Summary<'_> {
         columns
     }
 
-    /// How the stage was started, and the pipe behind it.
+    /// The start of a stage, and the pipe behind it.
     fn details(&self, index: usize) -> String {
         let stage = &self.outcome.stages[index];
         let start = stage.shell.as_ref().map_or_else(
@@ -134,7 +134,7 @@ impl Summary<'_> {
         start + &pipe.unwrap_or_default() + &error.unwrap_or_default()
     }
 
-    /// How the run ended, and advice where there is any.
+    /// Writes the end of the run, and advice where there is any.
     fn write_end(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let outcome = self.outcome;
         let wall = seconds(outcome.wall);
@@ -172,7 +172,7 @@ impl Summary<'_> {
         }
     }
 
-    /// The stage that the others waited for, and what can be done.
+    /// Writes the stage that the others waited for, and what can be done.
     fn write_finding(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let outcome = self.outcome;
         match &outcome.observed {
@@ -246,7 +246,7 @@ fn observed_cells(observed: &Observed, index: usize) -> String {
     )
 }
 
-/// The verdict's sentence and its advice.
+/// Writes the verdict's sentence and its advice.
 fn write_finding(f: &mut fmt::Formatter<'_>, observed: &Observed, palette: Palette) -> fmt::Result {
     writeln!(f, "  {}", text::line(&observed.verdict.sentence()))?;
     match observed.verdict.advice() {
@@ -255,7 +255,7 @@ fn write_finding(f: &mut fmt::Formatter<'_>, observed: &Observed, palette: Palet
     }
 }
 
-/// What to do about a stage that failed.
+/// Advice about a stage that failed.
 fn advice(stage: &Stage) -> Option<&'static str> {
     match &stage.end {
         _ if stage.missing_command().is_some() => Some("is it installed and in your PATH?"),

@@ -13,7 +13,7 @@ use crate::export::trace::Trace;
 use crate::outcome::Outcome;
 use crate::output::Recording;
 
-/// Where to write; `-` is stdout.
+/// The files to write; `-` is stdout.
 #[derive(Debug)]
 pub(super) struct Paths {
     pub(super) json: Option<PathBuf>,

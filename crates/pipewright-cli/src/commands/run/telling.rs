@@ -1,4 +1,4 @@
-//! What stderr is told of a run when it is over.
+//! The last words about a run, on stderr.
 
 use std::io;
 
@@ -12,7 +12,7 @@ use crate::view::style::Palette;
 use crate::view::summary::Summary;
 use crate::view::{self, terminal};
 
-/// When to print the summary.
+/// The runs that get a summary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Summarize {
     Never,
@@ -20,7 +20,7 @@ pub(super) enum Summarize {
     Always,
 }
 
-/// What to tell, and how.
+/// The way to tell of a run.
 #[derive(Debug)]
 pub(super) struct Telling {
     pub(super) summarize: Summarize,

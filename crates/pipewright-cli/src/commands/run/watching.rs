@@ -19,10 +19,10 @@ const FIRST_PAINT: Duration = Duration::from_millis(500);
 /// Between two pictures.
 const REPAINT: Duration = Duration::from_millis(200);
 
-/// How a run is to be watched.
+/// The way to watch a run.
 #[derive(Debug)]
 pub(super) struct Watch {
-    /// Somebody wants to know what there is to see, now or at the end.
+    /// Somebody wants to see it, now or at the end.
     pub(super) wanted: bool,
     pub(super) face: Face,
     /// Between two sets of figures.
@@ -40,16 +40,16 @@ impl Watch {
 #[derive(Debug)]
 pub(super) struct Watching<'a> {
     running: &'a RunningPipeline,
-    /// What to call the stages.
+    /// The stages' names.
     names: Vec<String>,
-    state: State,
+    sight: Sight,
     watch: Watch,
     recorder: &'a mut Recorder,
     next_show: Instant,
 }
 
 #[derive(Debug)]
-enum State {
+enum Sight {
     /// Not yet: it may be over in a moment.
     Waiting,
     Attached {
@@ -60,7 +60,7 @@ enum State {
     Off,
 }
 
-/// Where what is seen is shown while the pipeline runs.
+/// The place to show a pipeline while it runs.
 #[derive(Debug)]
 pub(super) enum Face {
     Nowhere,
@@ -84,10 +84,10 @@ impl<'a> Watching<'a> {
         Self {
             running,
             names,
-            state: if watch.wanted && complete {
-                State::Waiting
+            sight: if watch.wanted && complete {
+                Sight::Waiting
             } else {
-                State::Off
+                Sight::Off
             },
             watch,
             recorder,
@@ -100,27 +100,27 @@ impl<'a> Watching<'a> {
         matches!(&self.watch.face, Face::Live(inline) if inline.guard_id() == Some(pid))
     }
 
-    /// When there is something to do next.
+    /// The time of the next thing to do.
     pub(super) fn due(&self) -> Option<Instant> {
-        match &self.state {
-            State::Off => None,
-            State::Waiting => Some(self.running.started() + ATTACH_AFTER),
-            State::Attached { observation, .. } => Some(Instant::now() + observation.due_in()),
+        match &self.sight {
+            Sight::Off => None,
+            Sight::Waiting => Some(self.running.started() + ATTACH_AFTER),
+            Sight::Attached { observation, .. } => Some(Instant::now() + observation.due_in()),
         }
     }
 
     /// Does what is due: attach, look, show.
     pub(super) fn step(&mut self) {
-        if matches!(self.state, State::Waiting) {
+        if matches!(self.sight, Sight::Waiting) {
             if self.running.started().elapsed() < ATTACH_AFTER {
                 return;
             }
-            self.state = self.attach().unwrap_or(State::Off);
-            if let State::Attached { observation, .. } = &self.state {
+            self.sight = self.attach().unwrap_or(Sight::Off);
+            if let Sight::Attached { observation, .. } = &self.sight {
                 self.recorder.begin(observation.layout());
             }
         }
-        let State::Attached { observation, first } = &mut self.state else {
+        let Sight::Attached { observation, first } = &mut self.sight else {
             return;
         };
         if let Some(sample) = observation.tick() {
@@ -161,8 +161,8 @@ impl<'a> Watching<'a> {
     /// The last look, when every stage has ended and none has been waited for.
     pub(super) fn finish(mut self) -> Option<Observed> {
         self.hide();
-        match self.state {
-            State::Attached {
+        match self.sight {
+            Sight::Attached {
                 mut observation, ..
             } => {
                 self.recorder.sample(observation.look_at_end());
@@ -172,7 +172,7 @@ impl<'a> Watching<'a> {
         }
     }
 
-    fn attach(&self) -> Option<State> {
+    fn attach(&self) -> Option<Sight> {
         let children = self.running.stages().iter().filter_map(Stage::child);
         let pids: Vec<u32> = children.map(|child| child.id()).collect();
         let named = pids.iter().zip(self.names.iter().cloned());
@@ -205,6 +205,6 @@ impl<'a> Watching<'a> {
         };
         let sampler = Sampler::new(stages, links.collect(), intervals).ok()?;
         let observation = Box::new(Observation::new(sampler));
-        Some(State::Attached { observation, first })
+        Some(Sight::Attached { observation, first })
     }
 }

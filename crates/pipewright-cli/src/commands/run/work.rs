@@ -15,7 +15,7 @@ use crate::inherited;
 use crate::shell::{self, Script, StageText, Start};
 use crate::view::text;
 
-/// Where the pipeline comes from.
+/// The place that the pipeline comes from.
 #[derive(Debug)]
 pub(super) enum Source {
     Text(OsString),
@@ -138,7 +138,7 @@ pub(super) fn name(stage: &StageText) -> String {
     text::line(stage.text.trim_end())
 }
 
-/// What `--dry-run` prints: the stages, and how each would be started.
+/// The output of `--dry-run`: the stages, and how each would be started.
 impl fmt::Display for Work {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (stage, number) in self.stages().iter().zip(1..) {

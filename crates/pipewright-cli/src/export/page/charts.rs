@@ -7,7 +7,7 @@ use std::fmt::{self, Display};
 
 use maud::{Markup, PreEscaped, html};
 
-use super::state::State;
+use super::shade::Shade;
 use super::timeline::{Fill, Shares};
 
 /// Units from left to right. Each number of columns divides it.
@@ -18,26 +18,26 @@ const CURVE_HEIGHT: i64 = 40;
 /// Numbers of columns to draw with, the finest first.
 pub(super) const COLUMNS: [usize; 10] = [480, 320, 240, 160, 96, 64, 40, 24, 12, 6];
 
-/// The patterns of the states: each differs from the others without its colour too.
+/// The patterns of the shades: each differs from the others without its colour, too.
 pub(super) fn patterns() -> Markup {
-    let marks = |state: State| match state {
-        State::WaitingForInput => Some("M-2 2 2-2M0 8 8 0M6 10 10 6"),
-        State::BlockedOnOutput => Some("M-2 6 2 10M0 0 8 8M6-2 10 2"),
-        State::Disk => Some("M0 2H8M0 6H8"),
-        State::Network => Some("M2 1V3M6 5V7"),
-        State::Asleep => Some("M2 0V8M6 0V8"),
-        State::Other => Some("M0 0 8 8M8 0 0 8"),
-        State::Unknown => Some("M4 3V5"),
-        State::Running | State::Ended => None,
+    let marks = |shade: Shade| match shade {
+        Shade::WaitingForInput => Some("M-2 2 2-2M0 8 8 0M6 10 10 6"),
+        Shade::BlockedOnOutput => Some("M-2 6 2 10M0 0 8 8M6-2 10 2"),
+        Shade::Disk => Some("M0 2H8M0 6H8"),
+        Shade::Network => Some("M2 1V3M6 5V7"),
+        Shade::Asleep => Some("M2 0V8M6 0V8"),
+        Shade::Other => Some("M0 0 8 8M8 0 0 8"),
+        Shade::Unknown => Some("M4 3V5"),
+        Shade::Running | Shade::Ended => None,
     };
     html! {
         svg.patterns width="0" height="0" aria-hidden="true" focusable="false" {
             defs {
-                @for state in State::ALL.into_iter().filter(|&state| state != State::Ended) {
-                    pattern id=(state.class()) class=(state.class())
+                @for shade in Shade::ALL.into_iter().filter(|&shade| shade != Shade::Ended) {
+                    pattern id=(shade.class()) class=(shade.class())
                         width="8" height="8" patternUnits="userSpaceOnUse" {
                         rect width="8" height="8" {}
-                        @if let Some(marks) = marks(state) { path d=(marks) {} }
+                        @if let Some(marks) = marks(shade) { path d=(marks) {} }
                     }
                 }
             }
@@ -45,7 +45,7 @@ pub(super) fn patterns() -> Markup {
     }
 }
 
-/// A small picture of a state, for the legend; `full` is that of a full pipe.
+/// A small picture of a shade, for the legend; `full` is that of a full pipe.
 pub(super) fn swatch(class: &str, height: u8) -> Markup {
     html! {
         svg.swatch width="24" height="12" aria-hidden="true" focusable="false" {
@@ -54,9 +54,9 @@ pub(super) fn swatch(class: &str, height: u8) -> Markup {
     }
 }
 
-/// What a stage did: the states of a column stand on one another, as high as their share.
+/// The band of a stage: the shades of a column stand on one another, as high as their share.
 pub(super) fn band(label: &str, columns: &[Shares]) -> Markup {
-    let mut paths: [Rectangles; State::ALL.len()] = Default::default();
+    let mut paths: [Rectangles; Shade::ALL.len()] = Default::default();
     let width = column_width(columns.len());
     for (column, shares) in columns.iter().enumerate() {
         let mut sum = 0.0;
@@ -69,13 +69,13 @@ pub(super) fn band(label: &str, columns: &[Shares]) -> Markup {
             bottom = top;
         }
     }
-    let drawn = State::ALL.into_iter().zip(&paths);
-    let drawn = drawn.filter(|(state, _)| *state != State::Ended);
-    let bands = html! { @for (state, path) in drawn { (path.filled(state.class())) } };
+    let drawn = Shade::ALL.into_iter().zip(&paths);
+    let drawn = drawn.filter(|(shade, _)| *shade != Shade::Ended);
+    let bands = html! { @for (shade, path) in drawn { (path.filled(shade.class())) } };
     chart("band", BAND_HEIGHT, label, &bands)
 }
 
-/// What a pipe held, from empty to its capacity, and a strip on top of it where it was full.
+/// The fill of a pipe, from empty to its capacity, and a strip on top of it where it was full.
 pub(super) fn fill(label: &str, columns: &[Option<Fill>]) -> Markup {
     let width = column_width(columns.len());
     let heights = columns
@@ -140,7 +140,7 @@ fn curve(heights: &[Option<i64>]) -> Markup {
         steps += &format!("V{CURVE_HEIGHT}");
     }
     html! {
-        (unknown.filled(State::Unknown.class()))
+        (unknown.filled(Shade::Unknown.class()))
         @if !steps.is_empty() { path.curve d=(steps) {} }
     }
 }
@@ -219,12 +219,12 @@ mod tests {
     }
 
     #[test]
-    fn states_of_a_column_stand_on_one_another() {
+    fn shades_of_a_column_stand_on_one_another() {
         let mut half = Shares::default();
-        half[State::Running as usize] = 0.5;
-        half[State::WaitingForInput as usize] = 0.5;
+        half[Shade::Running as usize] = 0.5;
+        half[Shade::WaitingForInput as usize] = 0.5;
         let mut whole = Shares::default();
-        whole[State::Running as usize] = 1.0;
+        whole[Shade::Running as usize] = 1.0;
         let svg = band("a", &[half, half, whole]).into_string();
         assert!(
             svg.contains(r#"class="f-running" d="M0 12h640v12h-640zM640 0h320v24h-320z""#),
@@ -239,7 +239,7 @@ mod tests {
     #[test]
     fn an_ended_stage_leaves_its_band_blank() {
         let mut ended = Shares::default();
-        ended[State::Ended as usize] = 1.0;
+        ended[Shade::Ended as usize] = 1.0;
         assert!(!band("a", &[ended]).into_string().contains("<path"));
     }
 

@@ -1,14 +1,14 @@
 //! Samples of any number summed up in columns of time. Pure.
 //!
 //! A sample stands for the time until the next one. A column tells the share of its time that was spent
-//! in each state, and so nothing that happened between two columns is left out. Once there are too many
+//! in each shade, and so nothing that happened between two columns is left out. Once there are too many
 //! columns, each two neighbours become one: so a run of hours takes no more memory than one of a minute.
 
 use std::time::Duration;
 
 use pipewright_observe::{Activity, Layout, PipeLevel, Sample};
 
-use super::state::State;
+use super::shade::Shade;
 
 /// The width of a column at first: samples are not closer to one another by default.
 const FINEST: f64 = 0.02;
@@ -17,7 +17,7 @@ const MOST_COLUMNS: usize = 960;
 /// Columns of all stages together; one is about 100 bytes.
 const ALL_COLUMNS: usize = 100_000;
 
-/// What the stages did and the pipes held, in columns of equal width.
+/// The doings of stages and the fill of pipes, in columns of equal width.
 #[derive(Debug)]
 pub(super) struct Timeline {
     /// The times of the first sample and of the newest one.
@@ -27,7 +27,7 @@ pub(super) struct Timeline {
     width: f64,
     /// So many columns become half as many.
     most: usize,
-    stages: Vec<Series<{ State::ALL.len() }>>,
+    stages: Vec<Series<{ Shade::ALL.len() }>>,
     /// Unread and full, each times the seconds for which it held, and these seconds.
     fills: Vec<Series<3>>,
     /// Bytes a second times seconds, and seconds.
@@ -42,10 +42,10 @@ struct Latest {
     pipes: Vec<Option<PipeLevel>>,
 }
 
-/// Shares of a column's time, by the index of the state.
-pub(super) type Shares = [f64; State::ALL.len()];
+/// Shares of a column's time, by the index of the shade.
+pub(super) type Shares = [f64; Shade::ALL.len()];
 
-/// What a pipe held during a column.
+/// The fill of a pipe during a column.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct Fill {
     /// Unread bytes on average, 1.0 being the capacity.
@@ -100,9 +100,9 @@ impl Timeline {
     fn hold(&mut self, sample: &Latest, until: Duration) {
         let columns = self.columns(sample.at, until);
         for (series, &activity) in self.stages.iter_mut().zip(&sample.stages) {
-            let mut state = [0.0; State::ALL.len()];
-            state[State::from(activity) as usize] = 1.0;
-            series.add(state, &columns);
+            let mut shade = [0.0; Shade::ALL.len()];
+            shade[Shade::from(activity) as usize] = 1.0;
+            series.add(shade, &columns);
         }
         for (series, level) in self.fills.iter_mut().zip(&sample.pipes) {
             if let Some(level) = level.filter(|level| level.capacity > 0) {
@@ -133,7 +133,7 @@ impl Timeline {
             .map_or(Duration::ZERO, |latest| latest.at - self.first)
     }
 
-    /// What a stage did, in so many columns.
+    /// A stage, in so many columns.
     pub(super) fn shares(&self, stage: usize, columns: usize) -> Vec<Shares> {
         let seconds = self.span().as_secs_f64() / columns as f64;
         self.drawn(self.stages.get(stage), columns)
@@ -141,7 +141,7 @@ impl Timeline {
             .collect()
     }
 
-    /// What a pipe held; `None` where that was not known most of the time.
+    /// The fill of a pipe; `None` where it was not known most of the time.
     pub(super) fn fills(&self, pipe: usize, columns: usize) -> Vec<Option<Fill>> {
         self.drawn(self.fills.get(pipe), columns)
             .map(|[unread, full, known]| {
@@ -255,17 +255,17 @@ mod tests {
     }
 
     #[test]
-    fn a_column_tells_the_share_of_each_state() {
+    fn a_column_tells_the_share_of_each_shade() {
         let recording = Recorded::new(1)
             .sample(0, &[Running])
             .sample(100, &[WaitingForInput])
             .sample(150, &[BlockedOnOutput])
             .sample(200, &[Running]);
         let columns = timeline(&recording).shares(0, 2);
-        let share = |column: usize, state: State| columns[column][state as usize];
-        assert!((share(0, State::Running) - 1.0).abs() < 1e-9);
-        assert!((share(1, State::WaitingForInput) - 0.5).abs() < 1e-9);
-        assert!((share(1, State::BlockedOnOutput) - 0.5).abs() < 1e-9);
+        let share = |column: usize, shade: Shade| columns[column][shade as usize];
+        assert!((share(0, Shade::Running) - 1.0).abs() < 1e-9);
+        assert!((share(1, Shade::WaitingForInput) - 0.5).abs() < 1e-9);
+        assert!((share(1, Shade::BlockedOnOutput) - 0.5).abs() < 1e-9);
     }
 
     #[test]
@@ -310,7 +310,7 @@ mod tests {
             assert!(timeline.stages[0].0.len() <= MOST_COLUMNS);
         }
         let shares = timeline.shares(1, 480);
-        let running = |shares: &Shares| (shares[State::Running as usize] - 1.0).abs() < 1e-6;
+        let running = |shares: &Shares| (shares[Shade::Running as usize] - 1.0).abs() < 1e-6;
         assert!(shares.iter().all(running), "{shares:?}");
         let fills = timeline.fills(0, 6);
         let half = |fill: &Option<Fill>| fill.is_some_and(|fill| (fill.unread - 0.5).abs() < 1e-6);

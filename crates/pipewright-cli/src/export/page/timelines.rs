@@ -3,7 +3,7 @@
 use maud::{Markup, PreEscaped, html};
 use pipewright_observe::verdict::StageShares;
 
-use super::state::State;
+use super::shade::Shade;
 use super::table::bottleneck_mark;
 use super::timeline::{Shares, Timeline};
 use super::words::percent;
@@ -40,14 +40,14 @@ pub(super) fn section(observed: &Observed, timeline: &Timeline) -> Markup {
 }
 
 fn legend() -> Markup {
-    let label = |state| match state {
-        State::Ended => "blank: ended".to_owned(),
-        state => state.label(),
+    let label = |shade| match shade {
+        Shade::Ended => "blank: ended".to_owned(),
+        shade => shade.label(),
     };
     html! {
         ul.legend aria-label="Legend" {
-            @for state in State::ALL {
-                li { (charts::swatch(state.class(), 12)) (label(state)) }
+            @for shade in Shade::ALL {
+                li { (charts::swatch(shade.class(), 12)) (label(shade)) }
             }
             li { (charts::swatch("full", 4)) "pipe full: its writer has to wait" }
         }
@@ -104,24 +104,24 @@ fn stage(observed: &Observed, index: usize, name: &str, columns: &[Shares]) -> M
     }
 }
 
-/// What a stage did most of the time, in words.
+/// A stage's main doings, in words.
 fn most(shares: &StageShares) -> String {
     let mut told = [
-        (shares.on_cpu + shares.waiting_for_cpu, State::Running),
-        (shares.waiting_for_input, State::WaitingForInput),
-        (shares.blocked_on_output, State::BlockedOnOutput),
-        (shares.disk, State::Disk),
-        (shares.network, State::Network),
-        (shares.sleeping + shares.polling, State::Asleep),
-        (shares.elsewhere + shares.stopped, State::Other),
-        (shares.unknown, State::Unknown),
+        (shares.on_cpu + shares.waiting_for_cpu, Shade::Running),
+        (shares.waiting_for_input, Shade::WaitingForInput),
+        (shares.blocked_on_output, Shade::BlockedOnOutput),
+        (shares.disk, Shade::Disk),
+        (shares.network, Shade::Network),
+        (shares.sleeping + shares.polling, Shade::Asleep),
+        (shares.elsewhere + shares.stopped, Shade::Other),
+        (shares.unknown, Shade::Unknown),
     ];
     told.sort_by(|(one, _), (other, _)| other.total_cmp(one));
     let told: Vec<String> = told[..3]
         .iter()
-        .chain([&(shares.ended, State::Ended)])
+        .chain([&(shares.ended, Shade::Ended)])
         .filter(|(share, _)| *share >= 0.01)
-        .map(|&(share, state)| format!("{} {}", state.label(), percent(share)))
+        .map(|&(share, shade)| format!("{} {}", shade.label(), percent(share)))
         .collect();
     told.join(", ")
 }

@@ -1,10 +1,10 @@
-//! The states of a stage as a chart tells them apart. Pure.
+//! The shades of a chart: activities as far as an eye tells them apart. Pure.
 
 use pipewright_observe::Activity;
 
 /// Activities, those that mean nearly the same put together: no eye tells eleven colours apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum Shade {
     Running,
     WaitingForInput,
     BlockedOnOutput,
@@ -16,7 +16,7 @@ pub(super) enum State {
     Ended,
 }
 
-impl State {
+impl Shade {
     /// From the bottom of a band to its top; the index of each is its discriminant.
     pub(super) const ALL: [Self; 9] = [
         Self::Running,
@@ -30,7 +30,7 @@ impl State {
         Self::Ended,
     ];
 
-    /// What the style sheet and the patterns call it.
+    /// Its name in the style sheet and the patterns.
     pub(super) fn class(self) -> &'static str {
         match self {
             Self::Running => "running",
@@ -56,7 +56,7 @@ impl State {
     }
 }
 
-impl From<Activity> for State {
+impl From<Activity> for Shade {
     fn from(activity: Activity) -> Self {
         match activity {
             Activity::Running => Self::Running,
@@ -77,12 +77,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_state_is_found_at_its_index() {
+    fn a_shade_is_found_at_its_index() {
         assert!(
-            State::ALL
+            Shade::ALL
                 .iter()
                 .enumerate()
-                .all(|(index, &state)| state as usize == index)
+                .all(|(index, &shade)| shade as usize == index)
         );
     }
 }
