@@ -6,18 +6,19 @@
 //! it, not when the parent has heard of it.
 
 mod bare;
+mod exchanged;
 mod ipc;
 mod ours;
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::Context;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
-use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
+
+use exchanged::{CHILD, Config};
 
 use crate::measure::{Contender, Spread, interleave};
 use crate::peers::OURS;
@@ -71,75 +72,6 @@ pub(crate) fn dispatch() {
         std::process::exit(1);
     }
     std::process::exit(0);
-}
-
-/// The first argument of the peers' children.
-const CHILD: &str = "handoff-child";
-
-/// What a runtime might hand over: a few settings and a large rest.
-#[derive(Clone, Serialize, Deserialize)]
-struct Config {
-    hostname: String,
-    mounts: Vec<Mount>,
-    timeout_ms: u64,
-    profile: String,
-}
-
-#[derive(Clone, Serialize, Deserialize)]
-struct Mount {
-    source: String,
-    target: String,
-    read_only: bool,
-}
-
-impl Config {
-    /// About that many bytes, encoded.
-    fn of_size(bytes: usize) -> Self {
-        let mount = |number: u32| Mount {
-            source: format!("/var/lib/container/layers/{number}"),
-            target: format!("/mnt/{number}"),
-            read_only: number.is_multiple_of(2),
-        };
-        Self {
-            hostname: "container-17".to_owned(),
-            mounts: (0..16).map(mount).collect(),
-            timeout_ms: 10_000,
-            profile: "x".repeat(bytes - 700),
-        }
-    }
-
-    /// A figure of every part, so that nothing of it can be left out.
-    fn checksum(&self) -> u64 {
-        let mounts: usize = self.mounts.iter().map(|mount| mount.source.len()).sum();
-        (self.hostname.len() + mounts + self.profile.len()) as u64 + self.timeout_ms
-    }
-}
-
-/// 64 bytes, encoded.
-#[derive(Serialize, Deserialize)]
-struct Small {
-    number: u32,
-    text: String,
-}
-
-impl Small {
-    fn new() -> Self {
-        Self {
-            number: 7,
-            text: "t".repeat(62),
-        }
-    }
-}
-
-/// Now, in nanoseconds of the clock that all processes share.
-fn now() -> u64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
-}
-
-/// The seconds from `begin` to `end`, both in nanoseconds.
-fn seconds(begin: u64, end: u64) -> f64 {
-    Duration::from_nanos(end.saturating_sub(begin)).as_secs_f64()
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<Report> {
@@ -282,19 +214,5 @@ impl Go {
     fn start(&self, arguments: &[&str]) -> anyhow::Result<Option<Driven>> {
         let start = |program: &PathBuf| Driven::start(Command::new(program).args(arguments));
         self.program.as_ref().map(start).transpose()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_messages_have_the_sizes_that_are_told() {
-        assert_eq!(postcard::to_allocvec(&Small::new()).unwrap().len(), 64);
-        for bytes in [4 << 10, 8 << 20] {
-            let encoded = postcard::to_allocvec(&Config::of_size(bytes)).unwrap();
-            assert!(encoded.len().abs_diff(bytes) < 200, "{}", encoded.len());
-        }
     }
 }

@@ -3,14 +3,14 @@
 use std::fs::File;
 use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 
-use super::{CHILD, now, seconds};
+use super::exchanged::{CHILD, now, seconds};
 use crate::peers::bare::{Memory, Program, wait};
 
 /// The child's half.
@@ -32,12 +32,9 @@ pub(super) fn child(arguments: &[&str]) -> anyhow::Result<()> {
     }
 }
 
-/// A copy of an inherited descriptor, to own it without a claim on its number.
+/// The inherited descriptor with this number.
 fn descriptor<T: From<OwnedFd>>(number: i32) -> anyhow::Result<T> {
-    #[allow(unsafe_code, reason = "a number that came with the exec")]
-    // SAFETY: borrowed only for the copy, which fails when it is not open.
-    let inherited = unsafe { BorrowedFd::borrow_raw(number) };
-    Ok(rustix::io::fcntl_dupfd_cloexec(inherited, 5).map(T::from)?)
+    Ok(pipewright_handoff::take_inherited(number).map(T::from)?)
 }
 
 /// Reads all and tells when it was there, on descriptor 4.

@@ -8,7 +8,7 @@ use anyhow::{Context, bail, ensure};
 use ipc_channel::ipc::{self, IpcOneShotServer, IpcReceiver, IpcSender};
 use serde::{Deserialize, Serialize};
 
-use super::{CHILD, Config, Small, now, seconds};
+use super::exchanged::{CHILD, Config, Small, now, seconds};
 
 /// The child's half. It connects and gives the parent a sender to itself.
 pub(super) fn child(arguments: &[&str]) -> anyhow::Result<()> {

@@ -6,7 +6,7 @@ use anyhow::ensure;
 use pipewright::{PipeExt, PipeWriter};
 use pipewright_handoff::{ChildLink, EntryPoints, Error, ParentLink, ReExec, Receiver, Sender};
 
-use super::{Config, Small, now, seconds};
+use super::exchanged::{Config, Small, now, seconds};
 
 pub(super) fn dispatch() {
     EntryPoints::new()
