@@ -1,13 +1,13 @@
-//! Which build of the program this process runs.
+//! The build of the program that this process runs.
 //!
 //! Messages and the config are encoded without their structure: a reader from another build would
 //! take them for something else. So the child compares its build with the parent's before it reads
 //! anything.
 //!
 //! The identity is the build id that the linker writes into the program, a hash of its content. It
-//! is read from this process's own memory, so that it tells of what runs, not of what lies at a
-//! path, costs next to nothing, and needs no `/proc`. Some linkers write none; then it is a hash of
-//! the read-only segments (code and constants), once in the life of a process, at about a
+//! is read from this process's own memory: so it is that of the program that runs, not of a file at some
+//! path, costs next to nothing, and needs no `/proc`. Some linkers write none. Then the identity is a
+//! hash of the read-only segments (code and constants), made once in the life of a process, at about a
 //! millisecond for each 4 MiB.
 #![allow(
     unsafe_code,
@@ -22,7 +22,7 @@ pub(crate) const LENGTH: usize = 20;
 /// A build's identity.
 pub(crate) type BuildId = [u8; LENGTH];
 
-/// This process's.
+/// This process's identity.
 pub(crate) fn own() -> BuildId {
     static OWN: OnceLock<BuildId> = OnceLock::new();
     *OWN.get_or_init(|| {
@@ -52,13 +52,14 @@ const WRITABLE: u32 = 2;
 const READABLE: u32 = 4;
 
 unsafe extern "C" {
-    /// Where the program's file header is mapped. Every linker for this system defines it.
+    /// The program's file header, as it is mapped. Every linker for this system defines it.
     static __ehdr_start: FileHeader;
 }
 
 /// The address of the table of segments of the object that this library is linked into.
 pub(crate) fn program_headers() -> usize {
-    // SAFETY: see `own_segments`.
+    // SAFETY: the linker defines the symbol as the start of this object's mapped file header, which
+    // stays as long as the object, and so as long as this code runs.
     let header = unsafe { &__ehdr_start };
     header.as_ptr().addr().wrapping_add(number(header, 32, 8))
 }
@@ -98,13 +99,13 @@ fn own_segments() -> Vec<Segment> {
         .collect()
 }
 
-/// The number of `length` bytes at `offset`. The supported machines are little-endian.
+/// Reads the number of `length` bytes at `offset`. The supported machines are little-endian.
 fn number(bytes: &[u8], offset: usize, length: usize) -> usize {
     let digits = bytes.iter().skip(offset).take(length).rev();
     digits.fold(0, |number, &byte| number << 8 | usize::from(byte))
 }
 
-/// The build id among the notes, each of which is three lengths, a name and a description.
+/// Finds the build id among the notes. Each is three lengths, a name and a description.
 fn build_id_note(mut notes: &[u8]) -> Option<&[u8]> {
     const BUILD_ID: u32 = 3;
     let padded = |length: u32| (length as usize).next_multiple_of(4);
@@ -125,7 +126,7 @@ fn build_id_note(mut notes: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// A build id of any length in the length used here.
+/// Folds a build id of any length into the length used here.
 fn fit(id: &[u8]) -> BuildId {
     let mut fitted = [0; LENGTH];
     for (index, byte) in id.iter().enumerate() {

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::frame::{self, Control, DESCRIPTOR_LIMIT, Format, Payload};
 use crate::socket::PacketSocket;
 
-/// How long a wait lasts unless it was set.
+/// The time that a wait may last unless it was set.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Typed messages both ways between two processes.
@@ -93,12 +93,12 @@ impl Channel {
         }
     }
 
-    /// How long each wait of this channel may last: 10 seconds unless it was set.
+    /// The time that each wait of this channel may last: 10 seconds unless it was set.
     pub fn timeout(&self) -> Duration {
         self.timeout
     }
 
-    /// Sets how long each wait may last. `Duration::MAX` is no limit; the death of the other process
+    /// Sets the time that each wait may last. `Duration::MAX` is no limit; the death of the other process
     /// still ends a wait.
     pub fn set_timeout(&mut self, timeout: Duration) {
         self.timeout = timeout;

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
 
-/// What is being encoded, for errors.
+/// A limit, and the words for an error that it was passed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limit {
     pub(crate) what: &'static str,
@@ -32,7 +32,7 @@ struct Bounded<W> {
     to: W,
     passed: u64,
     limit: u64,
-    /// What a write failed with, or the size that was refused.
+    /// The error of a write, or the size that was refused.
     fault: Option<Result<u64, io::Error>>,
 }
 

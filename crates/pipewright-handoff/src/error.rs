@@ -1,4 +1,4 @@
-//! How a hand-off can fail. Knows no other file of the crate.
+//! The ways in which a hand-off can fail. Knows no other file of the crate.
 
 use std::fmt;
 use std::io;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 /// The result of everything in this crate that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// How a hand-off, or an exchange with the other process, failed.
+/// The failure of a hand-off, or of an exchange with the other process.
 ///
 /// Every wait ends in what was waited for or in one of these. The *phase* is the last one that either
 /// side announced, by [`Channel::enter`](crate::Channel::enter) or a barrier.
@@ -46,8 +46,7 @@ pub enum Error {
     PeerDied {
         /// The last phase that was announced.
         phase: String,
-        /// How it ended; `None` if the other process is not a child of this one, which alone learns
-        /// its status.
+        /// Its status; `None` if it is not a child of this process, since only the parent learns it.
         status: Option<ExitStatus>,
     },
 
@@ -56,7 +55,7 @@ pub enum Error {
     TimedOut {
         /// The last phase that was announced.
         phase: String,
-        /// How long this process waited.
+        /// The time that this process waited.
         waited: Duration,
     },
 
@@ -105,19 +104,18 @@ pub enum Error {
     /// A stream ended inside a message: its sender died, or stopped, while it wrote.
     #[error("the stream ended inside a message: {received} of {expected} bytes came")]
     Torn {
-        /// How many bytes of the message came, its length prefix included.
+        /// The bytes of the message that came, its length prefix included.
         received: u64,
-        /// How many it has; 4 if not even the length prefix was complete.
+        /// The bytes that it has; 4 if not even the length prefix was complete.
         expected: u64,
     },
 
-    /// What was handed over is refused, because this process has privileges that the one which
-    /// started it may not have had: its file is set-user-ID, set-group-ID or has capabilities.
+    /// This process takes no hand-off, because it has privileges that the one who started it may lack:
+    /// its file is set-user-ID, set-group-ID or has capabilities.
     #[error(
         "refused: this program is set-user-ID, set-group-ID or has file capabilities, so whoever \
-         started it could have made up what was handed over; a parent that has these privileges \
-         itself gives the child real ids that match, with ReExec::command and Command::uid and gid, \
-         or no_new_privs"
+         started it may have made up what it is handed; if its parent is privileged itself, let it \
+         start this child with real ids that match, by ReExec::command with Command::uid and gid"
     )]
     Privileged,
 
@@ -198,7 +196,7 @@ pub(crate) const OPEN_SELF: &str = "open /proc/self/exe";
 #[cfg(feature = "gate")]
 pub(crate) const OPEN_GATE: &str = "open the gate";
 
-/// What to do, if the reason alone does not say it.
+/// The advice, if the reason alone does not say what to do.
 fn advice(operation: &str, reason: &io::Error) -> &'static str {
     let errno = reason.raw_os_error().map(Errno::from_raw_os_error);
     match (operation, errno) {
@@ -215,7 +213,7 @@ fn advice(operation: &str, reason: &io::Error) -> &'static str {
     }
 }
 
-/// What a descriptor refers to.
+/// The kind of thing that a descriptor refers to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum DescriptorKind {
@@ -237,7 +235,7 @@ pub enum DescriptorKind {
     Other,
 }
 
-/// What is wrong with a named descriptor.
+/// The fault of a named descriptor.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DescriptorFault {
@@ -261,7 +259,7 @@ pub enum DescriptorFault {
     /// The name was used twice in the parent.
     #[error("was given twice; each needs a name of its own")]
     GivenTwice,
-    /// It arrived as something else than it was sent as, or not at all.
+    /// It did not arrive, or arrived as something other than what was sent.
     #[error("is not at its number {number}, where the parent put a {sent:?}")]
     NotArrived {
         /// The number in the child.

@@ -1,4 +1,4 @@
-//! Becoming another program at the end, and telling the parent whether that worked.
+//! Becoming another program at the end, and telling the parent.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Which file a re-execution executes.
+//! The file that a re-execution executes.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -70,7 +70,7 @@ fn sealed() -> Result<OwnedFd> {
 
 fn sealed_copy() -> Result<OwnedFd> {
     let running = running()?;
-    // A re-executed child runs from the copy already.
+    // A re-executed child may run from the copy already.
     if rustix::fs::fcntl_get_seals(&running).is_ok_and(|seals| seals.contains(ALL_SEALS)) {
         return Ok(running);
     }
@@ -81,8 +81,8 @@ fn sealed_copy() -> Result<OwnedFd> {
     Ok(to.into())
 }
 
-/// Makes a memfd that can be sealed. `purpose` says if it is to be executed, which kernels before 6.3
-/// do not ask.
+/// Makes a memfd that can be sealed. `purpose` says if it will be executed; kernels before 6.3 do not
+/// know that flag.
 pub(crate) fn memory(purpose: MemfdFlags) -> Result<OwnedFd> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     let name = "pipewright-handoff";

@@ -23,13 +23,13 @@ use crate::frame::{Control, Format};
 use crate::link::{ChildLink, ParentLink};
 use crate::socket::PacketSocket;
 
-/// How many may knock at once.
+/// The most visitors that can knock at once.
 const BACKLOG: i32 = 8;
 
 /// Bytes of a socket's path, without the zero byte at its end.
 const PATH_LIMIT: usize = 107;
 
-/// How long a visitor may take to say what it wants.
+/// The time that a visitor may take to say what it wants.
 const KNOCK: Duration = Duration::from_secs(5);
 
 /// The phase in which both sides are meanwhile.

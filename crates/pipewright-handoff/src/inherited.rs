@@ -148,8 +148,8 @@ pub fn take_inherited(number: i32) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-/// Tells whether this program has privileges that whoever started it may not have: its file is
-/// set-user-ID, set-group-ID or has capabilities.
+/// Tells if this program has privileges that the one who started it may lack: its file is set-user-ID,
+/// set-group-ID or has capabilities.
 ///
 /// # References
 ///

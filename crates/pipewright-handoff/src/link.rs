@@ -38,7 +38,7 @@ impl ChildLink {
         }
     }
 
-    /// Closes the channel, and gives the process alone.
+    /// Closes the channel and returns the running process.
     #[expect(clippy::unreachable, reason = "every constructor gives a child")]
     pub fn into_child(self) -> Child {
         match self.channel.into_peer() {
@@ -73,7 +73,7 @@ impl ChildLink {
 pub struct ParentLink {
     channel: Channel,
     contents: Contents,
-    /// Until the config was read.
+    /// Kept until the config is read.
     manifest: Option<Manifest>,
     descriptors: Arrived,
     reported: bool,

@@ -24,7 +24,7 @@ const QUEUE_LIMIT: usize = 8 << 20;
 /// The stack of a thread that reads a pipe.
 const STACK: usize = 128 * 1024;
 
-/// Under this name a child finds its end of the log pipe.
+/// The name under which a child finds its end of the log pipe.
 pub(crate) const NAME: &str = "pipewright log";
 
 /// The log pipe of a child that is being started.
@@ -34,8 +34,8 @@ pub(crate) struct Pending {
 }
 
 impl Pending {
-    /// From here on the pipe has a reader, until its writer is gone or the child has ended. A start
-    /// that failed never comes here, so no forwarder waits for it.
+    /// Reads the pipe from here on, until its writer is gone or the child has ended. A start that failed
+    /// never comes here, so no forwarder waits for it.
     pub(crate) fn forward(self, name: &str, child: &Child) -> Result<()> {
         self.sink.forward(name, self.reader, child.as_fd())
     }
@@ -98,7 +98,7 @@ struct State {
     lost: u64,
     /// Forwarders at work.
     forwarders: usize,
-    /// Handles that forwarders may still be started from.
+    /// Handles from which forwarders may still be started.
     sources: usize,
     /// The writer has a line in hand.
     writing: bool,
@@ -231,7 +231,7 @@ impl ParentLink {
     }
 }
 
-/// What a condition variable can be asked to wait without an overflow of the clock.
+/// The longest wait of a condition variable that does not overflow the clock.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
 fn start(name: &str, body: impl FnOnce() + Send + 'static) -> Result<()> {
@@ -383,7 +383,7 @@ impl Lines {
         }
     }
 
-    /// At the end of the stream: what is left is a line.
+    /// Hands out the rest as a line, at the end of the stream.
     fn finish(self, mut emit: impl FnMut(&[u8])) {
         if !self.begun.is_empty() {
             emit(&self.begun);

@@ -1,5 +1,5 @@
-//! What the child is handed over, in one sealed memfd: which build, which entry point, which
-//! descriptors, and the config.
+//! All that the child is handed, in one sealed memfd: the build, the entry point, the descriptors and
+//! the config.
 //!
 //! A memfd takes any number of bytes without a reader, so the parent never blocks on a child that does
 //! not read, as it would on a pipe. Once sealed, it cannot change while the child reads it.
@@ -94,7 +94,7 @@ impl Head {
         bytes
     }
 
-    /// `None` when these are not the bytes of a head.
+    /// Reads a head; `None` if these bytes are none.
     fn from_bytes(bytes: &[u8; HEAD_LENGTH]) -> Option<Self> {
         fn part<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
             let (part, rest) = bytes.split_first_chunk::<N>()?;
@@ -191,15 +191,14 @@ pub(crate) struct Manifest {
 }
 
 impl Manifest {
-    /// `None` when the descriptor is no hand-off. It is closed in any case; what it refers to stays
-    /// mapped.
+    /// Maps a hand-off; `None` if this is none. The descriptor is closed in any case.
     pub(crate) fn open(descriptor: OwnedFd) -> Option<Self> {
         let memory = SealedMapping::of(&File::from(descriptor)).ok()??;
         let head = Head::from_bytes(memory.bytes().first_chunk()?)?;
         Some(Self { memory, head })
     }
 
-    /// Only where the build is this one.
+    /// Decodes the contents. Only if the build is this one.
     pub(crate) fn contents(&self) -> Result<Contents> {
         self.decode(self.head.contents_at, self.head.contents_length)
     }

@@ -125,22 +125,6 @@ impl ReExec {
 
     /// Gives the child a log, whose lines are forwarded to `sink` under the name of its entry point. The
     /// child takes it by [`ParentLink::log`](crate::ParentLink::log).
-    ///
-    /// ```
-    /// use std::io::Write;
-    /// use pipewright_handoff::{EntryPoints, LogSink, ReExec};
-    ///
-    /// EntryPoints::new().entry("worker", |parent| {
-    ///     let mut log = parent.log()?;
-    ///     writeln!(log, "one\ntwo").expect("the parent reads");
-    ///     Ok::<(), pipewright_handoff::Error>(())
-    /// }).dispatch();
-    /// let (reader, writer) = pipewright::pipe()?;
-    /// let child = ReExec::new("worker").log(&LogSink::new(writer)?).spawn()?;
-    /// assert_eq!(std::io::read_to_string(reader)?, "worker: one\nworker: two\n");
-    /// # child.into_child().wait()?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     #[cfg(feature = "log")]
     pub fn log(mut self, sink: &LogSink) -> Self {
         self.log = Some(sink.clone());
@@ -150,8 +134,8 @@ impl ReExec {
     /// Changes how the child is started: its environment, standard descriptors, session,
     /// credentials, parent-death signal.
     ///
-    /// Leave the program as it is; arguments that are added come after those of the hand-off.
-    /// Descriptors at chosen numbers may be added, too; those handed over by name keep out of their way.
+    /// Leave the program as it is. Added arguments come after those of the hand-off, and descriptors
+    /// that are handed over by name keep out of the way of those added at a number.
     pub fn command(mut self, change: impl FnOnce(Command) -> Command) -> Self {
         self.command = change(self.command);
         self

@@ -108,7 +108,7 @@ impl<T: Serialize> Sender<T> {
         self.queue(message)?;
         let whole = self.buffer.len() / BUFFER * BUFFER;
         if whole > 0 {
-            self.write_until(whole)?;
+            self.write_until(whole, Duration::MAX)?;
         }
         Ok(())
     }
@@ -133,30 +133,7 @@ impl<T: Serialize> Sender<T> {
     ///
     /// [`Error::System`].
     pub fn flush(&mut self) -> Result<()> {
-        self.write_until(self.buffer.len())
-    }
-
-    fn write_until(&mut self, end: usize) -> Result<()> {
-        while let Some(rest) = self
-            .buffer
-            .get(self.written..end)
-            .filter(|rest| !rest.is_empty())
-        {
-            match write_without_sigpipe(&self.to, rest) {
-                Ok(count) => self.written += count,
-                Err(error) => match error.kind() {
-                    ErrorKind::Interrupted => {}
-                    ErrorKind::WouldBlock => {
-                        await_ready(&self.to, PollFlags::OUT, Deadline::NEVER)?;
-                    }
-                    _ => return Err(Error::io("write to the stream")(error)),
-                },
-            }
-        }
-        self.buffer.copy_within(self.written.., 0);
-        self.buffer.truncate(self.buffer.len() - self.written);
-        self.written = 0;
-        Ok(())
+        self.flush_timeout(Duration::MAX)
     }
 
     /// The same, but waits no longer than this.
@@ -166,31 +143,35 @@ impl<T: Serialize> Sender<T> {
     /// [`Error::TimedOut`] when the reader did not make room in time; the rest stays in the buffer, and
     /// the next call goes on with it. Otherwise as [`flush`](Self::flush).
     pub fn flush_timeout(&mut self, timeout: Duration) -> Result<()> {
+        self.write_until(self.buffer.len(), timeout)
+    }
+
+    fn write_until(&mut self, end: usize, timeout: Duration) -> Result<()> {
         let deadline = Deadline::after(timeout);
-        while let Some(rest) = self
-            .buffer
-            .get(self.written..)
-            .filter(|rest| !rest.is_empty())
-        {
-            if !await_ready(&self.to, PollFlags::OUT, deadline)? {
+        let limited = deadline != Deadline::NEVER;
+        while self.written < end {
+            // Without a limit a write may wait. With one it may not.
+            if limited && !await_ready(&self.to, PollFlags::OUT, deadline)? {
                 return Err(timed_out(timeout));
             }
-            let piece = rest.get(..PIPE_BUF).unwrap_or(rest);
+            let longest = if limited { PIPE_BUF } else { usize::MAX };
+            let next = end.min(self.written.saturating_add(longest));
+            let piece = self.buffer.get(self.written..next).unwrap_or(&[]);
             match write_without_sigpipe(&self.to, piece) {
                 Ok(count) => self.written += count,
                 Err(error) => match error.kind() {
-                    ErrorKind::Interrupted | ErrorKind::WouldBlock => {}
+                    ErrorKind::Interrupted => {}
+                    // The descriptor does not block.
+                    ErrorKind::WouldBlock => {
+                        await_ready(&self.to, PollFlags::OUT, deadline)?;
+                    }
                     _ => return Err(Error::io("write to the stream")(error)),
                 },
             }
         }
-        self.empty();
-        Ok(())
-    }
-
-    fn empty(&mut self) {
-        self.buffer.clear();
+        self.buffer.drain(..self.written);
         self.written = 0;
+        Ok(())
     }
 
     fn queue(&mut self, message: &T) -> Result<()> {

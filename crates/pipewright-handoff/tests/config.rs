@@ -1,4 +1,4 @@
-//! The config of a re-executed child: any size, whenever and whether it is read.
+//! The config of a re-executed child: of any size, read late, once or never.
 
 use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
@@ -111,7 +111,7 @@ fn a_child_killed_before_it_reads_is_told_as_dead_with_sigpipe_at_its_default() 
     });
 }
 
-/// Whether this process has the memory of a hand-off mapped, and whether it has it open.
+/// Tells if this process has the memory of a hand-off mapped, and if it has it open.
 fn holds_memory() -> (bool, bool) {
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
     let open = descriptors_of(std::process::id());

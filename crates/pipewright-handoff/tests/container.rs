@@ -33,7 +33,7 @@ fn main() {
     ]);
 }
 
-/// Tells what a program sees in there, a line a fact.
+/// Prints what a program sees in there, one line per fact.
 fn payload() {
     let name = |path: &str| {
         fs::read_link(path).map_or_else(|error| error.to_string(), |it| it.display().to_string())
@@ -118,7 +118,7 @@ enum Who {
     Ordinary,
 }
 
-/// An ordinary user, where the tests run as root: nobody.
+/// An ordinary user, if the tests run as root: nobody.
 const NOBODY: u32 = 65534;
 
 /// A root file system with this test's program in it, a state directory and the runtime.
@@ -142,7 +142,7 @@ impl World {
             fs::create_dir_all(place.parent().unwrap()).unwrap();
             copy_program(&library, &place);
         }
-        // Where the tests' own programs lie, an ordinary user may not reach them.
+        // An ordinary user may not reach the folder of the tests' own programs.
         copy_program(
             &example("pipewright-handoff", "mini_container"),
             &world.path("runtime"),
@@ -206,7 +206,7 @@ impl World {
     }
 }
 
-/// What the loader would load for a program, at the paths where it looks.
+/// The libraries that the loader loads for a program.
 fn libraries(program: &Path) -> Vec<PathBuf> {
     let listed = std::process::Command::new(program)
         .env("LD_TRACE_LOADED_OBJECTS", "1")
@@ -261,7 +261,7 @@ fn run(command: Command) -> Said {
     }
 }
 
-/// Whoever can make a container here. Prints why where somebody cannot.
+/// The users that can make a container here. Prints why another one cannot.
 fn worlds() -> Vec<World> {
     let all = match is_root() {
         true => vec![Who::Root, Who::RootInAUserNamespace, Who::Ordinary],

@@ -1,4 +1,4 @@
-//! What the container's program may not do, whoever it is in there.
+//! Takes from the container's program what it must not have, whoever it is in there.
 
 use rustix::io::{Errno, Result};
 use rustix::thread::{

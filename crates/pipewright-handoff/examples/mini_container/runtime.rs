@@ -17,7 +17,7 @@ use crate::state::State;
 
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// How long an opened container may take until its program runs, and a killed one until it is gone.
+/// The time that an opened container may take until its program runs, and a killed one until it is gone.
 const SOON: Duration = Duration::from_secs(10);
 
 pub(crate) fn run(container: &Container, traced_since: Option<Duration>) -> Result<u8> {

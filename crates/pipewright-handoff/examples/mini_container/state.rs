@@ -21,7 +21,7 @@ pub(crate) struct State {
     id: PathBuf,
 }
 
-/// Which process is the container's init.
+/// The process that is the container's init.
 #[derive(Serialize, Deserialize)]
 struct Init {
     process: i32,
@@ -66,7 +66,7 @@ impl State {
         Ok(Self { id: id.into() })
     }
 
-    /// Tells whether there is such a container.
+    /// Tells if there is such a container.
     pub(crate) fn exists(&self) -> bool {
         self.id.is_dir()
     }
@@ -124,7 +124,7 @@ fn started(process: i32) -> Option<u64> {
     fields.split_whitespace().nth(19)?.parse().ok()
 }
 
-/// Tells whether it is process 1 of a pid namespace below this one, as every container's init is.
+/// Tells if it is process 1 of a pid namespace below this one, as every container's init is.
 fn is_first(process: i32) -> bool {
     let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::frame::{self, Content, Control, Format, PACKET_LIMIT, Packet, Payload};
 use crate::socket::{PacketSocket, Received};
 
-/// How long the first look at the socket waits, before the process is looked at as well.
+/// The time that the first look at the socket waits, before the process is looked at as well.
 ///
 /// Most answers come within it, and one system call is half the price of a poll and a receive. It
 /// delays the news of a death only if somebody else holds the channel's other end, since otherwise
@@ -50,7 +50,7 @@ impl Peer {
         }
     }
 
-    /// How it ended, if this process can know.
+    /// Its status, if it has ended and this process can know.
     fn status(&self) -> Option<ExitStatus> {
         match self {
             Self::Child(child) => child.try_wait().ok().flatten(),
@@ -68,7 +68,7 @@ pub(super) struct Packets {
     pub(super) phase: String,
     /// The other side has reported a failure.
     pub(super) refused: bool,
-    /// What the other side is called in a trace.
+    /// The other side's name in a trace.
     #[cfg_attr(not(feature = "tracing"), expect(dead_code))]
     name: String,
     sent: u32,
@@ -77,7 +77,7 @@ pub(super) struct Packets {
     incoming: Box<[u8; PACKET_LIMIT]>,
 }
 
-/// What a wait ended in.
+/// The end of a wait.
 pub(super) enum Next<M> {
     Message(M),
     Control(Control),
@@ -203,8 +203,8 @@ impl Packets {
         }
     }
 
-    /// Waits for the next packet and returns its length; `None` at the end, with whether the process
-    /// has ended as well.
+    /// Waits for the next packet and returns its length, or `None` at the end of the channel; and `true`
+    /// if the process has ended as well.
     fn next_packet(
         &mut self,
         deadline: Deadline,
@@ -276,7 +276,7 @@ impl Packets {
         tracing::debug!(target: "pipewright_handoff", peer = %Shown(&self.name), packet = %Shown(&what()), "{way}");
     }
 
-    /// Tells whether the process ends within this time.
+    /// Waits for the end of the process, no longer than `within`; `false` if it still lives.
     fn end_of_process(&self, deadline: Deadline, within: Duration) -> Result<bool> {
         let Some(pidfd) = self.peer.pidfd() else {
             return Ok(true); // the end of the channel is all that shows of it
