@@ -90,6 +90,7 @@ pub struct Command {
     pub(crate) stderr: Option<Stdio>,
     pub(crate) descriptors: Vec<(i32, OwnedFd)>,
     pub(crate) attributes: Attributes,
+    pub(crate) shell: Option<PathBuf>,
     pub(crate) own_tree: bool,
     pub(crate) kill_on_drop: bool,
     /// The statuses that are no failure of it, in a pipeline or a capture.
@@ -111,8 +112,8 @@ impl Command {
     /// it, by the child, after it changed directory and credentials. So is a relative path resolved:
     /// against [`current_dir`](Command::current_dir). Without a `PATH`, `/bin` and `/usr/bin` are
     /// searched. A directory that may not be searched holds no program, as a shell has it: the
-    /// error is then "not found", where execvp says "permission denied". A file without `#!` that the kernel does not know how to execute is run by
-    /// `/bin/sh`.
+    /// error is then "not found", where execvp says "permission denied". A script without `#!` is run by
+    /// a shell: see [`script_shell`](Command::script_shell).
     ///
     /// ```
     /// use pipewright::Command;
@@ -139,6 +140,7 @@ impl Command {
             stderr: None,
             descriptors: Vec::new(),
             attributes: Attributes::default(),
+            shell: None,
             own_tree: false,
             kill_on_drop: false,
             forgiven: BTreeSet::new(),
@@ -203,6 +205,28 @@ impl Command {
     /// AT_EMPTY_PATH in [execveat(2)](https://man7.org/linux/man-pages/man2/execveat.2.html)
     pub fn executable(mut self, file: impl Into<OwnedFd>) -> Self {
         self.executable = Some(file.into());
+        self
+    }
+
+    /// The shell that runs a script without a `#!` line. Without this call: `/bin/sh`.
+    ///
+    /// The kernel does not execute such a file (ENOEXEC). As a shell does, and execvp, the start then
+    /// executes `SHELL FILE ARGUMENTS`; but only where the file is text, without a zero byte in its
+    /// first line. A binary, such as a program for another machine, is an error.
+    ///
+    /// ```
+    /// use std::os::unix::fs::PermissionsExt;
+    ///
+    /// let directory = tempfile::tempdir()?;
+    /// let script = directory.path().join("script");
+    /// std::fs::write(&script, "echo $((6 * $1))")?;
+    /// std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755))?;
+    /// let command = pipewright::Command::new(&script).arg("7").script_shell("/bin/sh");
+    /// assert_eq!(command.capture().read()?, "42");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn script_shell(mut self, shell: impl Into<PathBuf>) -> Self {
+        self.shell = Some(shell.into());
         self
     }
 
@@ -473,6 +497,9 @@ impl Command {
             .is_some_and(|directory| nul(directory.as_os_str()))
         {
             return Some(Fault::InteriorNul("the directory"));
+        }
+        if self.shell.as_ref().is_some_and(|it| nul(it.as_os_str())) {
+            return Some(Fault::InteriorNul("the shell"));
         }
         for (name, value) in &self.environment.changes {
             if name.is_empty() || name.as_encoded_bytes().contains(&b'=') {

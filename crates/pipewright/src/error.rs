@@ -2,10 +2,13 @@
 //!
 //! Every error names what was tried, on what, and why the kernel refused.
 
+use std::borrow::Cow;
 use std::fmt;
-use std::io;
-use std::path::PathBuf;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use rustix::io::Errno;
 
 use crate::capture::collected::Collected;
 
@@ -210,7 +213,7 @@ pub enum Error {
 }
 
 impl Error {
-    pub(crate) fn system(operation: &'static str) -> impl FnOnce(rustix::io::Errno) -> Self {
+    pub(crate) fn system(operation: &'static str) -> impl FnOnce(Errno) -> Self {
         move |errno| Self::System {
             operation,
             source: errno.into(),
@@ -262,18 +265,16 @@ impl Error {
             Self::Start(failure) => failure.source.raw_os_error(),
             Self::System { source, .. } => source.raw_os_error(),
             Self::CapacityAboveCeiling { .. } | Self::CapacityOverQuota { .. } => {
-                Some(rustix::io::Errno::PERM.raw_os_error())
+                Some(Errno::PERM.raw_os_error())
             }
-            Self::CapacityBelowUnread { .. } => Some(rustix::io::Errno::BUSY.raw_os_error()),
-            Self::TimedOut { .. } | Self::NothingYet { .. } => {
-                Some(rustix::io::Errno::TIMEDOUT.raw_os_error())
-            }
+            Self::CapacityBelowUnread { .. } => Some(Errno::BUSY.raw_os_error()),
+            Self::TimedOut { .. } | Self::NothingYet { .. } => Some(Errno::TIMEDOUT.raw_os_error()),
             Self::CaptureFailed { reason, .. } => reason.raw_os_error(),
             Self::Invalid {
                 reason: InvalidCommand::UserId | InvalidCommand::GroupId,
                 ..
-            } => Some(rustix::io::Errno::INVAL.raw_os_error()),
-            Self::StatusLost { .. } => Some(rustix::io::Errno::CHILD.raw_os_error()),
+            } => Some(Errno::INVAL.raw_os_error()),
+            Self::StatusLost { .. } => Some(Errno::CHILD.raw_os_error()),
             Self::Invalid { .. }
             | Self::Cancelled { .. }
             | Self::OutputTooLarge { .. }
@@ -350,7 +351,7 @@ pub enum LostStatus {
 /// let Err(Error::Start(failure)) = Command::new("/").spawn() else { panic!("a directory ran") };
 /// assert_eq!(failure.program, "/");
 /// assert_eq!(failure.source.kind(), std::io::ErrorKind::PermissionDenied);
-/// assert_eq!(failure.advice, Some("it is a directory"));
+/// assert_eq!(failure.advice.as_deref(), Some("it is a directory"));
 /// ```
 #[derive(Debug, thiserror::Error)]
 #[error("cannot start {program:?}: {step}: {source}{}", after_semicolon(.advice))]
@@ -363,7 +364,7 @@ pub struct StartError {
     /// Why the kernel refused.
     pub source: io::Error,
     /// What to do about it, where the reason alone does not say.
-    pub advice: Option<&'static str>,
+    pub advice: Option<Cow<'static, str>>,
 }
 
 fn after_colon(text: &str) -> String {
@@ -371,44 +372,21 @@ fn after_colon(text: &str) -> String {
     format!("{separator}{text}")
 }
 
-fn after_semicolon(advice: &Option<&'static str>) -> String {
-    advice.map_or_else(String::new, |advice| format!("; {advice}"))
+fn after_semicolon(advice: &Option<Cow<'static, str>>) -> String {
+    advice
+        .as_ref()
+        .map_or_else(String::new, |advice| format!("; {advice}"))
 }
 
 impl StartError {
     pub(crate) fn new(program: String, step: Step, source: io::Error) -> Self {
-        use rustix::io::Errno;
+        Self::told(program, step, source, Path::new(""))
+    }
+
+    /// The same; what a step names by a relative path is looked at from `directory`.
+    pub(crate) fn told(program: String, step: Step, source: io::Error, directory: &Path) -> Self {
         let errno = source.raw_os_error().map(Errno::from_raw_os_error);
-        let advice = match (&step, errno) {
-            (Step::Execute(path), Some(Errno::NOENT))
-                if path.as_os_str().as_encoded_bytes().contains(&b'/') && path.exists() =>
-            {
-                Some(
-                    "the file is there: the interpreter its first line names, or its loader, is not",
-                )
-            }
-            (Step::Execute(path), Some(Errno::ACCESS)) if path.is_dir() => {
-                Some("it is a directory")
-            }
-            (Step::Execute(_), Some(Errno::ACCESS)) => {
-                Some("chmod +x makes a file executable, unless its file system is mounted noexec")
-            }
-            (Step::Execute(_), Some(Errno::TOOBIG)) => Some(
-                "arguments and environment together are too large: hand the bytes over through a \
-                 descriptor",
-            ),
-            (Step::Clone, Some(Errno::AGAIN)) => {
-                Some("the limit on processes is reached: see ulimit -u and the cgroup's pids.max")
-            }
-            (Step::PlaceDescriptor(_), Some(Errno::BADF)) => Some(
-                "the number must be below the limit on open descriptors (ulimit -n), and its \
-                 source open",
-            ),
-            (Step::OpenNull | Step::MakePipe, Some(Errno::MFILE)) => {
-                Some("this process has no descriptor left: see ulimit -n")
-            }
-            _ => None,
-        };
+        let advice = errno.and_then(|errno| advice(&step, errno, directory));
         Self {
             program,
             step,
@@ -416,6 +394,67 @@ impl StartError {
             advice,
         }
     }
+}
+
+fn advice(step: &Step, errno: Errno, directory: &Path) -> Option<Cow<'static, str>> {
+    let advice = match (step, errno) {
+        (Step::Execute(path), Errno::NOENT) => return missing(path, directory),
+        (Step::Execute(path), Errno::ACCESS) if directory.join(path).is_dir() => {
+            "it is a directory"
+        }
+        (Step::Execute(_), Errno::ACCESS) => {
+            "chmod +x makes a file executable, unless its file system is mounted noexec"
+        }
+        (Step::Execute(_), Errno::NOEXEC) => {
+            "it is no program for this machine, or it is damaged: file(1) tells what it is"
+        }
+        (Step::Execute(_), Errno::TOOBIG) => {
+            "arguments and environment together are too large: hand the bytes over through a \
+             descriptor"
+        }
+        (Step::Clone, Errno::AGAIN) => {
+            "the limit on processes is reached: see ulimit -u and the cgroup's pids.max"
+        }
+        (Step::PlaceDescriptor(_), Errno::BADF) => {
+            "the number must be below the limit on open descriptors (ulimit -n), and its source open"
+        }
+        (Step::OpenNull | Step::MakePipe, Errno::MFILE) => {
+            "this process has no descriptor left: see ulimit -n"
+        }
+        _ => return None,
+    };
+    Some(Cow::Borrowed(advice))
+}
+
+/// What is missing where the file itself is there.
+fn missing(path: &Path, directory: &Path) -> Option<Cow<'static, str>> {
+    if !path.as_os_str().as_encoded_bytes().contains(&b'/') {
+        return None; // it was not found along PATH
+    }
+    let path = directory.join(path);
+    if !path.metadata().ok()?.is_file() {
+        return None;
+    }
+    // As much as the kernel reads.
+    let mut start = Vec::new();
+    let file = std::fs::File::open(path).ok();
+    let read = file.map(|file| file.take(256).read_to_end(&mut start));
+    let Some(line) = read.and(start.strip_prefix(b"#!")) else {
+        return Some(Cow::Borrowed(
+            "the file is there: the loader or the shell that it needs is not",
+        ));
+    };
+    let line = line.split(|byte| *byte == b'\n').next()?.trim_ascii_start();
+    let end = line.iter().position(|byte| b" \t".contains(byte));
+    let name = String::from_utf8_lossy(&line[..end.unwrap_or(line.len())]);
+    let ending = if name.ends_with('\r') {
+        "; the line ends in a carriage return, as on Windows"
+    } else {
+        ""
+    };
+    Some(Cow::Owned(format!(
+        "the file is there: the interpreter that its first line names, {name:?}, is not{ending}"
+    )))
 }
 
 /// One step of starting a process, in the order in which they happen.

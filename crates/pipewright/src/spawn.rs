@@ -188,7 +188,7 @@ fn describe(program: String, image: &Image, failure: Failure) -> Error {
         step => step.clone(),
     };
     let source = std::io::Error::from_raw_os_error(failure.errno);
-    StartError::new(program, step, source).into()
+    StartError::told(program, step, source, &image.directory_path()).into()
 }
 
 fn on_main_thread() -> bool {

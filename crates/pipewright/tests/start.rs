@@ -144,6 +144,120 @@ fn a_file_without_an_interpreter_line_is_run_by_the_shell() {
     assert_eq!(output(searched), expected);
 }
 
+/// Bytes that begin as files do that no shell can run.
+#[test]
+fn a_binary_is_never_handed_to_a_shell() {
+    let _watchdog = watchdog();
+    let directory = tempfile::tempdir().unwrap();
+    let mut elsewhere = std::fs::read("/bin/true").unwrap();
+    elsewhere[18] = 0xf7; // e_machine: a machine that this one is not
+    elsewhere[19] = 0;
+    let binaries: [(&str, &[u8]); 6] = [
+        ("elf", &elsewhere),
+        ("elf-cut", b"\x7fELF\n"),
+        ("wasm", b"\0asm\x01\0\0\0"),
+        ("windows", b"MZ\x90\0\x03\0\0\0"),
+        ("gzip", b"\x1f\x8b\x08\0\0\0\0\0"),
+        ("zero", &[0; 64]),
+    ];
+    for (name, bytes) in binaries {
+        let path = script(directory.path(), name, "", 0o755);
+        std::fs::write(&path, bytes).unwrap();
+        for command in [
+            Command::new(&path),
+            Command::new(name).env("PATH", directory.path()),
+            Command::new(&path).script_shell("/bin/cat"),
+        ] {
+            let error = command.spawn().unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(libc::ENOEXEC), "{name}: {error}");
+            assert_eq!(error.exit_code(), 126);
+            assert!(
+                error.to_string().contains("no program for this machine"),
+                "{error}"
+            );
+            let Error::Start(failure) = error else {
+                panic!()
+            };
+            assert_eq!(failure.step, Step::Execute(path.clone()));
+        }
+    }
+}
+
+/// As bash has it: what decides is the first line.
+#[test]
+fn text_is_handed_to_the_shell_of_the_command() {
+    let _watchdog = watchdog();
+    let directory = tempfile::tempdir().unwrap();
+    let long = format!("echo long # {}\n", "x".repeat(1000));
+    let texts = [
+        ("empty", "", ""),
+        ("no-end", "echo on", "on\n"),
+        ("long", &long, "long\n"),
+        ("zero-later", "echo first; exit\n\0\0", "first\n"),
+        ("windows-1252", "echo \u{e9}\n", "\u{e9}\n"),
+    ];
+    for (name, text, said) in texts {
+        let path = script(directory.path(), name, text, 0o755);
+        assert_eq!(output(Command::new(path)), said, "{name}");
+    }
+    let path = script(directory.path(), "shown", "not for sh (((\n", 0o755);
+    let shown = Command::new(&path).script_shell("/bin/cat");
+    assert_eq!(output(shown), "not for sh (((\n");
+    let nobody = Command::new(&path).script_shell("/no/such/shell").spawn();
+    let error = nobody.unwrap_err().to_string();
+    assert!(
+        error.contains("the loader or the shell that it needs"),
+        "{error}"
+    );
+}
+
+/// bash tries again for 15 seconds.
+#[test]
+fn a_start_over_the_limit_on_processes_is_tried_again_for_a_moment() {
+    const LIMITED: &str = "PIPEWRIGHT_TEST_LIMITED";
+    let name = "a_start_over_the_limit_on_processes_is_tried_again_for_a_moment";
+    if std::env::var_os(LIMITED).is_some() {
+        // This process's two threads and the sleep; nothing more.
+        let tried_again = (0..30).any(|_| {
+            drop(Command::new("sleep").arg("0.05").spawn().unwrap());
+            Command::new("true").spawn().is_ok()
+        });
+        assert!(tried_again);
+        let _stays = Command::new("sleep")
+            .arg("60")
+            .kill_on_drop()
+            .spawn()
+            .unwrap();
+        let (step, errno) = failed_step(Command::new("true"));
+        assert_eq!((step, errno), (Step::Clone, libc::EAGAIN));
+        return;
+    }
+    let _watchdog = watchdog();
+    if !is_root() {
+        eprintln!("skipped: only root can become a user without other processes");
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let copy = directory.path().join("copy");
+    testing::copy_program(&std::env::current_exe().unwrap(), &copy);
+    let three = Rlimit {
+        current: Some(3),
+        maximum: Some(3),
+    };
+    let limited = Command::new(&copy)
+        .args(["--exact", name, "--nocapture"])
+        .env(LIMITED, "1")
+        .current_dir("/")
+        .uid(61_234)
+        .gid(61_234)
+        .rlimit(Resource::Nproc, three)
+        .capture()
+        .output()
+        .unwrap();
+    assert!(limited.success(), "{limited:?}");
+}
+
 #[test]
 fn the_program_is_found_from_the_directory_it_starts_in() {
     let _watchdog = watchdog();
@@ -196,9 +310,42 @@ fn an_error_names_the_step_that_failed() {
 fn an_error_tells_a_missing_interpreter_from_a_missing_file() {
     let _watchdog = watchdog();
     let directory = tempfile::tempdir().unwrap();
-    let path = script(directory.path(), "tool", "#!/no/such/interpreter\n", 0o755);
-    let error = Command::new(path).spawn().unwrap_err().to_string();
-    assert!(error.contains("interpreter"), "{error}");
+    let path = script(directory.path(), "tool", "#! /no/such/it -x\n", 0o755);
+    let along_path = format!("/nowhere:{}:/bin", directory.path().display());
+    for command in [
+        Command::new(&path),
+        Command::new("tool").env("PATH", along_path),
+        Command::new("./tool").current_dir(directory.path()),
+    ] {
+        let error = command.spawn().unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.contains(r#"its first line names, "/no/such/it", is not"#),
+            "{text}"
+        );
+        let Error::Start(failure) = error else {
+            panic!()
+        };
+        let Step::Execute(named) = failure.step else {
+            panic!()
+        };
+        assert!(named.ends_with("tool"), "{named:?}");
+    }
+    // A later one that can be executed is found first, as execvp has it.
+    let second = tempfile::tempdir().unwrap();
+    script(second.path(), "tool", "#!/bin/sh\necho second\n", 0o755);
+    let both = format!("{}:{}", directory.path().display(), second.path().display());
+    assert_eq!(output(Command::new("tool").env("PATH", both)), "second\n");
+
+    let windows = script(directory.path(), "windows", "#!/bin/sh\r\necho\r\n", 0o755);
+    let error = Command::new(windows).spawn().unwrap_err().to_string();
+    assert!(
+        error.contains(r#""/bin/sh\r", is not; the line ends in a carriage return"#),
+        "{error}"
+    );
+    let missing = Command::new(directory.path().join("nothing")).spawn();
+    let error = missing.unwrap_err().to_string();
+    assert!(error.ends_with("(os error 2)"), "{error}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::ffi::{CStr, OsStr, OsString};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::ptr;
 
 use libc::{c_char, c_long};
@@ -78,8 +78,6 @@ impl Texts {
     }
 }
 
-const SHELL: Text = Text::constant(c"/bin/sh");
-
 impl Image {
     /// Flattens a command. It must have passed [`Command::check`].
     pub(super) fn new(command: Command) -> Result<Self> {
@@ -103,19 +101,23 @@ impl Image {
             strings.add(&[directory.as_os_str().as_bytes()]);
         }
         let directory = strings.take();
+        let shell = command.shell.as_deref().unwrap_or(Path::new("/bin/sh"));
+        strings.add(&[shell.as_os_str().as_bytes()]);
+        let shell = strings.take();
 
         let bytes = strings.bytes;
         let text = |offset: usize| Text(bytes.as_ptr().wrapping_add(offset).cast());
         let texts = |offsets: Vec<usize>| offsets.into_iter().map(text);
+        let shell = text(shell[0]);
         // The second place is the script's.
-        let script = [SHELL, SHELL].into_iter();
+        let script = [shell, shell].into_iter();
         let image = Self {
             searched: is_searched(command.program.as_bytes()),
             candidates: texts(candidates).collect(),
             script_arguments: Texts::new(script.chain(texts(arguments.clone()).skip(1))),
             arguments: Texts::new(texts(arguments)),
             environment: Texts::new(texts(environment)),
-            shell: SHELL,
+            shell,
             directory: texts(directory).next(),
             attributes: command.attributes,
             parent: rustix::process::getpid().as_raw_pid(),

@@ -135,6 +135,12 @@ impl InChild {
         )
     }
 
+    /// Reads to the buffer; gives how many bytes are filled.
+    pub(super) fn read(self, from: c_int, buffer: &mut [u8]) -> Answer {
+        let (place, size) = (buffer.as_mut_ptr() as c_long, buffer.len() as c_long);
+        self.call(libc::SYS_read, [from.into(), place, size])
+    }
+
     /// Reads entries of a directory to the buffer; gives how many bytes are filled.
     pub(super) fn entries(self, directory: c_int, buffer: &mut [u8]) -> Answer {
         let (place, size) = (buffer.as_mut_ptr() as c_long, buffer.len() as c_long);
@@ -187,12 +193,8 @@ impl InChild {
         self.call(libc::SYS_chdir, [directory.address()])
     }
 
-    pub(super) fn set_parent_death_signal(self, signal: c_int) -> Answer {
-        self.control(libc::PR_SET_PDEATHSIG, signal)
-    }
-
-    /// One of the settings of a process that take a number.
-    fn control(self, setting: c_int, value: c_int) -> Answer {
+    /// Changes one of prctl's settings that take a number.
+    pub(super) fn control(self, setting: c_int, value: c_int) -> Answer {
         self.call(libc::SYS_prctl, [setting.into(), value.into(), 0, 0, 0])
     }
 

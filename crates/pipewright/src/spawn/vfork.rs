@@ -3,15 +3,16 @@
 //! [`InChild`] says what may be done here, and what not. A failure is told through memory that the
 //! child shares with its parent.
 
+use std::path::PathBuf;
+
 use libc::c_int;
 
-use super::image::Image;
+use super::image::{Image, Text};
 use super::in_child::InChild;
 use super::stop;
 use super::walk::mark_open_descriptors;
 use crate::descriptors::Move;
 use crate::error::Step;
-use std::path::PathBuf;
 
 /// A step that the kernel refused.
 #[derive(Debug, Clone, Copy)]
@@ -82,7 +83,7 @@ fn prepare(child: InChild, image: &Image) -> Result<(), Failure> {
     if let Some(signal) = options.parent_death_signal {
         // After the credentials as well: the kernel drops the setting when they change.
         child
-            .set_parent_death_signal(signal.as_raw())
+            .control(libc::PR_SET_PDEATHSIG, signal.as_raw())
             .map_err(at(&Step::ParentDeathSignal))?;
         // The parent may have been killed before the line above. 0 is a parent in another pid
         // namespace, whose end cannot be seen in this way.
@@ -209,7 +210,7 @@ fn execute(child: InChild, image: &Image) -> Failure {
     for (index, &path) in (0_i32..).zip(&image.candidates) {
         let errno = child.execute(path, &image.arguments, &image.environment);
         match errno {
-            libc::ENOEXEC => {
+            libc::ENOEXEC if is_text(child, path) => {
                 image.script_arguments.set(1, path);
                 let script = &image.script_arguments;
                 let errno = child.execute(image.shell, script, &image.environment);
@@ -226,8 +227,27 @@ fn execute(child: InChild, image: &Image) -> Failure {
             errno => return failure(index, errno),
         }
     }
-    match refused {
-        Some(index) => failure(index, libc::EACCES),
-        None => failure(-1, libc::ENOENT),
+    if let Some(index) = refused {
+        return failure(index, libc::EACCES);
     }
+    // A file that is there and yet was not found: what its first line names was not.
+    let mut candidates = (0_i32..).zip(&image.candidates);
+    let there = candidates.find(|(_, path)| child.access(**path, libc::X_OK).is_ok());
+    failure(there.map_or(-1, |(index, _)| index), libc::ENOENT)
+}
+
+/// Tells whether a file that the kernel does not know how to execute is a script for the shell: one
+/// without a zero byte in its first line, as bash has it. What cannot be read is none.
+fn is_text(child: InChild, path: Text) -> bool {
+    let Ok(file) = child.open(path, 0) else {
+        return false;
+    };
+    let mut start = [0; 128];
+    let read = child.read(file as c_int, &mut start);
+    let _ = child.close(file as c_int);
+    let read = read.ok().and_then(|length| start.get(..length as usize));
+    read.is_some_and(|start| {
+        let mut line = start.iter().take_while(|byte| **byte != b'\n');
+        !start.starts_with(b"\x7fELF") && line.all(|byte| *byte != 0)
+    })
 }
