@@ -504,6 +504,8 @@ pub enum Step {
     GroupId,
     /// `setresuid`.
     UserId,
+    /// `prctl(PR_SET_NO_NEW_PRIVS)`.
+    NoNewPrivileges,
     /// `chdir` to this directory.
     ChangeDirectory(PathBuf),
     /// `prctl(PR_SET_PDEATHSIG)`.
@@ -531,6 +533,7 @@ impl fmt::Display for Step {
             Self::Groups => f.write_str("set the supplementary groups"),
             Self::GroupId => f.write_str("set the group id"),
             Self::UserId => f.write_str("set the user id"),
+            Self::NoNewPrivileges => f.write_str("forbid new privileges"),
             Self::ChangeDirectory(directory) => write!(f, "chdir to {directory:?}"),
             Self::ParentDeathSignal => f.write_str("set the parent-death signal"),
             Self::Execute(path) => write!(f, "exec {path:?}"),

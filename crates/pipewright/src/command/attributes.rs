@@ -15,6 +15,7 @@ pub(crate) struct Attributes {
     pub(crate) groups: Option<Vec<u32>>,
     pub(crate) group: Option<u32>,
     pub(crate) user: Option<u32>,
+    pub(crate) no_new_privileges: bool,
     pub(crate) parent_death_signal: Option<Signal>,
     /// Bit n-1 stands for signal n, as in the kernel's own set.
     pub(crate) signal_mask: u64,
@@ -167,6 +168,23 @@ impl Command {
     /// [setgroups(2)](https://man7.org/linux/man-pages/man2/setgroups.2.html)
     pub fn groups(mut self, groups: impl IntoIterator<Item = u32>) -> Self {
         self.attributes.groups = Some(groups.into_iter().collect());
+        self
+    }
+
+    /// Forbids the program, and all that it starts, to gain privileges by executing: the set-user-id
+    /// and set-group-id bits and file capabilities have no effect.
+    ///
+    /// ```
+    /// let command = pipewright::Command::new("grep").args(["NoNewPrivs", "/proc/self/status"]);
+    /// assert_eq!(command.no_new_privs().capture().read()?, "NoNewPrivs:\t1");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # References
+    ///
+    /// [PR_SET_NO_NEW_PRIVS](https://man7.org/linux/man-pages/man2/PR_SET_NO_NEW_PRIVS.2const.html)
+    pub fn no_new_privs(mut self) -> Self {
+        self.attributes.no_new_privileges = true;
         self
     }
 

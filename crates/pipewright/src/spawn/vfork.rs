@@ -74,6 +74,11 @@ fn prepare(child: InChild, image: &Image) -> Result<(), Failure> {
         let _ = child.set_umask(mask);
     }
     set_credentials(child, image)?;
+    if options.no_new_privileges {
+        child
+            .control(libc::PR_SET_NO_NEW_PRIVS, 1)
+            .map_err(at(&Step::NoNewPrivileges))?;
+    }
     // After the credentials: the directory must be reachable for the user that the program runs as.
     if let Some(directory) = image.directory {
         child
