@@ -179,6 +179,42 @@ pub(super) fn any(stages: usize, samples: usize) -> impl Strategy<Value = Record
     })
 }
 
+/// An hour in so many samples, in which every stage does something else each time.
+pub(super) fn hour(names: &[&str], samples: u64) -> Recorded {
+    let states = [
+        Activity::Running,
+        Activity::WaitingForInput,
+        Activity::BlockedOnOutput,
+        Activity::Disk,
+        Activity::Sleeping,
+        Activity::Network,
+        Activity::Unknown,
+        Activity::Elsewhere,
+    ];
+    let mut state = 12345_u64;
+    let mut random = move || {
+        state = state
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
+        state >> 40
+    };
+    let stages = names.len();
+    let mut recorded = Recorded::named(names);
+    for sample in 0..samples {
+        let activities: Vec<Activity> = (0..stages)
+            .map(|_| states[random() as usize % states.len()])
+            .collect();
+        recorded = recorded.sample(sample * 3_600_000 / samples, &activities);
+        for pipe in 0..stages - 1 {
+            recorded = recorded.level(pipe, random() % 65537, 65536);
+            if sample % 50 == 49 {
+                recorded = recorded.rate(pipe, Some(random() as f64 * 1e3));
+            }
+        }
+    }
+    recorded
+}
+
 /// `head -c 300M /dev/zero | gzip -1 | cat`, watched to its end. What comes out is read between two
 /// looks, a little at a time: so it is not over before it was looked at often.
 pub(super) fn real() -> Recorded {

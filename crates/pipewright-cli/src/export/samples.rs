@@ -36,3 +36,28 @@ fn line(value: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
     serde_json::to_writer(&mut *out, value)?;
     out.write_all(b"\n")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::export::page::Page;
+    use crate::export::recordings;
+    use crate::export::trace::Trace;
+
+    #[test]
+    fn an_hour_grows_a_file_by_no_more_than_the_help_says() {
+        // A tenth of an hour's samples, of stages that do something else each time.
+        let recording = recordings::hour(&["cat access.log", "gzip -6", "wc -c"], 18_000);
+        let exports: [(&str, Box<dyn Export>, usize); 3] = [
+            ("samples", Box::new(Samples::default()), 50),
+            ("trace", Box::new(Trace::default()), 150),
+            ("report", Box::new(Page::default()), 1),
+        ];
+        for (name, mut export, most) in exports {
+            let bytes = recording.written(&mut *export).len();
+            let hour = if name == "report" { bytes } else { 10 * bytes };
+            println!("{name}: {:.1} MB an hour", hour as f64 / 1e6);
+            assert!(hour < most * 1_000_000, "{name}: {hour} bytes an hour");
+        }
+    }
+}

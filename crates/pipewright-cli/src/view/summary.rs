@@ -263,7 +263,7 @@ fn advice(stage: &Stage) -> Option<&'static str> {
             "some programs call it a failure that their reader has gone; --forgive ignores that",
         ),
         StageEnd::Signaled { signal: 9, .. } => Some(
-            "SIGKILL comes from kill -9, a supervisor, or the kernel short of memory (see dmesg)",
+            "SIGKILL came from kill -9, a supervisor, or the kernel when memory ran out (see dmesg)",
         ),
         StageEnd::Signaled { signal: 13, .. } => {
             Some("the last stage's own reader, to the right of pipewright, had finished")

@@ -84,8 +84,8 @@ fn source(
     }
     if text.len() > 1 {
         anyhow::bail!(
-            "the pipeline is given as {} arguments: the shell has taken its quotes and |; put it \
-             into quotes, '…', or its words behind --",
+            "the pipeline was given as {} arguments, so your shell has taken away its quotes and |: \
+             put it into quotes, '…', or its words after --",
             text.len()
         );
     }

@@ -61,42 +61,6 @@ fn page(recording: &Recorded) -> String {
     page
 }
 
-/// An hour of samples, 20 ms apart, in which every stage changes its state all the time.
-fn hour(names: &[&str], samples: u64) -> Recorded {
-    let states = [
-        Activity::Running,
-        Activity::WaitingForInput,
-        Activity::BlockedOnOutput,
-        Activity::Disk,
-        Activity::Sleeping,
-        Activity::Network,
-        Activity::Unknown,
-        Activity::Elsewhere,
-    ];
-    let mut state = 12345_u64;
-    let mut random = move || {
-        state = state
-            .wrapping_mul(6364136223846793005)
-            .wrapping_add(1442695040888963407);
-        state >> 40
-    };
-    let stages = names.len();
-    let mut recorded = Recorded::named(names);
-    for sample in 0..samples {
-        let activities: Vec<Activity> = (0..stages)
-            .map(|_| states[random() as usize % states.len()])
-            .collect();
-        recorded = recorded.sample(sample * 3_600_000 / samples, &activities);
-        for pipe in 0..stages - 1 {
-            recorded = recorded.level(pipe, random() % 65537, 65536);
-            if sample % 50 == 49 {
-                recorded = recorded.rate(pipe, Some(random() as f64 * 1e3));
-            }
-        }
-    }
-    recorded
-}
-
 #[test]
 fn a_real_run_has_its_verdict_table_and_charts() {
     let page = page(&recordings::real());
@@ -169,14 +133,14 @@ fn an_unknown_rate_is_said_to_be_unknown() {
 fn an_hour_of_samples_fits_into_a_page() {
     let names: Vec<String> = (0..8).map(|stage| format!("stage {stage}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let page = page(&hour(&names, 180_000));
+    let page = page(&recordings::hour(&names, 180_000));
     assert!(page.len() < 1 << 20, "{}", page.len());
 }
 
 #[test]
 fn three_hundred_stages_with_long_names_fit_into_a_page() {
     let long = "x'<&\"".repeat(13_000);
-    let page = page(&hour(&vec![long.as_str(); 300], 400));
+    let page = page(&recordings::hour(&vec![long.as_str(); 300], 400));
     assert_eq!(page.matches("class=\"chart band\"").count(), 300);
     assert!(page.len() < 1 << 20, "{}", page.len());
 }
