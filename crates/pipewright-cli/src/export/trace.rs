@@ -7,12 +7,11 @@
 //!
 //! "Trace Event Format", the description of the JSON that Chrome's tracing reads.
 
-use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::time::Duration;
 
 use pipewright_observe::{Activity, Layout, Sample};
-use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::Export;
 use crate::outcome::Outcome;
@@ -21,292 +20,165 @@ use crate::view::text;
 /// The one process of the trace: the pipeline.
 const PIPELINE: u32 = 1;
 
-/// One event. Times are microseconds since the first look could have been taken.
-#[derive(Debug, Serialize)]
-#[serde(tag = "ph")]
-enum Event<'a> {
-    #[serde(rename = "M")]
-    Metadata {
-        name: &'static str,
-        pid: u32,
-        tid: usize,
-        args: Metadata,
-    },
-    #[serde(rename = "X")]
-    Slice {
-        name: String,
-        cat: &'static str,
-        pid: u32,
-        tid: usize,
-        ts: u64,
-        dur: u64,
-        cname: &'static str,
-    },
-    #[serde(rename = "C")]
-    Counter {
-        name: &'a str,
-        cat: &'static str,
-        pid: u32,
-        ts: u64,
-        args: &'a Values,
-    },
-    /// Scope `p`: of the whole process.
-    #[serde(rename = "i")]
-    Instant {
-        name: String,
-        cat: &'static str,
-        pid: u32,
-        tid: usize,
-        ts: u64,
-        s: &'static str,
-    },
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum Metadata {
-    Name(String),
-    SortIndex(usize),
-}
-
-/// The series of a counter at one moment.
-type Values = BTreeMap<&'static str, f64>;
-
 /// Writes each event when it is over.
 #[derive(Debug, Default)]
 pub(crate) struct Trace {
-    /// `None` before the first event.
-    tracks: Option<Tracks>,
-}
-
-#[derive(Debug)]
-struct Tracks {
-    stages: Vec<StageTrack>,
-    pipes: Vec<PipeTrack>,
+    stages: Vec<Track>,
+    /// For each pipe its bytes, its fill in percent, its rate.
+    pipes: Vec<[Counter; 3]>,
     /// The time of the newest sample.
     now: Duration,
-    events: Events,
+    any_event: bool,
 }
 
-/// The list of events, as far as it is written.
-#[derive(Debug, Default)]
-struct Events {
-    any: bool,
-}
-
-/// A stage: what it does, and since when.
+/// The slices of a stage; the one that is not over yet is only here.
 #[derive(Debug)]
-struct StageTrack {
+struct Track {
     tid: usize,
-    doing: Option<(Activity, Duration)>,
+    slice: Option<(Activity, Duration)>,
 }
 
-/// The counters of a pipe.
-#[derive(Debug)]
-struct PipeTrack {
-    bytes: Counter,
-    percent: Counter,
-    rate: Counter,
-}
-
+/// A value over time, named for viewers.
 #[derive(Debug)]
 struct Counter {
     name: String,
-    /// Written last; `Some(None)`: that the value is not known.
-    last: Option<Option<Values>>,
+    /// Null: not known.
+    last: Option<Value>,
 }
 
 impl Export for Trace {
     fn begin(&mut self, layout: &Layout, out: &mut dyn Write) -> io::Result<()> {
-        let tracks = self.tracks.insert(Tracks::new(layout));
+        self.stages = (1..=layout.stages.len())
+            .map(|tid| Track { tid, slice: None })
+            .collect();
+        let counter = |name| Counter { name, last: None };
+        let pipes = layout.pipes.iter().map(super::joined);
+        self.pipes = pipes
+            .map(|pipe| {
+                ["fill, bytes", "fill, %", "rate, ≈ bytes/s"]
+                    .map(|of| counter(format!("pipe {pipe} {of}")))
+            })
+            .collect();
         out.write_all(b"{\"displayTimeUnit\":\"ms\",\"traceEvents\":[")?;
-        tracks.name(layout, out)
+        self.write(names(layout), out)
     }
 
     fn sample(&mut self, sample: &Sample, out: &mut dyn Write) -> io::Result<()> {
-        self.tracks
-            .as_mut()
-            .map_or(Ok(()), |tracks| tracks.follow(sample, out))
+        self.now = sample.at;
+        let mut events = Vec::new();
+        for (track, &activity) in self.stages.iter_mut().zip(&sample.stages) {
+            if track.slice.is_none_or(|(doing, _)| doing != activity) {
+                events.extend(track.slice(sample.at));
+                track.slice = Some((activity, sample.at));
+            }
+        }
+        for (index, counters) in self.pipes.iter_mut().enumerate() {
+            events.extend(fill(counters, index, sample).into_iter().flatten());
+            events.extend(rate(&mut counters[2], index, sample));
+        }
+        self.write(events, out)
     }
 
     fn finish(&mut self, _: &Outcome, out: &mut dyn Write) -> io::Result<()> {
-        if self.tracks.is_none() {
+        if !self.any_event {
             self.begin(&Layout::default(), out)?;
         }
-        if let Some(tracks) = &mut self.tracks {
-            tracks.end(out)?;
-        }
+        // The last sample only tells when the one before it ended.
+        let slices = self.stages.iter().filter_map(|track| track.slice(self.now));
+        self.write(slices.collect(), out)?;
         out.write_all(b"\n]}\n")
     }
 }
 
-impl Tracks {
-    fn new(layout: &Layout) -> Self {
-        let stages = (1..=layout.stages.len()).map(|tid| StageTrack { tid, doing: None });
-        let pipes = layout.pipes.iter().map(|pipe| {
-            let pipe = super::joined(pipe);
-            let counter = |of: &str| Counter {
-                name: format!("pipe {pipe} {of}"),
-                last: None,
-            };
-            PipeTrack {
-                bytes: counter("fill, bytes"),
-                percent: counter("fill, %"),
-                rate: counter("rate, ≈ bytes/s"),
-            }
-        });
-        Self {
-            stages: stages.collect(),
-            pipes: pipes.collect(),
-            now: Duration::ZERO,
-            events: Events::default(),
-        }
-    }
-
-    /// Writes what viewers are to call the process and its threads.
-    fn name(&mut self, layout: &Layout, out: &mut dyn Write) -> io::Result<()> {
-        let names = layout.stages.iter().map(|stage| text::line(&stage.command));
-        let names: Vec<String> = names.collect();
-        let mut metadata = |name, tid, args| {
-            let event = Event::Metadata {
-                name,
-                pid: PIPELINE,
-                tid,
-                args,
-            };
-            self.events.write(&event, out)
-        };
-        let pipeline = format!("pipewright: {}", names.join(" | "));
-        metadata("process_name", 0, Metadata::Name(pipeline))?;
-        for (tid, name) in (1..).zip(names) {
-            metadata("thread_name", tid, Metadata::Name(format!("{tid} {name}")))?;
-            metadata("thread_sort_index", tid, Metadata::SortIndex(tid))?;
+impl Trace {
+    fn write(&mut self, events: Vec<Value>, out: &mut dyn Write) -> io::Result<()> {
+        for event in events {
+            let separator = if self.any_event { "," } else { "" };
+            write!(out, "{separator}\n{event}")?;
+            self.any_event = true;
         }
         Ok(())
     }
-
-    fn follow(&mut self, sample: &Sample, out: &mut dyn Write) -> io::Result<()> {
-        self.now = sample.at;
-        let activities = sample.stages.iter().copied();
-        for (stage, activity) in self.stages.iter_mut().zip(activities) {
-            if stage.doing.is_none_or(|(doing, _)| doing != activity) {
-                stage.end_slice(sample.at, &mut self.events, out)?;
-                stage.doing = Some((activity, sample.at));
-            }
-        }
-        for (index, pipe) in self.pipes.iter_mut().enumerate() {
-            pipe.follow(sample, index, &mut self.events, out)?;
-        }
-        Ok(())
-    }
-
-    /// The last sample only tells when the one before it ended.
-    fn end(&mut self, out: &mut dyn Write) -> io::Result<()> {
-        self.stages
-            .iter()
-            .try_for_each(|stage| stage.end_slice(self.now, &mut self.events, out))
-    }
 }
 
-impl Events {
-    fn write(&mut self, event: &Event<'_>, out: &mut dyn Write) -> io::Result<()> {
-        let separator = if self.any { ",\n" } else { "\n" };
-        self.any = true;
-        out.write_all(separator.as_bytes())?;
-        Ok(serde_json::to_writer(out, event)?)
+/// Events that name the process and its threads for viewers.
+fn names(layout: &Layout) -> Vec<Value> {
+    let metadata = |name: &str, tid: usize, args: Value| json!({"ph": "M", "name": name, "pid": PIPELINE, "tid": tid, "args": args});
+    let stages = layout.stages.iter().map(|stage| text::line(&stage.command));
+    let stages: Vec<String> = stages.collect();
+    let pipeline = format!("pipewright: {}", stages.join(" | "));
+    let mut events = vec![metadata("process_name", 0, json!({"name": pipeline}))];
+    for (tid, stage) in (1..).zip(stages) {
+        let name = json!({"name": format!("{tid} {stage}")});
+        events.push(metadata("thread_name", tid, name));
+        events.push(metadata(
+            "thread_sort_index",
+            tid,
+            json!({"sort_index": tid}),
+        ));
     }
+    events
 }
 
-impl StageTrack {
-    /// Writes what the stage did until now.
-    fn end_slice(&self, now: Duration, events: &mut Events, out: &mut dyn Write) -> io::Result<()> {
-        let Some((activity, since)) = self.doing else {
-            return Ok(());
-        };
+/// The changes of the first two counters of a pipe.
+fn fill(counters: &mut [Counter; 3], pipe: usize, sample: &Sample) -> [Option<Value>; 2] {
+    let level = sample.pipes.get(pipe).copied().flatten();
+    let bytes = level.map(|level| json!({"unread": level.unread, "capacity": level.capacity}));
+    let percent = level.filter(|level| level.capacity > 0).map(|level| {
+        let percent = level.unread as f64 * 100.0 / level.capacity as f64;
+        json!({"percent": percent})
+    });
+    [
+        counters[0].change(sample.at, bytes),
+        counters[1].change(sample.at, percent),
+    ]
+}
+
+/// The change of a pipe's rate. A counter holds its value until the next one, so a rate belongs where
+/// its interval began.
+fn rate(counter: &mut Counter, pipe: usize, sample: &Sample) -> Option<Value> {
+    let figures = sample.figures.as_ref()?;
+    let began = sample.at.saturating_sub(figures.interval);
+    let rate = figures.pipes.get(pipe).and_then(|pipe| pipe.rate);
+    counter.change(began, rate.map(|rate| json!({"rate": rate})))
+}
+
+impl Track {
+    /// The slice until now.
+    fn slice(&self, now: Duration) -> Option<Value> {
+        let (activity, since) = self.slice?;
         let (ts, end) = (microseconds(since), microseconds(now));
-        if ts == end {
-            return Ok(());
-        }
-        let slice = Event::Slice {
-            name: activity.to_string(),
-            cat: "stage",
-            pid: PIPELINE,
-            tid: self.tid,
-            ts,
-            dur: end - ts,
-            cname: colour(activity),
-        };
-        events.write(&slice, out)
-    }
-}
-
-impl PipeTrack {
-    fn follow(
-        &mut self,
-        sample: &Sample,
-        index: usize,
-        events: &mut Events,
-        out: &mut dyn Write,
-    ) -> io::Result<()> {
-        let level = sample.pipes.get(index).copied().flatten();
-        let bytes = level.map(|level| {
-            let (unread, capacity) = (level.unread as f64, level.capacity as f64);
-            Values::from([("unread", unread), ("capacity", capacity)])
-        });
-        let percent = level.filter(|level| level.capacity > 0).map(|level| {
-            let percent = level.unread as f64 * 100.0 / level.capacity as f64;
-            Values::from([("percent", percent)])
-        });
-        self.bytes.tell(sample.at, bytes, events, out)?;
-        self.percent.tell(sample.at, percent, events, out)?;
-        let Some(figures) = &sample.figures else {
-            return Ok(());
-        };
-        // A counter holds its value until the next one: a rate belongs where its interval began.
-        let began = sample.at.saturating_sub(figures.interval);
-        let rate = figures.pipes.get(index).and_then(|pipe| pipe.rate);
-        let rate = rate.map(|rate| Values::from([("rate", rate)]));
-        self.rate.tell(began, rate, events, out)
+        (ts < end).then(|| {
+            json!({
+                "ph": "X", "name": activity.to_string(), "cat": "stage", "pid": PIPELINE,
+                "tid": self.tid, "ts": ts, "dur": end - ts, "cname": colour(activity),
+            })
+        })
     }
 }
 
 impl Counter {
-    /// Writes the value if it has changed. The format has no way to end a counter, so where a value
+    /// The event of a change, if it is one. The format has no way to end a counter, so where a value
     /// is no longer known, a mark says so.
-    fn tell(
-        &mut self,
-        at: Duration,
-        now: Option<Values>,
-        events: &mut Events,
-        out: &mut dyn Write,
-    ) -> io::Result<()> {
+    fn change(&mut self, at: Duration, now: Option<Value>) -> Option<Value> {
+        let now = now.unwrap_or(Value::Null);
         if self.last.as_ref() == Some(&now) {
-            return Ok(());
+            return None;
         }
-        let ts = microseconds(at);
-        let event = match &now {
-            Some(values) => Event::Counter {
-                name: &self.name,
-                cat: "pipe",
-                pid: PIPELINE,
-                ts,
-                args: values,
-            },
-            None => Event::Instant {
-                name: format!("{}: unknown from here", self.name),
-                cat: "pipe",
-                pid: PIPELINE,
-                tid: 0,
-                ts,
-                s: "p",
-            },
+        let (name, ts) = (&self.name, microseconds(at));
+        let event = if now.is_null() {
+            let name = format!("{name}: unknown from here");
+            // Scope `p`: of the whole process.
+            json!({"ph": "i", "name": name, "cat": "pipe", "pid": PIPELINE, "tid": 0, "ts": ts, "s": "p"})
+        } else {
+            json!({"ph": "C", "name": name, "cat": "pipe", "pid": PIPELINE, "ts": ts, "args": now})
         };
-        events.write(&event, out)?;
         self.last = Some(now);
-        Ok(())
+        Some(event)
     }
 }
 
+/// Since the first look could have been taken.
 fn microseconds(time: Duration) -> u64 {
     time.as_micros() as u64
 }
@@ -333,7 +205,6 @@ mod tests {
     use super::*;
     use crate::export::recordings::{self, Recorded};
     use proptest::prelude::*;
-    use serde_json::Value;
 
     fn events(recording: &Recorded) -> Vec<Value> {
         let json = recording.written(&mut Trace::default());
@@ -449,7 +320,7 @@ mod tests {
         assert_eq!(bytes.len(), 2);
         assert_eq!(
             (bytes[1].0, &bytes[1].1["unread"], &bytes[1].1["capacity"]),
-            (40_000, &4096.0.into(), &4096.0.into())
+            (40_000, &4096.into(), &4096.into())
         );
         let percent = counters_of(&events, "pipe 1 → 2 fill, %");
         assert_eq!((percent[0].0, &percent[0].1["percent"]), (0, &25.0.into()));
