@@ -82,7 +82,31 @@ pub(crate) struct Run {
 
     /// The shell for stages that need one [default: bash, or sh where there is no bash]
     #[arg(long, value_name = "PROGRAM")]
-    pub(crate) shell: Option<String>,
+    pub(crate) shell: Option<PathBuf>,
+
+    /// Let one shell run the text as a whole, and watch it from outside
+    ///
+    /// Lists, loops, scripts, and whatever cannot be cut into stages with certainty, are run so
+    /// without it. Stages then share what they share in bash: $$, LINENO, functions, set -u.
+    #[arg(long, conflicts_with = "words")]
+    pub(crate) whole: bool,
+
+    /// Start the other stages though a program is missing, as bash does
+    ///
+    /// Without it nothing is started then. --status last and any, which are bash's own rules, imply
+    /// it.
+    #[arg(long)]
+    pub(crate) start_anyway: bool,
+
+    /// The word between stages behind --, in place of |, which is then a word like any other
+    #[arg(
+        long,
+        value_name = "WORD",
+        default_value = "|",
+        hide_default_value = true,
+        requires = "words"
+    )]
+    pub(crate) separator: OsString,
 
     /// Send SIGTERM to the stages after this time: 10, 1.5s, 2m, 1h. The status is then 124
     ///

@@ -31,6 +31,21 @@ pub(crate) struct Outcome {
     pub(crate) signal: Option<i32>,
     /// `None`: it was over too soon to be watched, or nobody wanted to know.
     pub(crate) observed: Option<Observed>,
+    /// One shell ran the text as a whole; it is the only stage.
+    pub(crate) whole: Option<Whole>,
+}
+
+/// What is known of a text that one shell ran.
+#[derive(Debug)]
+pub(crate) struct Whole {
+    /// Why it was not cut. Completes "run as a whole: …".
+    pub(crate) reason: String,
+    /// The statuses of its stages, where it is one pipeline.
+    pub(crate) statuses: Vec<u8>,
+    /// The status by the rule that was asked for, where that is not the shell's own.
+    pub(crate) status: Option<u8>,
+    /// What may be wrong with the text.
+    pub(crate) hint: Option<&'static str>,
 }
 
 /// One stage, and its end.
@@ -76,6 +91,10 @@ impl Outcome {
     pub(crate) fn exit_code(&self) -> u8 {
         if self.timed_out.is_some() {
             return TIMED_OUT;
+        }
+        let whole = self.whole.as_ref();
+        if let Some(status) = whole.and_then(|whole| whole.status) {
+            return status;
         }
         let code = self
             .failed

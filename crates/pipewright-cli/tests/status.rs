@@ -86,10 +86,31 @@ fn a_program_that_is_missing_hangs_nobody_and_ends_nobody_else() {
         (format!("seq 3 | {tee} | cat | no-such-program"), None),
         (format!("no-such-program $HOME | {tee}"), Some("")),
     ] {
-        let output = run(&[&text]);
+        let output = run(&["--start-anyway", &text]);
         assert_eq!(output.status.code(), Some(127), "{text}");
         let written = std::fs::read_to_string(&witness).unwrap();
         assert!(seen.is_none_or(|seen| seen == written), "{text}: {written}");
+        std::fs::remove_file(&witness).unwrap();
+    }
+}
+
+#[test]
+fn where_a_program_is_missing_nothing_is_started() {
+    let _watchdog = watchdog();
+    let directory = tempfile::tempdir().unwrap();
+    let witness = directory.path().join("witness");
+    let text = format!("sleep 1000 | tee '{}' | no-such-program", witness.display());
+    let output = run(&[&text]);
+    assert_eq!(output.status.code(), Some(127));
+    let told = stderr(&output);
+    assert!(
+        told.contains("not found") && told.contains("not started"),
+        "{told}"
+    );
+    assert!(!witness.exists());
+    // bash's own rules about the status bring its way of starting with them.
+    for rule in ["last", "any"] {
+        run(&["--status", rule, &text.replace("sleep 1000", "seq 3")]);
         std::fs::remove_file(&witness).unwrap();
     }
 }
@@ -141,7 +162,7 @@ fn why_a_program_could_not_be_executed_is_told() {
 #[test]
 fn a_missing_command_is_told_as_shells_tell_it_and_in_full_when_asked() {
     let _watchdog = watchdog();
-    let told = stderr(&run(&["sleep 0.3 | no-such-command"]));
+    let told = stderr(&run(&["--start-anyway", "sleep 0.3 | no-such-command"]));
     assert!(
         told.contains("stage 2 failed: no-such-command: command not found in "),
         "{told}"

@@ -56,6 +56,15 @@ pub enum Error {
     #[error(transparent)]
     Start(#[from] StartError),
 
+    /// A stage of a pipeline was not started because another one cannot be.
+    #[error("{name} was held back: {missing} cannot be started")]
+    HeldBack {
+        /// The stage as one would type it.
+        name: String,
+        /// The other one.
+        missing: String,
+    },
+
     /// A pipe was asked for a capacity above what an unprivileged process may have.
     #[error(
         "cannot set the pipe's capacity to {requested} bytes: the ceiling for an unprivileged \
@@ -276,6 +285,7 @@ impl Error {
             } => Some(Errno::INVAL.raw_os_error()),
             Self::StatusLost { .. } => Some(Errno::CHILD.raw_os_error()),
             Self::Invalid { .. }
+            | Self::HeldBack { .. }
             | Self::Cancelled { .. }
             | Self::OutputTooLarge { .. }
             | Self::PipeHeldOpen { .. }

@@ -2,18 +2,20 @@
 
 mod passing;
 mod plan;
+mod programs;
 mod recorder;
 mod signals;
+mod statuses;
 mod telling;
 mod wait;
 mod watching;
 mod work;
 
 use std::process::ExitCode;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
-use pipewright::{PipelineStatus, RunningPipeline};
+use pipewright::{PipelineStatus, ResourceUsage, RunningPipeline, StageEnd};
 use rustix::process::{getpid, set_child_subreaper};
 
 use crate::cli;
@@ -23,17 +25,22 @@ use crate::view;
 use plan::Plan;
 use recorder::Recorder;
 use signals::Signals;
+use telling::Telling;
 use watching::Watching;
 use work::Work;
 
 pub(crate) fn run(options: cli::Run) -> anyhow::Result<ExitCode> {
     let plan = Plan::of(options)?;
-    let work = Work::of(plan.source, plan.shell)?;
+    let work = Work::of(plan.source, plan.manner)?;
     if plan.dry_run {
         view::print(work.to_string().as_bytes())?;
         return Ok(ExitCode::SUCCESS);
     }
     let mut recorder = Recorder::open(plan.paths)?;
+    if let Some(ends) = work.held_back() {
+        let outcome = nothing_started(&work, ends);
+        return Ok(conclude(&outcome, &plan.telling, recorder));
+    }
 
     let mut signals = Signals::catch(plan.watch.paints()).context("cannot catch signals")?;
     // Who loses its parent becomes ours, so that a signal can follow it; refused, none does.
@@ -49,7 +56,7 @@ pub(crate) fn run(options: cli::Run) -> anyhow::Result<ExitCode> {
     let waited = wait::wait(&running, &mut signals, watching, &plan.limit);
     let status = running.wait()?;
 
-    let outcome = Outcome {
+    let mut outcome = Outcome {
         stages: stages(&work, names, &running, &status),
         pipes: pipes(&work, &running),
         inverted: work.inverted(),
@@ -59,21 +66,61 @@ pub(crate) fn run(options: cli::Run) -> anyhow::Result<ExitCode> {
         timed_out: waited.timed_out,
         signal: signals.to_die_of(&status),
         observed: waited.observed,
+        whole: None,
     };
-    let told = plan.telling.tell(&outcome).err();
-    let failures = recorder.finish(&outcome);
+    outcome.whole = work.into_whole(plan.policy, &plan.forgiven);
+    if let Some(status) = outcome.whole.as_ref().and_then(|whole| whole.status) {
+        outcome.failed = (status != 0).then_some(0);
+    }
+    let status = conclude(&outcome, &plan.telling, recorder);
+    if let Some(signal) = outcome.signal {
+        disposition::die_of(signal);
+    }
+    Ok(status)
+}
+
+/// Tells of the run, and says what to end with.
+fn conclude(outcome: &Outcome, telling: &Telling, recorder: Recorder) -> ExitCode {
+    let told = telling.tell(outcome).err();
+    let failures = recorder.finish(outcome);
     let failures: Vec<_> = told.into_iter().chain(failures).collect();
     for failure in &failures {
         view::complain(&failure.to_string());
     }
-    if let Some(signal) = outcome.signal {
-        disposition::die_of(signal);
-    }
     // The pipeline's own failure says more than that of its record.
-    Ok(ExitCode::from(match outcome.exit_code() {
+    ExitCode::from(match outcome.exit_code() {
         0 if !failures.is_empty() => OWN_ERROR,
         code => code,
-    }))
+    })
+}
+
+/// What a run came to that was not begun.
+fn nothing_started(work: &Work, ends: Vec<StageEnd>) -> Outcome {
+    let failed = ends.iter().rposition(|end| end.exit_code() != OWN_ERROR);
+    let stages = work.stages().iter().zip(ends);
+    let stages = stages.map(|(typed, end)| Stage {
+        name: work::name(typed),
+        text: typed.text.to_string_lossy().into_owned(),
+        shell: work.shell_of(typed),
+        pid: None,
+        end,
+        wall: Duration::ZERO,
+        usage: ResourceUsage::default(),
+        reader_gone: false,
+        forgiven: false,
+    });
+    Outcome {
+        stages: stages.collect(),
+        pipes: Vec::new(),
+        inverted: work.inverted(),
+        failed,
+        started: SystemTime::now(),
+        wall: Duration::ZERO,
+        timed_out: None,
+        signal: None,
+        observed: None,
+        whole: None,
+    }
 }
 
 fn stages(
@@ -88,8 +135,8 @@ fn stages(
         .zip(ran)
         .map(|((typed, name), (ran, status))| Stage {
             name,
-            text: typed.text.clone(),
-            shell: work.shell_of(typed).map(str::to_owned),
+            text: typed.text.to_string_lossy().into_owned(),
+            shell: work.shell_of(typed),
             pid: ran.child().map(|child| child.id()),
             end: status.end.clone(),
             wall: status.wall,

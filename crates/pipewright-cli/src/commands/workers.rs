@@ -127,12 +127,11 @@ fn cannot_start(error: &pipewright::Error) -> ExitCode {
 
 /// A stage in shell text: its words where they are plain, and else the shell with it.
 fn of_shell_text(text: String) -> (Vec<OsString>, Classified) {
-    if let Ok(script) = shell::parse(&text, |_, _| false) {
-        if let [stage] = script.stages.as_slice()
-            && let (Start::Direct(words), false) = (&stage.start, script.negated)
-        {
-            return (words.clone(), of_words(words));
-        }
+    let script = shell::parse(text.as_ref(), |_, _| false);
+    if let [stage] = script.stages.as_slice()
+        && let (Start::Direct(words), false) = (&stage.start, script.negated)
+    {
+        return (words.clone(), of_words(words));
     }
     let argv = ["bash".into(), "-c".into(), text.into()];
     let mut unknown = classify::<&str>(&[]);

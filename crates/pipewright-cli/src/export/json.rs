@@ -30,6 +30,8 @@ struct Run<'a> {
     /// The signal that reached pipewright, by name.
     signal: Option<String>,
     wall_seconds: f64,
+    /// Null: the text was cut into the stages below.
+    whole: Option<Whole<'a>>,
     stages: Vec<Stage<'a>>,
     pipes: Vec<Pipe<'a>>,
     /// Null: it was over too soon to be watched, or nobody was to watch it.
@@ -44,6 +46,14 @@ struct Conclusion<'a> {
     finding: &'a Finding,
     seconds: f64,
     samples: u64,
+}
+
+/// One shell ran the text; it is the only stage.
+#[derive(Debug, Serialize)]
+struct Whole<'a> {
+    reason: &'a str,
+    /// Of its stages, from the first to the last; empty where they are not known.
+    statuses: &'a [u8],
 }
 
 #[derive(Debug, Serialize)]
@@ -145,6 +155,10 @@ fn json(outcome: &Outcome) -> serde_json::Result<String> {
         timed_out: outcome.timed_out.is_some(),
         signal: outcome.signal.map(signal_name),
         wall_seconds: outcome.wall.as_secs_f64(),
+        whole: outcome.whole.as_ref().map(|whole| Whole {
+            reason: &whole.reason,
+            statuses: &whole.statuses,
+        }),
         stages: stages.collect(),
         pipes: pipes.collect(),
         verdict: observed.map(|observed| Conclusion {

@@ -113,6 +113,7 @@ impl Recorded {
             wall,
             timed_out: None,
             signal: None,
+            whole: None,
             observed: Some(Observed {
                 layout: self.layout.clone(),
                 verdict: Verdict::of(&self.layout, &self.samples),

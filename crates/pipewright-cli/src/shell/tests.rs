@@ -1,19 +1,30 @@
 use super::*;
 
+fn read(text: &str) -> Script {
+    parse(OsStr::new(text), |_, _| false)
+}
+
 fn parsed(text: &str) -> Script {
-    parse(text, |_, _| false).unwrap_or_else(|refusal| panic!("{text:?}: {refusal}"))
+    let script = read(text);
+    assert_eq!(script.whole, None, "{text:?}");
+    script
 }
 
 fn texts(text: &str) -> Vec<String> {
-    parsed(text)
-        .stages
-        .into_iter()
-        .map(|stage| stage.text)
+    let stages = parsed(text).stages.into_iter();
+    stages
+        .map(|stage| stage.text.into_string().unwrap())
         .collect()
 }
 
-fn refused(text: &str) -> Refusal {
-    parse(text, |_, _| false).expect_err(text)
+/// Why a text is run whole.
+fn whole(text: &str) -> String {
+    let script = read(text);
+    assert_eq!(script.stages.len(), 1, "{text:?}");
+    assert_eq!(script.stages[0].text, text);
+    let reason = script.whole;
+    let reason = reason.unwrap_or_else(|| panic!("{text:?} was cut: {:?}", script.stages));
+    reason.to_string()
 }
 
 #[test]
@@ -33,19 +44,17 @@ fn stages_are_cut_at_the_top_level_only() {
         ["a $(b | c)", "d `e | f`", "g <(h | i)"]
     );
     assert_eq!(
-        texts("case x in a|b) c;; esac | d"),
-        ["case x in a|b) c;; esac", "d"]
+        texts("if a | b; then c; else d | e; fi | f"),
+        ["if a | b; then c; else d | e; fi", "f"]
     );
-    assert_eq!(
-        texts("[[ a == b || c == d ]] | e"),
-        ["[[ a == b || c == d ]]", "e"]
-    );
-    assert_eq!(texts("f() { a | b; } | c"), ["f() { a | b; }", "c"]);
     assert_eq!(
         texts("for i in 1 2; do a | b; done | c"),
         ["for i in 1 2; do a | b; done", "c"]
     );
-    assert_eq!(texts("((1 | 2)) | a"), ["((1 | 2))", "a"]);
+    assert_eq!(
+        texts("echo $((1 | 2)) ${x:-a} \"${y#|}\" | a"),
+        ["echo $((1 | 2)) ${x:-a} \"${y#|}\"", "a"]
+    );
 }
 
 #[test]
@@ -61,9 +70,6 @@ fn trailing_redirections_belong_to_their_stage() {
     assert_eq!(texts("<in cat | >out cat"), ["<in cat", ">out cat"]);
     assert_eq!(texts("{ a | b; } | >out | c"), ["{ a | b; }", ">out", "c"]);
     assert_eq!(texts("a | <<E >out\n|\nE\n"), ["a", "<<E >out\n|\nE\n"]);
-    // Where it ends cannot be told: it is refused rather than cut in the wrong place.
-    let refusal = refused("a | > >(b | c)").to_string();
-    assert!(refusal.contains("run it with bash -c"), "{refusal}");
     assert_eq!(texts("cat 3<&0 >&2 | b &>c"), ["cat 3<&0 >&2", "b &>c"]);
     assert_eq!(texts("A=1 B=2 a | C=3 b"), ["A=1 B=2 a", "C=3 b"]);
 }
@@ -100,12 +106,8 @@ fn a_here_document_goes_to_the_stage_that_has_it() {
         ]
     );
     assert_eq!(
-        texts("{ cat <<A\nbody | x\nA\n} | b"),
-        ["{ cat <<A\nbody | x\nA\n}", "b"]
-    );
-    assert_eq!(
         texts("cat <<A | b 2>c\nbody\nA"),
-        ["cat <<A\nbody\nA", "b 2>c"]
+        ["cat <<A\nbody\nA\n", "b 2>c"]
     );
 }
 
@@ -115,10 +117,6 @@ fn a_text_may_be_several_lines_with_comments() {
     let script = parsed(text);
     assert_eq!(script.stages.len(), 3);
     assert_eq!(script.stages[0].text, "a 1");
-    assert_eq!(
-        script.stages[1].start,
-        Start::Direct(vec!["b".into(), "2".into()])
-    );
     assert_eq!(script.stages[2].text, "c");
 }
 
@@ -154,57 +152,129 @@ fn plain_words_need_no_shell_and_everything_else_does() {
     ] {
         assert_eq!(direct(shell), None, "{shell}");
     }
-    let script = parse("mine x", |name, _| name == "mine").unwrap();
+    let script = parse(OsStr::new("mine x"), |name, _| name == "mine");
     assert_eq!(script.stages[0].start, Start::Shell);
 }
 
 #[test]
-fn lists_time_and_nothing_are_refused_with_what_to_do() {
-    assert_eq!(refused(""), Refusal::Empty);
-    assert_eq!(refused("  \n# only a comment\n"), Refusal::Empty);
-    assert_eq!(refused("a && b"), Refusal::List("'&&'"));
-    assert_eq!(refused("a | b || c"), Refusal::List("'||'"));
-    assert_eq!(refused("a &"), Refusal::List("'&'"));
-    assert_eq!(refused("a; b"), Refusal::List("';' or a new line"));
-    assert_eq!(refused("a\nb"), Refusal::List("';' or a new line"));
-    assert_eq!(refused("time a | b"), Refusal::Time);
-    assert!(refused("a; b").to_string().contains("braces"));
+fn the_shell_is_asked_only_where_a_stage_holds_other_commands() {
+    for plain in [
+        "a 'b' | c",
+        "a $x >y 2>&1 | b \"${z}\" <<E\n$x\nE\n",
+        "a `b`",
+    ] {
+        assert!(!parsed(plain).ask, "{plain}");
+    }
+    for nesting in [
+        "{ a; } | b",
+        "(a) | b",
+        "a $(b)",
+        "a <(b)",
+        "if a; then b; fi",
+    ] {
+        assert!(parsed(nesting).ask, "{nesting}");
+    }
+}
+
+#[test]
+fn lists_time_and_nothing_are_run_whole() {
+    for (text, reason) in [
+        ("", "there is no command in it"),
+        ("  \n# only a comment\n", "there is no command in it"),
+        ("a && b", "it is a list of commands ('&&')"),
+        ("a | b || c", "it is a list of commands ('||')"),
+        ("a &", "it is a list of commands ('&')"),
+        ("a; b", "it is a list of commands (';' or a new line)"),
+        ("a\nb", "it is a list of commands (';' or a new line)"),
+        ("time a | b", "it has the keyword 'time'"),
+    ] {
+        assert_eq!(whole(text), reason);
+    }
     assert_eq!(texts("a | b;"), ["a", "b"]);
 }
 
 #[test]
-fn a_syntax_error_shows_its_place() {
-    let text = refused("a | | b").to_string();
-    assert!(text.ends_with("\n  a | | b\n      ^"), "{text}");
-    // Each of these two takes two columns.
-    let text = refused("日本 | | b").to_string();
-    assert!(text.ends_with("\n  日本 | | b\n         ^"), "{text}");
-    let text = refused("a | (b").to_string();
-    assert!(text.contains("missing at the end"), "{text}");
-    for broken in ["a | 'b", "a |", "| a", "a | )", "if a"] {
-        assert!(
-            matches!(refused(broken), Refusal::Syntax { .. }),
-            "{broken}"
-        );
+fn what_could_be_cut_wrongly_is_run_whole() {
+    for text in [
+        "{ ((1<<1))\n:; } | { echo lost; }",
+        "echo ${x:1<<1} | cat",
+        "a[1<<2]=3 | cat",
+        "a[x<<y ]=1\n:\ny\n",
+        "echo $(case a in a) echo x;; esac) | cat",
+        "cat <<E | { cat; echo $((1<<3)); }\nbody\nE\n",
+        "[[ a ]] |& cat",
+        "select x in a b; do echo $x; done | cat",
+        "cat <<E | cat\na\\\nE\nb\nE\n",
+        "cat <<E | cat\nno end",
+        "cat <<E$x | cat\nE\n",
+        "{ cat <<A\nbody | x\nA\n} | b",
+        "echo `cat <<A\nA\n` | b",
+        "for ((i=0;i<3;i++)); do a; done | b",
+        "for x do echo $x; done | b",
+        "case x in a|b) c;; esac | d",
+        "f() { a | b; } | c",
+        "function f { a; } | c",
+        "coproc a | b",
+        "touch made | ls !(x)",
+        "ls foo=(1 2) | a",
+        "a |\\\n| b",
+        "a &\\\n& b",
+        "ec\\\nho a | b",
+        "a | b \\",
+        "a\r\n| b\r\n",
+        "{ a; } {fd}<f | b",
+        "a $[1 + 2] | b",
+        "! ! a | b",
+        "a | ! b",
+        "a | time b",
+        "a | b 'c",
+        "a | | b",
+        "| a",
+        "a |",
+        "a | )",
+        "if a",
+        "{ a | b",
+        "echo $$ | { read x; echo $x $$; }",
+        "{ echo $BASHPID; } | cat",
+        "{ set -u; echo $y; } | cat",
+        "echo ${x?} | cat",
+        "echo \"${x:?not set}\" | cat",
+    ] {
+        whole(text);
     }
+    let deep = format!("{}a{}", "$(".repeat(5000), ")".repeat(5000));
+    whole(&deep);
+    whole(&format!("a | {}", "{ ".repeat(5000)));
 }
 
 #[test]
-fn words_are_cut_at_bars_of_their_own() {
+fn bytes_that_are_no_text_are_run_whole() {
+    use std::os::unix::ffi::OsStrExt;
+    let text = OsStr::from_bytes(b"printf '\xff' | cat");
+    let script = parse(text, |_, _| false);
+    assert_eq!(script.stages[0].text, text);
+    let long = format!("echo {} | cat", "x".repeat(LONGEST_ARGUMENT));
+    assert_eq!(whole(&long), Reason::Long.to_string());
+}
+
+#[test]
+fn words_are_cut_at_separators_of_their_own() {
     let words = |text: &str| text.split(' ').map(OsString::from).collect::<Vec<_>>();
-    let script = from_words(&words("a -x | b |& c")).unwrap();
+    let bar = OsStr::new("|");
+    let script = from_words(&words("a -x | b |& c"), bar).unwrap();
     assert_eq!(script.stages.len(), 3);
     assert_eq!(script.stages[0].start, Start::Direct(words("a -x")));
     assert!(script.stages[1].stderr_too);
     // No shell: nothing is expanded, and builtins are programs.
-    let script = from_words(&words("echo $HOME")).unwrap();
+    let script = from_words(&words("echo $HOME"), bar).unwrap();
     assert_eq!(script.stages[0].start, Start::Direct(words("echo $HOME")));
     assert_eq!(script.stages[0].text, "echo '$HOME'");
     for broken in ["| a", "a |", "a | | b"] {
-        assert!(
-            matches!(from_words(&words(broken)), Err(Refusal::Syntax { .. })),
-            "{broken}"
-        );
+        assert_eq!(from_words(&words(broken), bar), Err(WordsError::EmptyStage));
     }
-    assert_eq!(from_words(&[]), Err(Refusal::Empty));
+    assert_eq!(from_words(&[], bar), Err(WordsError::Empty));
+    // With a separator of its own, a bar is a word.
+    let script = from_words(&words("grep | f :: wc ::& x"), OsStr::new("::")).unwrap();
+    assert_eq!(script.stages[0].start, Start::Direct(words("grep | f")));
+    assert!(script.stages[1].stderr_too);
 }

@@ -2,20 +2,12 @@
 
 use std::ffi::OsStr;
 
-use brush_parser::Token;
-
 /// The words of a stage as the program would get them, if they are nothing but plain literals and
 /// the first is a program's name. `None`: a shell must look at it.
 ///
 /// Cautious on purpose. Anything that a shell might expand, split, or take as syntax is left to it.
-pub(super) fn plain(tokens: &[&Token]) -> Option<Vec<String>> {
-    let words: Vec<String> = tokens
-        .iter()
-        .map(|token| match token {
-            Token::Word(text, _) => unquoted(text),
-            Token::Operator(..) => None,
-        })
-        .collect::<Option<_>>()?;
+pub(super) fn plain<'a>(words: impl Iterator<Item = &'a str>) -> Option<Vec<String>> {
+    let words: Vec<String> = words.map(unquoted).collect::<Option<_>>()?;
     let name = words.first()?;
     // `A=1 program` is an assignment; `%1` a job.
     if name.contains(['=', '%']) || SHELL_WORDS.contains(&name.as_str()) {

@@ -9,7 +9,7 @@ use pipewright_observe::verdict::Finding;
 use super::style::Palette;
 use super::text;
 use super::units::{percent, seconds, size};
-use crate::outcome::{Observed, Outcome, Stage};
+use crate::outcome::{Observed, Outcome, Stage, Whole};
 
 /// The summary of a run, for a terminal of so many columns.
 #[derive(Debug)]
@@ -158,7 +158,14 @@ impl Summary<'_> {
             }
             (None, Some((index, stage))) => {
                 let reason = text::line(&stage.reason());
-                let failed = format!("stage {} failed: {reason}", index + 1);
+                let failed = match &outcome.whole {
+                    Some(Whole {
+                        status: Some(status),
+                        ..
+                    }) => format!("failed: status {status}"),
+                    Some(_) => format!("failed: {reason}"),
+                    None => format!("stage {} failed: {reason}", index + 1),
+                };
                 write!(f, "  {} in {wall}", self.palette.bad(failed))?;
             }
         }
@@ -166,8 +173,27 @@ impl Summary<'_> {
             write!(f, ", inverted by !: status {}", outcome.exit_code())?;
         }
         writeln!(f)?;
+        self.write_whole(f)?;
         match failed.and_then(|(_, stage)| advice(stage)) {
             Some(advice) => writeln!(f, "  {}", self.palette.warning(advice)),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes that the text was not cut, and what is known of its stages.
+    fn write_whole(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(whole) = &self.outcome.whole else {
+            return Ok(());
+        };
+        if !whole.statuses.is_empty() {
+            let statuses: Vec<String> = whole.statuses.iter().map(u8::to_string).collect();
+            writeln!(f, "  statuses of its stages: {}", statuses.join(" "))?;
+        }
+        let shell = self.outcome.stages[0].shell.as_deref().unwrap_or("a shell");
+        let told = format!("run as a whole by {}: {}", text::line(shell), whole.reason);
+        writeln!(f, "  {}", self.palette.faint(told))?;
+        match whole.hint {
+            Some(hint) => writeln!(f, "  {}", self.palette.warning(hint)),
             None => Ok(()),
         }
     }

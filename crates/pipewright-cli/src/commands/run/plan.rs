@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
+use std::path::PathBuf;
 
 use pipewright::{Capacity, Policy};
 
@@ -9,8 +10,8 @@ use super::recorder::Paths;
 use super::telling::{Summarize, Telling};
 use super::wait::Limit;
 use super::watching::{Face, Watch};
-use super::work::Source;
-use crate::cli::{self, Progress, When};
+use super::work::{Manner, Source};
+use crate::cli::{self, Progress, Status, When};
 use crate::forgiveness::Forgiven;
 use crate::view::inline::Inline;
 use crate::view::style::Palette;
@@ -20,8 +21,7 @@ use crate::view::terminal;
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) source: Source,
-    /// `None`: the usual one.
-    pub(super) shell: Option<String>,
+    pub(super) manner: Manner,
     pub(super) capacity: Capacity,
     pub(super) policy: Policy,
     pub(super) forgiven: Vec<Forgiven>,
@@ -42,8 +42,14 @@ impl Plan {
             || options.trace.is_some()
             || options.report.is_some();
         Ok(Self {
-            source: source(options.text, options.words, options.file)?,
-            shell: options.shell,
+            manner: Manner {
+                shell: options.shell,
+                whole: options.whole,
+                pipefail: options.status == Status::Any,
+                // These two rules are bash's own, and bash starts the others.
+                start_without: options.start_anyway || options.status != Status::Pipefail,
+            },
+            source: source(options.text, options.words, options.separator, options.file)?,
             capacity: options.pipe_size,
             policy: options.status.into(),
             forgiven: options.forgive,
@@ -71,10 +77,11 @@ impl Plan {
 fn source(
     mut text: Vec<OsString>,
     words: Vec<OsString>,
-    file: Option<std::path::PathBuf>,
+    separator: OsString,
+    file: Option<PathBuf>,
 ) -> anyhow::Result<Source> {
     if !words.is_empty() {
-        return Ok(Source::Words(words));
+        return Ok(Source::Words { words, separator });
     }
     if let Some(path) = file {
         return Ok(Source::File {

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use pipewright::StageEnd;
+use pipewright::{Error, StageEnd};
 
 use crate::export::Export;
 use crate::export::json::Json;
@@ -53,7 +53,10 @@ impl Telling {
             view::tell(&summary.to_string());
         } else {
             // A stage that could not start would fail in silence: nobody else tells.
-            let not_started = |end: &StageEnd| matches!(end, StageEnd::NotStarted(_));
+            let not_started = |end: &StageEnd| match end {
+                StageEnd::NotStarted(error) => !matches!(**error, Error::HeldBack { .. }),
+                _ => false,
+            };
             for stage in outcome.stages.iter().filter(|it| not_started(&it.end)) {
                 view::complain(&stage.reason());
             }

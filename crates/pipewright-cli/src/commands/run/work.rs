@@ -1,26 +1,36 @@
 //! From a text to the commands that are started for it.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::io::Read;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context;
-use pipewright::{Command, Pipeline, Stdio};
-use rustix::fs::{Access, access};
+use pipewright::{Command, Pipeline, Policy, StageEnd, Stdio};
+use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::Resource;
 
+use super::programs::{Program, usual_shell};
+use super::statuses::Statuses;
 use crate::forgiveness::Forgiven;
 use crate::inherited;
-use crate::shell::{self, Script, StageText, Start};
+use crate::outcome::Whole;
+use crate::shell::{self, LONGEST_ARGUMENT, Reason, Script, StageText, Start, WholePipeline};
 use crate::view::text;
 
 /// The place that the pipeline comes from.
 #[derive(Debug)]
 pub(super) enum Source {
     Text(OsString),
-    /// One stage's words after another's, with `|` as a word of its own.
-    Words(Vec<OsString>),
+    /// One stage's words after another's, with the separator as a word of its own.
+    Words {
+        words: Vec<OsString>,
+        separator: OsString,
+    },
     /// `-` is stdin.
     File {
         path: PathBuf,
@@ -28,52 +38,115 @@ pub(super) enum Source {
     },
 }
 
+/// How the text is to be run.
+#[derive(Debug)]
+pub(super) struct Manner {
+    /// `None`: the usual one.
+    pub(super) shell: Option<PathBuf>,
+    /// By one shell.
+    pub(super) whole: bool,
+    /// Shells get `-o pipefail`.
+    pub(super) pipefail: bool,
+    /// The other stages are started where a program is missing.
+    pub(super) start_without: bool,
+}
+
 /// A pipeline that can be started.
 #[derive(Debug)]
 pub(super) struct Work {
     script: Script,
     /// For the stages that need one; empty where none does.
-    shell: String,
+    shell: PathBuf,
+    pipefail: bool,
+    start_without: bool,
     /// `$0`, `$1`, … for these.
     arguments: Vec<OsString>,
+    text: WholeText,
+    statuses: Option<Statuses>,
+    /// The text has lines that end as Windows ends them.
+    carriage_returns: bool,
 }
 
+/// How a shell comes to a text that it runs whole.
+#[derive(Debug)]
+enum WholeText {
+    /// As an argument.
+    Argument,
+    /// It opens the file that has it.
+    File,
+    /// It is too long for an argument, and no file has it: the shell opens this one.
+    Copied(File),
+}
+
+/// Variables that make bash do other things than the text says, and a function that does.
+const VARIABLES: [&str; 5] = [
+    "BASH_ENV",
+    "BASHOPTS",
+    "SHELLOPTS",
+    "EXECIGNORE",
+    "BASH_FUNC_command_not_found_handle%%",
+];
+
 impl Work {
-    /// Reads and cuts the text. `shell`: the one that was asked for.
-    pub(super) fn of(source: Source, shell: Option<String>) -> anyhow::Result<Self> {
-        let (script, arguments) = match source {
-            Source::Words(words) => (shell::from_words(&words), Vec::new()),
-            Source::Text(text) => {
-                let text = text.to_str().context(
-                    "the pipeline is not UTF-8, which its parser needs; put its words behind --",
-                )?;
-                (shell::parse(text, by_shell), Vec::new())
+    /// Reads the text and cuts it.
+    pub(super) fn of(source: Source, manner: Manner) -> anyhow::Result<Self> {
+        let start_without = manner.start_without;
+        let (source, path, arguments) = match source {
+            Source::Words { words, separator } => {
+                let script = shell::from_words(&words, &separator)?;
+                return Ok(Self::new(script, PathBuf::new(), start_without));
             }
+            Source::Text(text) => (text, None, Vec::new()),
             Source::File { path, arguments } => {
                 let text =
                     read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-                let arguments = [vec![path.into_os_string()], arguments].concat();
-                (shell::parse(&text, by_shell), arguments)
+                let arguments = [vec![path.clone().into_os_string()], arguments].concat();
+                (OsString::from_vec(text), Some(path), arguments)
             }
         };
-        let script = script.map_err(anyhow::Error::msg)?;
-        let needs_shell = script
-            .stages
-            .iter()
-            .any(|stage| stage.start == Start::Shell);
-        let shell = shell.unwrap_or_else(|| {
-            // Where no stage is for a shell, none is looked for.
-            if needs_shell {
-                usual_shell()
-            } else {
-                String::new()
+        let shell = manner.shell.unwrap_or_else(usual_shell);
+        let is_bash = is_bash(&shell);
+        let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let variable = VARIABLES.into_iter().find(|name| is_bash && is_set(name));
+        let script = match variable {
+            _ if manner.whole => Script::whole(&source, Reason::Asked),
+            Some(name) => Script::whole(&source, Reason::Variable(name)),
+            None => shell::parse(&source, by_shell),
+        };
+        let answer = (script.ask || script.whole.is_some()).then(|| ask(&shell, &source));
+        let script = match answer {
+            Some(Answer::No) => script.into_whole(&source, Reason::Refused),
+            _ => script,
+        };
+
+        let mut work = Self::new(script, shell, start_without);
+        work.pipefail = manner.pipefail && is_bash;
+        work.arguments = arguments;
+        work.carriage_returns = source.as_bytes().windows(2).any(|pair| pair == b"\r\n");
+        if work.script.whole.is_some() {
+            // Words behind the text are safe where nothing before them is left open.
+            let pipeline = WholePipeline::of(&source);
+            if let (Some(pipeline), None, Some(Answer::Yes)) = (pipeline, variable, answer)
+                && is_bash
+            {
+                work.statuses = Statuses::new(pipeline);
             }
-        });
-        Ok(Self {
+            work.text = WholeText::of(&source, path.as_deref(), work.statuses.is_some())?;
+        }
+        Ok(work)
+    }
+
+    fn new(script: Script, shell: PathBuf, start_without: bool) -> Self {
+        Self {
             script,
             shell,
-            arguments,
-        })
+            start_without,
+            pipefail: false,
+            arguments: Vec::new(),
+            text: WholeText::Argument,
+            statuses: None,
+            carriage_returns: false,
+        }
     }
 
     /// The commands, ready to be started.
@@ -83,7 +156,10 @@ impl Work {
         let stages = self.script.stages.iter().enumerate();
         stages
             .map(|(index, stage)| {
-                let statuses = forgiven.iter().filter_map(|it| it.statuses(&stage.text));
+                let text = stage.text.to_string_lossy();
+                // Whose name it is that a whole text begins with says nothing of its status.
+                let text = self.script.whole.as_ref().map_or(&*text, |_| "");
+                let statuses = forgiven.iter().filter_map(|it| it.statuses(text));
                 let mut command = statuses
                     .flatten()
                     .fold(self.command(stage), Command::forgive);
@@ -108,13 +184,56 @@ impl Work {
     }
 
     fn command(&self, stage: &StageText) -> Command {
-        match &stage.start {
-            Start::Direct(words) => Command::new(&words[0]).args(&words[1..]),
-            Start::Shell => Command::new(&self.shell)
-                .arg("-c")
-                .arg(no_option(&stage.text))
-                .args(&self.arguments),
+        let Start::Shell = &stage.start else {
+            return direct(stage);
+        };
+        let mut shell = Command::new(&self.shell);
+        if self.pipefail {
+            shell = shell.args(["-o", "pipefail"]);
         }
+        match (&self.text, &self.statuses) {
+            // The file's name is the first of the arguments.
+            (WholeText::File, _) => shell.arg("--").args(&self.arguments),
+            (WholeText::Copied(file), _) => {
+                let (pid, descriptor) = (std::process::id(), file.as_raw_fd());
+                let source = format!(". /proc/{pid}/fd/{descriptor}");
+                shell.arg("-c").arg(source).args(&self.arguments)
+            }
+            (WholeText::Argument, Some(statuses)) => {
+                let text = statuses.behind(&stage.text);
+                shell.arg("-c").arg(no_option(text)).args(&self.arguments)
+            }
+            (WholeText::Argument, None) => {
+                let text = no_option(stage.text.clone());
+                shell.arg("-c").arg(text).args(&self.arguments)
+            }
+        }
+    }
+
+    /// All or nothing: where a program is missing, none of the others is started, and these are the
+    /// stages' ends.
+    pub(super) fn held_back(&self) -> Option<Vec<StageEnd>> {
+        if self.start_without {
+            return None;
+        }
+        let missing = |stage: &&StageText| match &stage.start {
+            Start::Direct(words) => Program::find(&words[0]) == Program::Missing,
+            Start::Shell => false,
+        };
+        let first = self.script.stages.iter().find(missing)?;
+        let ends = self.script.stages.iter().map(|stage| {
+            let error = if missing(&stage) {
+                // The error is the kernel's own. That it has come since is possible, and no harm.
+                direct(stage).spawn().map(drop).err()?
+            } else {
+                pipewright::Error::HeldBack {
+                    name: name(stage),
+                    missing: name(first),
+                }
+            };
+            Some(StageEnd::NotStarted(Arc::new(error)))
+        });
+        ends.collect()
     }
 
     /// The status is inverted by a leading `!`.
@@ -128,14 +247,62 @@ impl Work {
     }
 
     /// The shell that runs a stage; `None` where it is run directly.
-    pub(super) fn shell_of(&self, stage: &StageText) -> Option<&str> {
-        (stage.start == Start::Shell).then_some(&self.shell)
+    pub(super) fn shell_of(&self, stage: &StageText) -> Option<String> {
+        let shell = || self.shell.display().to_string();
+        (stage.start == Start::Shell).then(shell)
+    }
+
+    /// What is known, at the end, of a text that was run whole.
+    pub(super) fn into_whole(self, policy: Policy, forgiven: &[Forgiven]) -> Option<Whole> {
+        let reason = self.script.whole?.to_string();
+        let found = self.statuses.and_then(Statuses::found);
+        let forgiven: Vec<u8> = forgiven
+            .iter()
+            .filter_map(|it| it.statuses(""))
+            .flatten()
+            .collect();
+        Some(Whole {
+            reason,
+            status: found.as_ref().map(|found| found.status(policy, &forgiven)),
+            statuses: found.map_or_else(Vec::new, |found| found.stages),
+            hint: self.carriage_returns.then_some(
+                "its lines end in \\r\\n, as on Windows, and bash takes the \\r for a part of the last \
+                 word: remove it with sed -i 's/\\r$//'",
+            ),
+        })
+    }
+}
+
+impl WholeText {
+    fn of(text: &OsStr, path: Option<&Path>, words_follow: bool) -> std::io::Result<Self> {
+        let long = text.len() > LONGEST_ARGUMENT || text.as_bytes().contains(&0);
+        if words_follow && !long {
+            return Ok(Self::Argument);
+        }
+        // A pipe or a terminal has been read, and can only be read once.
+        if path.is_some_and(Path::is_file) {
+            return Ok(Self::File);
+        }
+        if !long {
+            return Ok(Self::Argument);
+        }
+        let mut file = File::from(memfd_create("text", MemfdFlags::CLOEXEC)?);
+        file.write_all(text.as_bytes())?;
+        Ok(Self::Copied(file))
+    }
+}
+
+/// The command of a stage of plain words.
+fn direct(stage: &StageText) -> Command {
+    match &stage.start {
+        Start::Direct(words) => Command::new(&words[0]).args(&words[1..]),
+        Start::Shell => unreachable!("its text is for a shell"),
     }
 }
 
 /// A stage in one line, safe to show.
 pub(super) fn name(stage: &StageText) -> String {
-    text::line(stage.text.trim_end())
+    text::line(stage.text.to_string_lossy().trim_end())
 }
 
 /// The output of `--dry-run`: the stages, and how each would be started.
@@ -155,47 +322,71 @@ impl fmt::Display for Work {
         if self.inverted() {
             writeln!(f, "!  the status is inverted")?;
         }
+        if let Some(reason) = &self.script.whole {
+            writeln!(f, "   run as a whole: {reason}")?;
+        }
         Ok(())
     }
 }
 
-/// A program whose plain words are for a shell all the same: a function that was exported to us,
-/// which the shell would run under that name; or a missing one in front of `|&`, since what a shell
-/// says of it goes down the pipe.
-fn by_shell(name: &str, stderr_too: bool) -> bool {
-    std::env::var_os(format!("BASH_FUNC_{name}%%")).is_some() || (stderr_too && !is_there(name))
+/// What a shell says to `-n`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    /// It takes the text.
+    Yes,
+    /// It takes the text, and says something about it, such as that a here-document has no end.
+    Grudgingly,
+    No,
 }
 
-fn read(path: &Path) -> std::io::Result<String> {
+/// Asks a shell whether it takes a text.
+fn ask(shell: &Path, text: &OsStr) -> Answer {
+    if text.len() > LONGEST_ARGUMENT {
+        return Answer::Grudgingly;
+    }
+    let asked = Command::new(shell)
+        .args(["-n", "-c"])
+        .arg(no_option(text.to_owned()))
+        .capture()
+        .output();
+    match asked {
+        Ok(output) if !output.status.success() => Answer::No,
+        Ok(output) if output.stderr.iter().all(Vec::is_empty) => Answer::Yes,
+        // One that cannot be started says so when it is to run the text.
+        Ok(_) | Err(_) => Answer::Grudgingly,
+    }
+}
+
+/// Tells whether a shell is bash, by its name.
+fn is_bash(shell: &Path) -> bool {
+    shell.file_name() == Some(OsStr::new("bash"))
+}
+
+/// A program whose plain words are for a shell all the same: a function that was exported to us,
+/// which the shell would run under that name; a file that only a shell knows what to do with; or one
+/// that cannot be started in front of `|&`, since what a shell says of it goes down the pipe.
+fn by_shell(name: &str, stderr_too: bool) -> bool {
+    std::env::var_os(format!("BASH_FUNC_{name}%%")).is_some()
+        || match Program::find(name) {
+            Program::Executable => false,
+            Program::Foreign => true,
+            Program::Forbidden | Program::Missing => stderr_too,
+        }
+}
+
+fn read(path: &Path) -> std::io::Result<Vec<u8>> {
     if path.as_os_str() == "-" {
-        let mut text = String::new();
-        std::io::stdin().lock().read_to_string(&mut text)?;
+        let mut text = Vec::new();
+        std::io::stdin().lock().read_to_end(&mut text)?;
         return Ok(text);
     }
-    std::fs::read_to_string(path)
-}
-
-/// bash, or sh where there is none.
-fn usual_shell() -> String {
-    if is_there("bash") { "bash" } else { "sh" }.to_owned()
-}
-
-/// There is a program of this name, along PATH or at the path that it is.
-fn is_there(name: &str) -> bool {
-    let executable = |path: &Path| path.is_file() && access(path, Access::EXEC_OK).is_ok();
-    if name.contains('/') {
-        return executable(Path::new(name));
-    }
-    let path = std::env::var_os("PATH").unwrap_or_else(|| "/bin:/usr/bin".into());
-    std::env::split_paths(&path).any(|directory| executable(&directory.join(name)))
+    std::fs::read(path)
 }
 
 /// The text so that a shell does not take it for options of its own: it would, behind -c, too.
-fn no_option(text: &str) -> String {
-    let guard = if text.starts_with(['-', '+']) {
-        " "
-    } else {
-        ""
-    };
-    format!("{guard}{text}")
+fn no_option(text: OsString) -> OsString {
+    if text.as_bytes().starts_with(b"-") || text.as_bytes().starts_with(b"+") {
+        return [OsStr::new(" "), &text].join(OsStr::new(""));
+    }
+    text
 }
