@@ -200,6 +200,20 @@ fn as_the_first_process_it_ends_with_128_and_the_signal_and_reaps_orphans() {
 }
 
 #[test]
+fn nobody_else_is_signalled_where_proc_tells_of_another_namespace() {
+    let _watchdog = watchdog();
+    // Enough strangers for the numbers that /proc shows to be theirs, too.
+    let script = "for n in {1..40}; do sleep 1000 & done; \
+                  \"$1\" run --timeout 0.4 --kill-after 0.2 \"sh -c 'trap : TERM; sleep 2' | cat\"; \
+                  echo $?; jobs -r | wc -l";
+    let Some(output) = output(unshare(&["-pf"], script)) else {
+        return;
+    };
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(said, "124\n40\n", "{}", stderr(&output));
+}
+
+#[test]
 fn the_deadline_and_signals_are_kept_without_a_proc() {
     let _watchdog = watchdog();
     let script = "mount -t tmpfs none /proc || exit 77; \
