@@ -11,7 +11,7 @@ use pipewright::Signal;
 use rustix::process::{Pid, kill_process, kill_process_group};
 use support::pipewright;
 use testing::{
-    campaign, is_root, lives, signals_at_their_default, stderr, wait_for_lines, watchdog,
+    PATIENCE, campaign, is_root, lives, signals_at_their_default, stderr, wait_for_lines, watchdog,
 };
 
 /// Starts a pipeline in a process group of its own, with its files in `directory`.
@@ -103,8 +103,14 @@ fn left_by_a_signal_after(delay: Duration, signal: Signal, to_group: bool, mark:
     } else {
         kill_process(pid, signal).unwrap();
     }
-    // The watchdog's, if it hangs.
-    child.wait().unwrap();
+    let begin = std::time::Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        if begin.elapsed() > PATIENCE {
+            child.kill().unwrap();
+            panic!("it hangs: {signal:?} after {delay:?}, to the group: {to_group}");
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
     let mark = mark.to_string();
     let left = || {
         let processes = std::fs::read_dir("/proc").unwrap().flatten();

@@ -7,7 +7,7 @@
 //!
 //! The stages themselves are reached by the handles that this process holds, whatever `/proc` is.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
@@ -23,14 +23,21 @@ use crate::pipeline::{RunningPipeline, Stage};
 /// What comes later was started by somebody who knows of the signal, as a trap that tidies up.
 const ON_ITS_WAY: Duration = Duration::from_millis(250);
 
+/// A process younger than this may have lost the signal: what a shell has just forked still ignores
+/// what the shell ignores. It gets the signal twice.
+const YOUNG: Duration = Duration::from_millis(100);
+
+/// The second time comes so long after the signal.
+const SECOND: Duration = Duration::from_millis(30);
+
 /// A signal on its way to all processes of a pipeline.
 #[derive(Debug)]
 pub struct Spread<'a> {
     pipeline: &'a RunningPipeline,
     signal: Signal,
     sent_at: Instant,
-    /// Who needs it no more: process id and start time.
-    had: BTreeSet<(i32, u64)>,
+    /// Who was sent it, by process id and start time, and may be sent it once more.
+    had: BTreeMap<(i32, u64), bool>,
     /// Those who were started before this moment, in clock ticks, have it.
     late_since: Option<u64>,
     unreached: Vec<Unreached>,
@@ -56,10 +63,10 @@ impl RunningPipeline {
     }
 
     /// Follows a signal that was sent to the whole process group just now: it need be sent to nobody
-    /// but those that were being started.
+    /// but those that were being started, or have just been.
     pub fn spread_to_late(&self, signal: Signal) -> Spread<'_> {
         let mut spread = Spread::new(self, signal);
-        spread.late_since = Some(ticks(spread.sent_at));
+        spread.late_since = Some(spread.young_since());
         spread
     }
 }
@@ -70,7 +77,7 @@ impl<'a> Spread<'a> {
             pipeline,
             signal,
             sent_at: Instant::now(),
-            had: BTreeSet::new(),
+            had: BTreeMap::new(),
             late_since: None,
             unreached: Vec::new(),
         }
@@ -81,9 +88,16 @@ impl<'a> Spread<'a> {
     pub fn again(&mut self) -> usize {
         let until = ticks(self.sent_at + ON_ITS_WAY);
         let mut members = self.members(true);
+        let alive: BTreeSet<_> = members.iter().map(|it| (it.pid, it.started)).collect();
+        self.had.retain(|process, _| alive.contains(process));
         members.retain(|it| it.started <= until);
         members.retain(|it| self.late_since.is_none_or(|since| it.started >= since));
         self.send(&members)
+    }
+
+    /// Tells whether somebody is to get it a second time.
+    pub fn is_pending(&self) -> bool {
+        self.had.values().any(|&once_more| once_more)
     }
 
     /// Tells whether nobody can appear any more that was on its way when the signal came.
@@ -130,15 +144,23 @@ impl<'a> Spread<'a> {
         unreaped.map(|child| child.id() as i32).collect()
     }
 
+    /// Processes started from here on, in clock ticks, were young when the signal came.
+    fn young_since(&self) -> u64 {
+        ticks(self.sent_at.checked_sub(YOUNG).unwrap_or(self.sent_at))
+    }
+
     /// Sends the signal to those who have not had it. The stages have it by their handles.
     fn send(&mut self, members: &[Process]) -> usize {
         let Ok(proc) = Proc::own() else { return 0 };
         let stages = self.stage_pids();
         let mut sent = 0;
         for process in members.iter().filter(|it| !stages.contains(&it.pid)) {
-            if !self.had.insert((process.pid, process.started)) {
-                continue;
-            }
+            let once_more = match self.had.get(&(process.pid, process.started)) {
+                None => process.started >= self.young_since(),
+                Some(true) if self.sent_at.elapsed() >= SECOND => false,
+                Some(_) => continue,
+            };
+            self.had.insert((process.pid, process.started), once_more);
             let handle = proc.open(process);
             let result = handle.and_then(|handle| handle.signal(self.signal, false));
             match result {

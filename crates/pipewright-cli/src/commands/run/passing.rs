@@ -122,7 +122,7 @@ impl<'a> Passing<'a> {
         }
         for followed in &mut self.followed {
             // What was reached may have been forking, too.
-            while followed.spread.again() > 0 {
+            while followed.spread.again() > 0 || followed.spread.is_pending() {
                 std::thread::sleep(FIRST_PAUSE);
             }
         }
