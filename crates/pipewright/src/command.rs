@@ -20,7 +20,8 @@ use crate::error::{Error, InvalidCommand, Result, StartError, Step};
 /// consumes it: when it returns, no descriptor that was given to the child is open in this process.
 ///
 /// What a child gets unless told otherwise: this process's 0, 1, 2 and **no other descriptor**,
-/// whatever other threads open meanwhile and with or without close-on-exec; this process's
+/// whatever other threads open meanwhile and with or without close-on-exec (unless
+/// [`inherit`](Self::inherit) or [`inherit_all`](Self::inherit_all) lets it through); this process's
 /// environment, directory, credentials and limits; no blocked signal, no handler, SIGPIPE at its
 /// default. Signals that this process *ignores* stay ignored, as exec keeps them (`nohup` relies on
 /// that); only SIGPIPE is reset, because Rust's runtime ignores it and a filter must die of it.
@@ -89,6 +90,9 @@ pub struct Command {
     pub(crate) stdout: Option<Stdio>,
     pub(crate) stderr: Option<Stdio>,
     pub(crate) descriptors: Vec<(i32, OwnedFd)>,
+    /// Numbers at which the child has what this process has there.
+    pub(crate) inherited: BTreeSet<i32>,
+    pub(crate) inherits_all: bool,
     pub(crate) attributes: Attributes,
     pub(crate) shell: Option<PathBuf>,
     pub(crate) own_tree: bool,
@@ -139,6 +143,8 @@ impl Command {
             stdout: None,
             stderr: None,
             descriptors: Vec::new(),
+            inherited: BTreeSet::new(),
+            inherits_all: false,
             attributes: Attributes::default(),
             shell: None,
             own_tree: false,
@@ -402,6 +408,41 @@ impl Command {
         stdio.as_ref()
     }
 
+    /// Lets a descriptor of this process through, at the same number, close-on-exec or not.
+    ///
+    /// It is for one that this process was started with and that nothing here owns: the pipe of make's
+    /// jobserver, a socket that systemd passes on. It stays open here. [`fd`](Command::fd) is for a
+    /// descriptor of your own.
+    ///
+    /// It must be open when the command is started; otherwise the start fails with
+    /// [`Step::PlaceDescriptor`].
+    ///
+    /// ```
+    /// use std::os::fd::AsRawFd;
+    ///
+    /// let file = std::fs::File::open("/dev/null")?; // as if it had been open from the start
+    /// let number = file.as_raw_fd();
+    /// let command = pipewright::Command::new("readlink").arg(format!("/proc/self/fd/{number}"));
+    /// assert_eq!(command.inherit(number).capture().read()?, "/dev/null");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn inherit(mut self, number: i32) -> Self {
+        self.inherited.insert(number);
+        self
+    }
+
+    /// Lets every descriptor through that is open here and not close-on-exec, at its number, as a
+    /// shell does.
+    ///
+    /// Whatever Rust's std and this crate open is close-on-exec, so what is left is mostly what this
+    /// process was started with. But a C library may open one without the flag, in another thread,
+    /// just then: what leaks can hold a pipe open. [`inherit`](Command::inherit) names those that are
+    /// meant.
+    pub fn inherit_all(mut self) -> Self {
+        self.inherits_all = true;
+        self
+    }
+
     /// The numbers given to [`fd`](Command::fd) so far, for a caller that adds a descriptor at a free
     /// one.
     pub fn fd_numbers(&self) -> impl Iterator<Item = i32> {
@@ -459,6 +500,14 @@ impl Command {
                 return Some(Fault::DescriptorNegative(*number));
             }
             if !numbers.insert(*number) {
+                return Some(Fault::DescriptorTwice(*number));
+            }
+        }
+        for number in &self.inherited {
+            if *number < 0 {
+                return Some(Fault::DescriptorNegative(*number));
+            }
+            if numbers.contains(number) {
                 return Some(Fault::DescriptorTwice(*number));
             }
         }

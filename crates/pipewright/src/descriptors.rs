@@ -37,7 +37,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) enum Source {
     /// A descriptor of the parent that the command owns.
     Owned(i32),
-    /// One of the parent's own 0, 1, 2, which the child shares.
+    /// One of the parent's own, which the child shares: of 0, 1, 2, or let through by name.
     Inherited(i32),
 }
 
@@ -120,6 +120,25 @@ pub(crate) fn plan(
         moves,
         gaps: gaps(wanted.keys().copied()),
         executable: executable_place,
+    }
+}
+
+impl Plan {
+    /// Lets through what is open in the parent and not close-on-exec. What the command owns reaches
+    /// the child at the numbers that were asked for, all the same, and nowhere else.
+    pub(crate) fn keep_the_rest(
+        &mut self,
+        wanted: &BTreeMap<i32, Source>,
+        executable: Option<i32>,
+    ) {
+        let owned = wanted.values().filter_map(|source| match source {
+            Source::Owned(number) => Some(*number),
+            Source::Inherited(_) => None,
+        });
+        let mut marked: BTreeSet<i32> = owned.chain(executable).chain(self.executable).collect();
+        marked.retain(|number| !wanted.contains_key(number) && *number > 2);
+        let single = |number| (number as u32, number as u32);
+        self.gaps = marked.into_iter().map(single).collect();
     }
 }
 
@@ -359,6 +378,32 @@ mod tests {
                     expected.insert(number, object);
                 }
             }
+            let got: BTreeMap<i32, u32> =
+                child.iter().map(|(&number, &(object, _))| (number, object)).collect();
+            prop_assert_eq!(got, expected);
+        }
+
+        #[test]
+        fn what_is_let_through_is_the_parents_and_what_was_asked_for(
+            (parent, wanted, executable) in cases(),
+        ) {
+            let mut plan = plan(&wanted, &[], executable);
+            plan.keep_the_rest(&wanted, executable);
+            let child = carry_out(&parent, &plan);
+
+            let own = |number: i32| {
+                wanted.values().any(|source| source.number() == number) || executable == Some(number)
+            };
+            let mut expected: BTreeMap<i32, u32> = parent
+                .iter()
+                .filter(|&(&number, &(_, close_on_exec))| !close_on_exec && !own(number))
+                .map(|(&number, &(object, _))| (number, object))
+                .collect();
+            // Where it has to move out of a target's way, the executable may take the place of one.
+            if let Some(place) = plan.executable {
+                expected.remove(&place);
+            }
+            expected.extend(wanted.iter().map(|(&target, source)| (target, parent[&source.number()].0)));
             let got: BTreeMap<i32, u32> =
                 child.iter().map(|(&number, &(object, _))| (number, object)).collect();
             prop_assert_eq!(got, expected);

@@ -390,3 +390,105 @@ fn stderr_goes_where_stdout_goes() {
     assert_eq!(both, "out\nerr\n");
     child.wait().unwrap();
 }
+
+#[test]
+fn a_descriptor_is_let_through_at_its_number_close_on_exec_or_not() {
+    isolated(
+        "a_descriptor_is_let_through_at_its_number_close_on_exec_or_not",
+        || {
+            let (reader, writer) = pipe().unwrap();
+            let closing = place(reader, 20);
+            let open = place(writer, 21);
+            rustix::io::fcntl_setfd(&open, rustix::io::FdFlags::empty()).unwrap();
+            let not_meant = place(std::fs::File::open("/dev/null").unwrap(), 22);
+            rustix::io::fcntl_setfd(&not_meant, rustix::io::FdFlags::empty()).unwrap();
+            let held = Held::start(ready().inherit(20).inherit(21).inherit(20));
+            let table = held.table();
+            let numbers: Vec<i32> = table.keys().copied().collect();
+            assert_eq!(numbers, [0, 1, 2, 20, 21]);
+            assert_eq!(
+                [&table[&20], &table[&21]],
+                [&name_of(&closing), &name_of(&open)]
+            );
+            held.end();
+            // Together with moves from and to them.
+            let moved = ready()
+                .inherit(20)
+                .fd(30, open.try_clone().unwrap())
+                .fd(21, not_meant);
+            let held = Held::start(moved);
+            let table = held.table();
+            assert_eq!(table[&20], name_of(&closing));
+            assert_eq!([&table[&21], &table[&30]], ["/dev/null", &name_of(&open)]);
+            held.end();
+        },
+    );
+}
+
+/// Tells whether one of this process's descriptors is.
+fn close_on_exec(number: i32) -> bool {
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{number}")).unwrap_or_default();
+    let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
+    flags.is_none_or(|flags| i32::from_str_radix(flags.trim(), 8).unwrap() & libc::O_CLOEXEC != 0)
+}
+
+#[test]
+fn everything_open_is_let_through_as_a_shell_does_but_what_is_pipewrights() {
+    isolated(
+        "everything_open_is_let_through_as_a_shell_does_but_what_is_pipewrights",
+        || {
+            let (reader, writer) = pipe().unwrap();
+            let open = place(reader, 20);
+            rustix::io::fcntl_setfd(&open, rustix::io::FdFlags::empty()).unwrap();
+            let _closing = place(writer, 21);
+            // What this test itself was started with, by a make for instance, comes along.
+            let mut expected: Vec<i32> = descriptors_of(std::process::id()).into_keys().collect();
+            expected.retain(|number| !close_on_exec(*number));
+            expected.push(30);
+            expected.sort_unstable();
+            // Given to the child at 30, and open here at 22 without close-on-exec: not its second name.
+            let given = place(std::fs::File::open("/dev/null").unwrap(), 22);
+            rustix::io::fcntl_setfd(&given, rustix::io::FdFlags::empty()).unwrap();
+            let neighbour = Held::start(ready());
+            let held = Held::start(ready().fd(30, given).inherit_all());
+            let table = held.table();
+            let numbers: Vec<i32> = table.keys().copied().collect();
+            assert_eq!(numbers, expected);
+            assert_eq!([&table[&20], &table[&30]], [&name_of(&open), "/dev/null"]);
+            held.end();
+            neighbour.end();
+
+            let program = std::fs::File::open("/bin/ls").unwrap();
+            rustix::io::fcntl_setfd(&program, rustix::io::FdFlags::empty()).unwrap();
+            let inode = std::os::unix::fs::MetadataExt::ino(&program.metadata().unwrap());
+            let listed = Command::new("ls")
+                .args(["-iL", "/proc/self/fd"])
+                .executable(program);
+            let listed = listed.inherit_all().capture().read().unwrap();
+            let starts = format!("{inode} ");
+            let passed = listed
+                .lines()
+                .any(|line| line.trim_start().starts_with(&starts));
+            assert!(!passed, "{listed}");
+        },
+    );
+}
+
+#[test]
+fn what_is_let_through_must_be_open_and_have_no_other_source() {
+    let _watchdog = watchdog();
+    let Error::Start(failure) = ready().inherit(9_000).spawn().unwrap_err() else {
+        panic!()
+    };
+    assert_eq!(failure.step, Step::PlaceDescriptor(9_000));
+    assert_eq!(failure.source.raw_os_error(), Some(libc::EBADF));
+    let twice = [
+        ready().inherit(7).fd(7, std::fs::File::open("/").unwrap()),
+        ready().inherit(0).stdin(Stdio::Null),
+        ready().inherit(-1),
+    ];
+    for command in twice {
+        let error = command.spawn().unwrap_err();
+        assert!(matches!(error, Error::Invalid { .. }), "{error}");
+    }
+}

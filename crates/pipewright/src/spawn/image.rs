@@ -84,7 +84,10 @@ impl Image {
         let mut sources = Vec::new();
         let wanted = wanted_table(&command, &mut sources)?;
         let executable = command.executable.as_ref().map(AsRawFd::as_raw_fd);
-        let plan = plan(&wanted, &closed_numbers(&command), executable);
+        let mut plan = plan(&wanted, &closed_numbers(&command), executable);
+        if command.inherits_all {
+            plan.keep_the_rest(&wanted, executable);
+        }
 
         // Offsets at first: the strings move while more are added.
         let mut strings = Strings::default();
@@ -191,6 +194,9 @@ fn wanted_table(command: &Command, opened: &mut Vec<OwnedFd>) -> Result<BTreeMap
     }
     for (number, descriptor) in &command.descriptors {
         wanted.insert(*number, Source::Owned(descriptor.as_raw_fd()));
+    }
+    for number in &command.inherited {
+        wanted.entry(*number).or_insert(Source::Inherited(*number));
     }
     Ok(wanted)
 }
