@@ -16,8 +16,8 @@ mod view;
 use std::process::ExitCode;
 
 use clap::Parser;
-use cli::{Arguments, Subcommand};
-use view::style;
+use cli::{Arguments, Subcommand, When};
+use view::style::Palette;
 
 fn main() -> ExitCode {
     if view::guard::is_wanted() {
@@ -52,10 +52,11 @@ fn execute(command: Subcommand) -> anyhow::Result<ExitCode> {
 fn explain(error: &clap::Error) -> anyhow::Result<ExitCode> {
     let text = error.render();
     if error.use_stderr() {
-        view::tell(&style::dyed(&text, &std::io::stderr()));
+        view::tell(&Palette::new(When::Auto, &std::io::stderr()).parsed(&text));
         return Ok(ExitCode::from(outcome::OWN_ERROR));
     }
-    view::print(style::dyed(&text, &std::io::stdout()).as_bytes())?;
+    let text = Palette::new(When::Auto, &std::io::stdout()).parsed(&text);
+    view::print(text.as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }
 

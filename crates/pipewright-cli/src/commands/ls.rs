@@ -2,7 +2,6 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -87,16 +86,10 @@ pub(crate) fn ls(options: &cli::Ls) -> anyhow::Result<ExitCode> {
     } else {
         // The width and the colours are those of the terminal that the list goes to.
         let stdout = std::io::stdout();
-        let when = if stdout.is_terminal() {
-            cli::When::Auto
-        } else {
-            cli::When::Never
-        };
-        let width = terminal::columns(stdout);
         Told {
             list: &list,
-            palette: Palette::new(when),
-            width,
+            palette: Palette::new(cli::When::Auto, &stdout),
+            width: terminal::columns(&stdout),
         }
         .to_string()
     };

@@ -56,7 +56,7 @@ pub(crate) fn watch(options: &cli::Watch) -> anyhow::Result<ExitCode> {
     screen.observation.look_at_end();
     let summary = OfOthers {
         observed: &screen.observation.into_observed(),
-        palette: Palette::new(options.color),
+        palette: Palette::new(options.color, &std::io::stdout()),
     };
     view::print(summary.to_string().as_bytes())?;
     match asked.load(Ordering::Relaxed) {

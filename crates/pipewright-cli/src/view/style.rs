@@ -45,19 +45,6 @@ impl Row {
     }
 }
 
-fn takes_colour(stream: &impl IsTerminal) -> bool {
-    !terminal::has_no_color() && !terminal::is_dumb() && stream.is_terminal()
-}
-
-/// A text of the command line's parser, in its colours if the stream takes them.
-pub(crate) fn dyed(text: &StyledStr, stream: &impl IsTerminal) -> String {
-    if takes_colour(stream) {
-        text.ansi().to_string()
-    } else {
-        text.to_string()
-    }
-}
-
 /// Decides about colour once, and lays styles over text.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Palette {
@@ -65,16 +52,24 @@ pub(crate) struct Palette {
 }
 
 impl Palette {
-    /// For stderr.
-    pub(crate) fn new(when: When) -> Self {
+    /// For texts that go to this stream.
+    pub(crate) fn new(when: When, stream: &impl IsTerminal) -> Self {
+        let able = || !terminal::has_no_color() && !terminal::is_dumb() && stream.is_terminal();
         let coloured = match when {
             When::Always => true,
             When::Never => false,
-            When::Auto => {
-                !terminal::has_no_color() && !terminal::is_dumb() && std::io::stderr().is_terminal()
-            }
+            When::Auto => able(),
         };
         Self { coloured }
+    }
+
+    /// A text of the command line's parser, which has styles of its own.
+    pub(crate) fn parsed(self, text: &StyledStr) -> String {
+        if self.coloured {
+            text.ansi().to_string()
+        } else {
+            text.to_string()
+        }
     }
 
     /// A name, or the one figure of a line.

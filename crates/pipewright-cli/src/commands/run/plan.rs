@@ -106,7 +106,12 @@ fn source(
 /// The live view needs a terminal that the pipeline's data does not go to.
 fn face(options: &cli::Run) -> Face {
     let able = std::io::stderr().is_terminal() && !terminal::is_dumb();
-    let live = || Face::Live(Box::new(Inline::new(Palette::new(options.color))));
+    let live = || {
+        Face::Live(Box::new(Inline::new(Palette::new(
+            options.color,
+            &std::io::stderr(),
+        ))))
+    };
     match options.progress {
         Progress::Never => Face::Nowhere,
         _ if options.quiet => Face::Nowhere,
@@ -131,6 +136,6 @@ fn telling(options: &cli::Run) -> Telling {
         summarize,
         json_to_stderr,
         verbose: options.verbose,
-        palette: Palette::new(options.color),
+        palette: Palette::new(options.color, &std::io::stderr()),
     }
 }
