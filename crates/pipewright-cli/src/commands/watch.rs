@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -15,16 +15,17 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span, Text};
 use ratatui::widgets::{Block, Clear, Paragraph, Wrap};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGTSTP};
 
 use crate::cli;
 use crate::disposition;
+use crate::inherited;
 use crate::observation::{InputPosition, Observation};
-use crate::view;
+use crate::view::guard::Guard;
 use crate::view::live::Frame;
 use crate::view::style::{Palette, Row, Tone};
 use crate::view::summary::OfOthers;
-use crate::view::terminal;
+use crate::view::{self, terminal, text};
 
 /// Between two pictures.
 const REPAINT: Duration = Duration::from_millis(200);
@@ -34,7 +35,7 @@ const HELP: &str = "q  quit\nf  freeze, and go on\nj k  move to the next stage, 
 
 pub(crate) fn watch(options: &cli::Watch) -> anyhow::Result<ExitCode> {
     if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
-        anyhow::bail!("watch needs a terminal; pipewright ls --json tells a program what runs");
+        anyhow::bail!("watch needs a terminal; for a program there is pipewright ls --json");
     }
     let (sampler, first) = attach(options)?;
     let mut screen = Screen {
@@ -48,10 +49,10 @@ pub(crate) fn watch(options: &cli::Watch) -> anyhow::Result<ExitCode> {
         help: false,
     };
 
-    let asked = asked_to_end()?;
-    let mut terminal = ratatui::try_init().context("cannot take the terminal")?;
-    let result = screen.run(&mut terminal, &asked);
-    ratatui::restore();
+    let signals = Signals::catch().context("cannot catch signals")?;
+    let mut held = Held::take()?;
+    let result = screen.run(&mut held, &signals);
+    drop(held);
     result?;
     screen.observation.look_at_end();
     let summary = OfOthers {
@@ -59,7 +60,7 @@ pub(crate) fn watch(options: &cli::Watch) -> anyhow::Result<ExitCode> {
         palette: Palette::new(options.color, &std::io::stdout()),
     };
     view::print(summary.to_string().as_bytes())?;
-    match asked.load(Ordering::Relaxed) {
+    match signals.end.load(Ordering::Relaxed) {
         0 => Ok(ExitCode::SUCCESS),
         signal => disposition::die_of(signal as i32),
     }
@@ -86,17 +87,31 @@ fn attach(options: &cli::Watch) -> anyhow::Result<(Sampler, Process)> {
     }
 }
 
-/// Holds the number of the signal that asks this process to end; 0 before.
-fn asked_to_end() -> anyhow::Result<Arc<AtomicUsize>> {
-    let asked = Arc::new(AtomicUsize::new(0));
-    for signal in [SIGINT, SIGTERM, SIGHUP] {
-        signal_hook::flag::register_usize(signal, Arc::clone(&asked), signal as usize)
-            .context("cannot catch signals")?;
-    }
-    Ok(asked)
+/// The signals that came.
+struct Signals {
+    /// The number of the one that asks this process to end; 0 before.
+    end: Arc<AtomicUsize>,
+    /// This process was asked to stop, by another process: Ctrl-Z comes as a key.
+    stop: Arc<AtomicBool>,
 }
 
-/// What is shown, and how.
+impl Signals {
+    fn catch() -> std::io::Result<Self> {
+        let signals = Self {
+            end: Arc::default(),
+            stop: Arc::default(),
+        };
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
+            signal_hook::flag::register_usize(signal, Arc::clone(&signals.end), signal as usize)?;
+        }
+        if !inherited::was_ignored(SIGTSTP) {
+            signal_hook::flag::register(SIGTSTP, Arc::clone(&signals.stop))?;
+        }
+        Ok(signals)
+    }
+}
+
+/// The picture, and what keys have made of it.
 struct Screen {
     observation: Observation,
     first: Process,
@@ -109,7 +124,7 @@ struct Screen {
     help: bool,
 }
 
-/// What a key asks for.
+/// A key's request.
 enum Asked {
     Nothing,
     Quit,
@@ -118,7 +133,7 @@ enum Asked {
 
 impl Screen {
     /// Until the pipeline has ended, or somebody wants to leave.
-    fn run(&mut self, terminal: &mut DefaultTerminal, asked: &AtomicUsize) -> anyhow::Result<()> {
+    fn run(&mut self, held: &mut Held, signals: &Signals) -> anyhow::Result<()> {
         let mut next_picture = Instant::now();
         loop {
             let mut changed = false;
@@ -131,22 +146,22 @@ impl Screen {
                     Event::Key(key) if key.kind != KeyEventKind::Release => match self.key(key) {
                         Asked::Nothing => {}
                         Asked::Quit => return Ok(()),
-                        Asked::Stop => {
-                            ratatui::restore();
-                            disposition::stop();
-                            *terminal = ratatui::try_init().context("cannot take the terminal")?;
-                        }
+                        Asked::Stop => held.stop()?,
                     },
                     _ => {}
                 }
             }
             self.observation.tick();
-            if asked.load(Ordering::Relaxed) != 0 || self.has_ended() {
+            if signals.stop.swap(false, Ordering::Relaxed) {
+                held.stop()?;
+                changed = true;
+            }
+            if signals.end.load(Ordering::Relaxed) != 0 || self.has_ended() {
                 return Ok(());
             }
             if changed || next_picture <= Instant::now() {
                 next_picture = Instant::now() + REPAINT;
-                terminal
+                held.terminal
                     .draw(|canvas| self.draw(canvas))
                     .context("cannot draw")?;
             }
@@ -213,7 +228,8 @@ impl Screen {
             lines.push(self.line(&row));
         }
         if let Some(advice) = &frame.advice {
-            lines.push(self.line(&Row(vec![(Tone::Warning, format!("  {advice}"))])));
+            let advice = text::shortened(&format!("  {advice}"), area.width.into());
+            lines.push(self.line(&Row(vec![(Tone::Warning, advice)])));
         }
         canvas.render_widget(Paragraph::new(lines), area);
         if self.help {
@@ -224,7 +240,7 @@ impl Screen {
             overlay(
                 canvas,
                 &format!("stage {}", self.selected + 1),
-                &view::text::line(&stage.command),
+                &text::line(&stage.command),
             );
         }
     }
@@ -236,9 +252,12 @@ impl Screen {
     }
 
     fn style(&self, tone: Tone) -> Style {
-        let colour = |colour| match self.coloured {
-            true => Style::new().fg(colour),
-            false => Style::new(),
+        let colour = |colour| {
+            if self.coloured {
+                Style::new().fg(colour)
+            } else {
+                Style::new()
+            }
         };
         match tone {
             Tone::Plain => Style::new(),
@@ -248,6 +267,50 @@ impl Screen {
             Tone::Warning => colour(Color::Yellow),
             Tone::Selected => Style::new().add_modifier(Modifier::BOLD | Modifier::REVERSED),
         }
+    }
+}
+
+/// The terminal while it is ours. It is given back on the way out; after a kill -9 by the guard.
+struct Held {
+    terminal: DefaultTerminal,
+    guard: Option<Guard>,
+}
+
+impl Held {
+    /// Leaves the alternate screen, and shows the cursor.
+    const LEAVE: &str = "\x1b[?1049l\x1b[?25h";
+
+    fn take() -> anyhow::Result<Self> {
+        let terminal = ratatui::try_init().context("cannot take the terminal")?;
+        let mut guard = Guard::start();
+        if let Some(guard) = &mut guard {
+            guard.set(Self::LEAVE);
+        }
+        Ok(Self { terminal, guard })
+    }
+
+    fn give_back(&mut self) {
+        ratatui::restore();
+        if let Some(guard) = &mut self.guard {
+            guard.set("");
+        }
+    }
+
+    /// Stops this process, with the terminal as it was before. Returns when it goes on.
+    fn stop(&mut self) -> anyhow::Result<()> {
+        self.give_back();
+        disposition::stop();
+        self.terminal = ratatui::try_init().context("cannot take the terminal")?;
+        if let Some(guard) = &mut self.guard {
+            guard.set(Self::LEAVE);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.give_back();
     }
 }
 
@@ -272,7 +335,7 @@ fn overlay(canvas: &mut ratatui::Frame<'_>, title: &str, text: &str) {
     let width = area.width.saturating_sub(4).min(76);
     let lines = text
         .lines()
-        .map(|line| view::text::width(line) / usize::from(width.max(3) - 2) + 1);
+        .map(|line| text::width(line) / usize::from(width.max(3) - 2) + 1);
     let height = (lines.sum::<usize>() + 2).min(area.height.into()) as u16;
     let place = ratatui::layout::Rect {
         x: (area.width - width) / 2,
