@@ -5,6 +5,8 @@
     reason = "each test file compiles this module and uses a part of it"
 )]
 
+pub mod foreign;
+
 use std::process::{Command, Output, Stdio};
 
 use testing::terminals::Setup;

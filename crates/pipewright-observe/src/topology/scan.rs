@@ -157,15 +157,16 @@ impl Look {
         let found = match listed {
             Ok(()) if ends.is_empty() && sockets.is_empty() => Found::Nothing,
             Ok(()) => match stat_of(proc, pid) {
-                Some(stat) => Found::Ends(stat, ends, sockets),
+                Ok(stat) => Found::Ends(stat, ends, sockets),
                 // It has ended since; then its ends are gone too.
-                None => Found::Nothing,
+                Err(_) => Found::Nothing,
             },
-            Err(Errno::ACCESS | Errno::PERM)
-                if stat_of(proc, pid).is_some_and(|stat| !stat.kernel_thread) =>
-            {
-                Found::Denied
-            }
+            // With hidepid=noaccess nothing is told, not even that it is a thread of the kernel.
+            Err(Errno::ACCESS | Errno::PERM) => match stat_of(proc, pid) {
+                Ok(stat) if !stat.kernel_thread => Found::Denied,
+                Err(Errno::ACCESS | Errno::PERM) => Found::Denied,
+                Ok(_) | Err(_) => Found::Nothing,
+            },
             Err(_) => Found::Nothing,
         };
         Self {
@@ -242,10 +243,10 @@ fn descriptor_number(name: &CStr) -> u32 {
     number(name.to_bytes()).unwrap_or_default() as u32
 }
 
-fn stat_of(proc: &OwnedFd, pid: u32) -> Option<Stat> {
+fn stat_of(proc: &OwnedFd, pid: u32) -> Result<Stat, Errno> {
     let path = format!("{pid}/stat");
-    let file = openat(proc, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let file = openat(proc, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     let mut buffer = [0; 2048];
-    let length = read(&file, &mut buffer).ok()?;
-    Stat::parse(&buffer[..length])
+    let length = read(&file, &mut buffer)?;
+    Stat::parse(&buffer[..length]).ok_or(Errno::INVAL)
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use pipewright_observe::topology::Scan;
 use pipewright_observe::workspace::look_at;
 use pipewright_observe::{Activity, Error, PipeHandle, Process, Sampler};
-use testing::stubborn::{Unanswering, hold_own_memory, wait_until_stubborn};
+use testing::stubborn::{Unanswering, hold_own_memory, is_stubborn_at_last};
 use testing::watchdog;
 
 use crate::common::{quick, until};
@@ -52,7 +52,7 @@ impl Stubborn {
             .stdout(Stdio::null())
             .spawn();
         let children = [sleep.unwrap(), stubborn.unwrap()];
-        wait_until_stubborn(children[1].id());
+        assert!(is_stubborn_at_last(children[1].id()));
         Some(Self {
             children,
             pipe,
