@@ -29,6 +29,15 @@ use crate::error::{Error, InvalidCommand, Result, StartError, Step};
 /// A start costs the same however large this process is: it never copies page tables, whichever
 /// options are set.
 ///
+/// # What is left to others
+///
+/// - **Namespaces, cgroups, capabilities**: they take files to write, several steps or a second process.
+///   Name `unshare`, `systemd-run` or `setpriv` as the program; or start this program again and set up
+///   there what is needed, before it executes the other one, by the crate `pipewright-handoff`.
+/// - **`Clone`**: a command owns descriptors. A copy would hold a pipe open that everybody else has
+///   closed, and its reader would wait for ever. For a second try, keep a function that makes the
+///   command.
+///
 /// # Privileges
 ///
 /// The program gets the credentials of the *thread* that starts it, with its capabilities, its
@@ -85,6 +94,7 @@ pub struct Command {
     pub(crate) arguments: Vec<OsString>,
     pub(crate) executable: Option<OwnedFd>,
     pub(crate) environment: Environment,
+    pub(crate) root: Option<PathBuf>,
     pub(crate) directory: Option<PathBuf>,
     pub(crate) stdin: Option<Stdio>,
     pub(crate) stdout: Option<Stdio>,
@@ -138,6 +148,7 @@ impl Command {
             arguments: Vec::new(),
             executable: None,
             environment: Environment::default(),
+            root: None,
             directory: None,
             stdin: None,
             stdout: None,
@@ -295,8 +306,25 @@ impl Command {
         self
     }
 
+    /// Makes this directory the program's root. The program, its interpreter and
+    /// [`current_dir`](Command::current_dir) are found in it; without `current_dir` it starts in its
+    /// root. It takes CAP_SYS_CHROOT, also where [`uid`](Command::uid) gives that up.
+    ///
+    /// A root of its own is no prison for a program that runs as user 0.
+    ///
+    /// # References
+    ///
+    /// [chroot(2)](https://man7.org/linux/man-pages/man2/chroot.2.html)
+    pub fn chroot(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.root = Some(directory.into());
+        self
+    }
+
     /// The directory in which the program starts. A program named by a relative path is found from
     /// there.
+    ///
+    /// The variable PWD stays as it is, as with std. Shells see that it is wrong; for a program that
+    /// trusts it, set `.env("PWD", directory)`, which also keeps the names of symbolic links.
     ///
     /// ```
     /// use pipewright::Command;
@@ -540,11 +568,8 @@ impl Command {
         if self.arguments.iter().any(|argument| nul(argument)) {
             return Some(Fault::InteriorNul("an argument"));
         }
-        if self
-            .directory
-            .as_ref()
-            .is_some_and(|directory| nul(directory.as_os_str()))
-        {
+        let mut directories = [&self.directory, &self.root].into_iter().flatten();
+        if directories.any(|directory| nul(directory.as_os_str())) {
             return Some(Fault::InteriorNul("the directory"));
         }
         if self.shell.as_ref().is_some_and(|it| nul(it.as_os_str())) {

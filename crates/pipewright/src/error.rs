@@ -390,11 +390,17 @@ fn after_semicolon(advice: &Option<Cow<'static, str>>) -> String {
 
 impl StartError {
     pub(crate) fn new(program: String, step: Step, source: io::Error) -> Self {
-        Self::told(program, step, source, Path::new(""))
+        Self::told(program, step, source, Some(Path::new("")))
     }
 
-    /// The same; what a step names by a relative path is looked at from `directory`.
-    pub(crate) fn told(program: String, step: Step, source: io::Error, directory: &Path) -> Self {
+    /// The same; what a step names by a relative path is looked at from `directory`, and no file is
+    /// looked at where that is `None`.
+    pub(crate) fn told(
+        program: String,
+        step: Step,
+        source: io::Error,
+        directory: Option<&Path>,
+    ) -> Self {
         let errno = source.raw_os_error().map(Errno::from_raw_os_error);
         let advice = errno.and_then(|errno| advice(&step, errno, directory));
         Self {
@@ -406,10 +412,12 @@ impl StartError {
     }
 }
 
-fn advice(step: &Step, errno: Errno, directory: &Path) -> Option<Cow<'static, str>> {
+fn advice(step: &Step, errno: Errno, directory: Option<&Path>) -> Option<Cow<'static, str>> {
     let advice = match (step, errno) {
-        (Step::Execute(path), Errno::NOENT) => return missing(path, directory),
-        (Step::Execute(path), Errno::ACCESS) if directory.join(path).is_dir() => {
+        (Step::Execute(path), Errno::NOENT) => return missing(path, directory?),
+        (Step::Execute(path), Errno::ACCESS)
+            if directory.is_some_and(|directory| directory.join(path).is_dir()) =>
+        {
             "it is a directory"
         }
         (Step::Execute(_), Errno::ACCESS) => {
@@ -502,12 +510,20 @@ pub enum Step {
     CloseDescriptors,
     /// `setsid`.
     NewSession,
+    /// `ioctl(TIOCSCTTY)` on the terminal at this number.
+    ControllingTerminal(i32),
     /// `setpgid`.
     ProcessGroup,
+    /// `ioctl(TIOCSPGRP)` on the terminal at this number.
+    Foreground(i32),
     /// `setrlimit`.
     ResourceLimit(rustix::process::Resource),
     /// `setpriority`.
     Nice,
+    /// `sched_setaffinity`.
+    CpuAffinity,
+    /// `chroot` to this directory.
+    ChangeRoot(PathBuf),
     /// `setgroups`.
     Groups,
     /// `setresgid`.
@@ -537,9 +553,20 @@ impl fmt::Display for Step {
             Self::PlaceDescriptor(number) => write!(f, "put a descriptor at {number}"),
             Self::CloseDescriptors => f.write_str("mark other descriptors close-on-exec"),
             Self::NewSession => f.write_str("start a session"),
+            Self::ControllingTerminal(number) => {
+                write!(f, "make descriptor {number} the controlling terminal")
+            }
+            Self::Foreground(number) => {
+                write!(
+                    f,
+                    "come to the foreground of the terminal at descriptor {number}"
+                )
+            }
             Self::ProcessGroup => f.write_str("set the process group"),
             Self::ResourceLimit(resource) => write!(f, "set the resource limit {resource:?}"),
             Self::Nice => f.write_str("set the niceness"),
+            Self::CpuAffinity => f.write_str("choose CPUs"),
+            Self::ChangeRoot(directory) => write!(f, "chroot to {directory:?}"),
             Self::Groups => f.write_str("set the supplementary groups"),
             Self::GroupId => f.write_str("set the group id"),
             Self::UserId => f.write_str("set the user id"),

@@ -149,6 +149,8 @@ pub use pipeline::{
     Capacity, Pipeline, PipelineStatus, Policy, RunningPipeline, Stage, StageEnd, StagePipe,
     StageStatus, signal_name,
 };
+/// Of rustix 1, not wrapped: whoever uses rustix has them already, and a rustix 2 will be a new major
+/// version of this crate.
 pub use rustix::process::{Resource, Rlimit, Signal};
 pub use spawn::{ResourceUsage, reap_dropped, write_without_sigpipe};
 pub use std::io::{PipeReader, PipeWriter};

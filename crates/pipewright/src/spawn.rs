@@ -180,6 +180,9 @@ fn describe(program: String, image: &Image, failure: Failure) -> Error {
         Step::ResourceLimit(_) => {
             Step::ResourceLimit(image.attributes.limits[failure.detail as usize].0)
         }
+        Step::ControllingTerminal(_) => Step::ControllingTerminal(failure.detail),
+        Step::Foreground(_) => Step::Foreground(failure.detail),
+        Step::ChangeRoot(_) => Step::ChangeRoot(image.root_path()),
         Step::ChangeDirectory(_) => Step::ChangeDirectory(image.directory_path()),
         Step::Execute(_) => {
             let candidate = image.candidate(failure.detail);
@@ -188,7 +191,9 @@ fn describe(program: String, image: &Image, failure: Failure) -> Error {
         step => step.clone(),
     };
     let source = std::io::Error::from_raw_os_error(failure.errno);
-    StartError::told(program, step, source, &image.directory_path()).into()
+    // In another root, the same path is another file.
+    let directory = image.root.is_none().then(|| image.directory_path());
+    StartError::told(program, step, source, directory.as_deref()).into()
 }
 
 fn on_main_thread() -> bool {

@@ -241,6 +241,24 @@ fn cases() -> Vec<Case> {
             Step::UserId,
         );
     }
+    let first_cpu = || Command::new("/bin/true").cpus([0]);
+    let affinity = call(libc::SYS_sched_setaffinity);
+    add(&common, &affinity, first_cpu, Step::CpuAffinity);
+    let forbidden = || Command::new("/bin/true").no_new_privs();
+    let no_new = prctl(libc::PR_SET_NO_NEW_PRIVS);
+    add(&common, &no_new, forbidden, Step::NoNewPrivileges);
+    let terminal = || Command::new("/bin/true").controlling_terminal(0);
+    let ioctl = |errno| fault(libc::SYS_ioctl, errno).when(1, ALL, libc::TIOCSCTTY as u32);
+    let step = Step::ControllingTerminal(0);
+    add(&common, &ioctl, terminal, step);
+    let in_front = || Command::new("/bin/true").foreground(0);
+    let ioctl = |errno| fault(libc::SYS_ioctl, errno).when(1, ALL, libc::TIOCSPGRP as u32);
+    add(&common, &ioctl, in_front, Step::Foreground(0));
+    if is_root() {
+        let rooted = || Command::new("/bin/true").chroot("/");
+        let step = Step::ChangeRoot("/".into());
+        add(&common, &call(libc::SYS_chroot), rooted, step);
+    }
     let root = Step::ChangeDirectory("/".into());
     add(
         &[EPERM, ENOMEM, EINTR, EMFILE],

@@ -8,10 +8,16 @@ use super::Command;
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Attributes {
     pub(crate) session: bool,
+    /// The number of the terminal that the session is to have.
+    pub(crate) terminal: Option<i32>,
     pub(crate) process_group: Option<i32>,
+    /// The number of the terminal in whose foreground the program is to run.
+    pub(crate) foreground: Option<i32>,
     pub(crate) limits: Vec<(Resource, Rlimit)>,
     pub(crate) nice: Option<i32>,
     pub(crate) umask: Option<u32>,
+    /// Bit n of the whole stands for CPU n; empty for those of this process.
+    pub(crate) cpus: Vec<u64>,
     pub(crate) groups: Option<Vec<u32>>,
     pub(crate) group: Option<u32>,
     pub(crate) user: Option<u32>,
@@ -38,6 +44,37 @@ impl Command {
     /// [setsid(2)](https://man7.org/linux/man-pages/man2/setsid.2.html)
     pub fn new_session(mut self) -> Self {
         self.attributes.session = true;
+        self
+    }
+
+    /// Starts the program as the leader of a new session whose controlling terminal is the one at this
+    /// descriptor of the child: 0 where the terminal is its stdin.
+    ///
+    /// For the far end of a pseudo-terminal, so that Ctrl-C, job control and `/dev/tty` work. The
+    /// terminal must not belong to another session.
+    ///
+    /// # References
+    ///
+    /// [TIOCSCTTY](https://man7.org/linux/man-pages/man2/TIOCSCTTY.2const.html)
+    pub fn controlling_terminal(mut self, number: i32) -> Self {
+        self.attributes.session = true;
+        self.attributes.terminal = Some(number);
+        self
+    }
+
+    /// Puts the program's process group into the foreground of the terminal at this descriptor of the
+    /// child, as a shell does with a job: it gets what is typed, Ctrl-C too.
+    ///
+    /// Goes with [`process_group`](Command::process_group) or
+    /// [`controlling_terminal`](Command::controlling_terminal). The terminal must be the one of its
+    /// session. When the program has ended, the caller takes the foreground back
+    /// (`tcsetpgrp`, with SIGTTOU blocked or ignored).
+    ///
+    /// # References
+    ///
+    /// [tcsetpgrp(3)](https://man7.org/linux/man-pages/man3/tcsetpgrp.3.html)
+    pub fn foreground(mut self, number: i32) -> Self {
+        self.attributes.foreground = Some(number);
         self
     }
 
@@ -220,6 +257,30 @@ impl Command {
     /// [nice(2)](https://man7.org/linux/man-pages/man2/nice.2.html)
     pub fn nice(mut self, increment: i32) -> Self {
         self.attributes.nice = Some(increment);
+        self
+    }
+
+    /// The CPUs that the program may run on, counted from 0. At least one must be there and allowed.
+    ///
+    /// ```
+    /// let command = pipewright::Command::new("grep").args(["Cpus_allowed_list", "/proc/self/status"]);
+    /// let allowed = command.cpus([0]).capture().read()?;
+    /// assert_eq!(allowed, "Cpus_allowed_list:\t0");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # References
+    ///
+    /// [sched_setaffinity(2)](https://man7.org/linux/man-pages/man2/sched_setaffinity.2.html)
+    pub fn cpus(mut self, cpus: impl IntoIterator<Item = u16>) -> Self {
+        let mut set = vec![0];
+        for cpu in cpus.into_iter().map(usize::from) {
+            if set.len() <= cpu / 64 {
+                set.resize(cpu / 64 + 1, 0);
+            }
+            set[cpu / 64] |= 1 << (cpu % 64);
+        }
+        self.attributes.cpus = set;
         self
     }
 

@@ -31,6 +31,8 @@ pub(super) struct Image {
     pub(super) script_arguments: Texts,
     /// `None`: the child stays where it is.
     pub(super) directory: Option<Text>,
+    /// `None`: the child keeps this process's root.
+    pub(super) root: Option<Text>,
     pub(super) attributes: Attributes,
     /// This process's id, for the child to see whether its parent is still there.
     pub(super) parent: i32,
@@ -104,6 +106,10 @@ impl Image {
             strings.add(&[directory.as_os_str().as_bytes()]);
         }
         let directory = strings.take();
+        if let Some(root) = &command.root {
+            strings.add(&[root.as_os_str().as_bytes()]);
+        }
+        let root = strings.take();
         let shell = command.shell.as_deref().unwrap_or(Path::new("/bin/sh"));
         strings.add(&[shell.as_os_str().as_bytes()]);
         let shell = strings.take();
@@ -122,6 +128,7 @@ impl Image {
             environment: Texts::new(texts(environment)),
             shell,
             directory: texts(directory).next(),
+            root: texts(root).next(),
             attributes: command.attributes,
             parent: rustix::process::getpid().as_raw_pid(),
             plan,
@@ -150,9 +157,12 @@ impl Image {
 
     /// The directory that the child changes to.
     pub(super) fn directory_path(&self) -> PathBuf {
-        self.directory
-            .map(|directory| self.path(directory))
-            .unwrap_or_default()
+        self.directory.map(|it| self.path(it)).unwrap_or_default()
+    }
+
+    /// The directory that the child makes its root.
+    pub(super) fn root_path(&self) -> PathBuf {
+        self.root.map(|it| self.path(it)).unwrap_or_default()
     }
 
     /// One of the image's own texts, as a path.

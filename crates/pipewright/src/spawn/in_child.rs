@@ -151,6 +151,23 @@ impl InChild {
         self.call(libc::SYS_setsid, [])
     }
 
+    /// Makes the terminal at this number the controlling one of the session that this leads.
+    pub(super) fn take_terminal(self, number: c_int) -> Answer {
+        self.call(
+            libc::SYS_ioctl,
+            [number.into(), libc::TIOCSCTTY as c_long, 0],
+        )
+    }
+
+    /// Puts this process group into the foreground of the terminal at this number. With signals
+    /// blocked, one in the background may do that.
+    pub(super) fn take_foreground(self, number: c_int) -> Answer {
+        let group = self.call(libc::SYS_getpgid, [0])? as c_int;
+        let place = (&raw const group) as c_long;
+        let set = libc::TIOCSPGRP as c_long;
+        self.call(libc::SYS_ioctl, [number.into(), set, place])
+    }
+
     pub(super) fn set_process_group(self, group: i32) -> Answer {
         self.call(libc::SYS_setpgid, [0, group.into()])
     }
@@ -170,6 +187,12 @@ impl InChild {
         self.call(libc::SYS_setpriority, [process, 0, wanted])
     }
 
+    /// Sets the CPUs: bit n of the whole stands for CPU n.
+    pub(super) fn set_cpus(self, set: &[u64]) -> Answer {
+        let (size, place) = (size_of_val(set) as c_long, set.as_ptr() as c_long);
+        self.call(libc::SYS_sched_setaffinity, [0, size, place])
+    }
+
     pub(super) fn set_umask(self, mask: u32) -> Answer {
         self.call(libc::SYS_umask, [mask.into()])
     }
@@ -187,6 +210,12 @@ impl InChild {
     /// Sets the real, effective and saved user.
     pub(super) fn set_user(self, user: u32) -> Answer {
         self.call(libc::SYS_setresuid, [user.into(); 3])
+    }
+
+    /// Goes to the new root, too: from the directory that was, the way leads out of it.
+    pub(super) fn change_root(self, directory: Text) -> Answer {
+        self.call(libc::SYS_chroot, [directory.address()])?;
+        self.change_directory(Text::constant(c"/"))
     }
 
     pub(super) fn change_directory(self, directory: Text) -> Answer {

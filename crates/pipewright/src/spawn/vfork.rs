@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 
 use libc::c_int;
+use rustix::process::Resource;
 
 use super::image::{Image, Text};
 use super::in_child::InChild;
@@ -26,9 +27,14 @@ pub(super) struct Failure {
 
 /// Makes of an error the failure of a step.
 pub(super) fn at(step: &'static Step) -> impl Fn(i32) -> Failure {
+    numbered(step, 0)
+}
+
+/// The same, of a step about one of several.
+fn numbered(step: &'static Step, detail: i32) -> impl Fn(i32) -> Failure {
     move |errno| Failure {
         step,
-        detail: 0,
+        detail,
         errno,
     }
 }
@@ -51,20 +57,26 @@ fn prepare(child: InChild, image: &Image) -> Result<(), Failure> {
     if options.session {
         child.new_session().map_err(at(&Step::NewSession))?;
     }
+    if let Some(number) = options.terminal {
+        child
+            .take_terminal(number)
+            .map_err(numbered(&Step::ControllingTerminal(0), number))?;
+    }
     if let Some(group) = options.process_group {
         child
             .set_process_group(group)
             .map_err(at(&Step::ProcessGroup))?;
     }
+    if let Some(number) = options.foreground {
+        child
+            .take_foreground(number)
+            .map_err(numbered(&Step::Foreground(0), number))?;
+    }
     for (index, (resource, limit)) in (0_i32..).zip(&options.limits) {
         let values = [limit.current, limit.maximum].map(|value| value.unwrap_or(u64::MAX));
         child
             .set_limit(*resource as _, &values)
-            .map_err(|errno| Failure {
-                step: &Step::ResourceLimit(rustix::process::Resource::Core),
-                detail: index,
-                errno,
-            })?;
+            .map_err(numbered(&Step::ResourceLimit(Resource::Core), index))?;
     }
     if let Some(increment) = options.nice {
         child.add_niceness(increment).map_err(at(&Step::Nice))?;
@@ -72,6 +84,17 @@ fn prepare(child: InChild, image: &Image) -> Result<(), Failure> {
     if let Some(mask) = options.umask {
         // It cannot fail.
         let _ = child.set_umask(mask);
+    }
+    if !options.cpus.is_empty() {
+        child
+            .set_cpus(&options.cpus)
+            .map_err(at(&Step::CpuAffinity))?;
+    }
+    // Before the credentials, which may take the right to it.
+    if let Some(root) = image.root {
+        child
+            .change_root(root)
+            .map_err(at(const { &Step::ChangeRoot(PathBuf::new()) }))?;
     }
     set_credentials(child, image)?;
     if options.no_new_privileges {
@@ -161,11 +184,7 @@ fn place_descriptors(child: InChild, image: &Image) -> Result<(), Failure> {
                 (number, Ok(()))
             }
         };
-        result.map_err(|errno| Failure {
-            step: &Step::PlaceDescriptor(0),
-            detail: number,
-            errno,
-        })?;
+        result.map_err(numbered(&Step::PlaceDescriptor(0), number))?;
     }
     Ok(())
 }
