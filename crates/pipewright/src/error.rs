@@ -216,8 +216,9 @@ pub enum Error {
     System {
         /// What was tried, as a verb and its object: `make a pipe`.
         operation: &'static str,
-        /// Why the kernel refused.
-        source: io::Error,
+        /// Why the kernel refused. The message has it already, so that it is no
+        /// [`source`](std::error::Error::source).
+        r#source: io::Error,
     },
 }
 
@@ -371,8 +372,9 @@ pub struct StartError {
     pub program: String,
     /// What was being done.
     pub step: Step,
-    /// Why the kernel refused.
-    pub source: io::Error,
+    /// Why the kernel refused. The message has it already, so that it is no
+    /// [`source`](std::error::Error::source).
+    pub r#source: io::Error,
     /// What to do about it, where the reason alone does not say.
     pub advice: Option<Cow<'static, str>>,
 }

@@ -348,6 +348,37 @@ fn an_error_tells_a_missing_interpreter_from_a_missing_file() {
     assert!(error.ends_with("(os error 2)"), "{error}");
 }
 
+/// A report of the whole chain, as anyhow and others write it.
+#[test]
+fn an_error_tells_its_reason_once() {
+    let _watchdog = watchdog();
+    let system = Error::System {
+        operation: "poll",
+        source: std::io::Error::from_raw_os_error(libc::EBADF),
+    };
+    let errors = [
+        system,
+        Command::new("/nope/foo").spawn().unwrap_err(),
+        Command::new("true")
+            .current_dir("/nope")
+            .spawn()
+            .unwrap_err(),
+        Command::new("true").env("A=B", "").spawn().unwrap_err(),
+        Command::new("false").capture().read().unwrap_err(),
+    ];
+    for error in errors {
+        let message = error.to_string();
+        let as_io = std::io::Error::from(error);
+        let mut chain: Option<&dyn std::error::Error> = Some(&as_io);
+        let mut told = Vec::new();
+        while let Some(link) = chain {
+            told.push(link.to_string());
+            chain = link.source();
+        }
+        assert_eq!(told, [message]);
+    }
+}
+
 #[test]
 fn credentials_that_may_not_be_set_are_an_error_that_names_them() {
     let _watchdog = watchdog();
