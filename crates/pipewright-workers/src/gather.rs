@@ -163,13 +163,18 @@ impl Gather {
 
 impl Then {
     fn merge(self, parts: Vec<Chunk>, output: BorrowedFd<'_>) -> Result<(Reader, Option<End>)> {
-        let numbers = |add: fn(&[Vec<u8>]) -> std::result::Result<Vec<u8>, merge::NoNumbers>| {
-            let outputs: io::Result<Vec<Vec<u8>>> = parts.iter().map(Chunk::bytes).collect();
-            add(&outputs.map_err(Error::Store)?).map_err(|error| Error::Merge(error.to_string()))
-        };
         match self {
-            Self::Add => Ok((write(&numbers(merge::add)?, output)?, None)),
-            Self::Largest => Ok((write(&numbers(merge::largest)?, output)?, None)),
+            Self::Add | Self::Largest => {
+                let outputs: io::Result<Vec<Vec<u8>>> = parts.iter().map(Chunk::bytes).collect();
+                let outputs = outputs.map_err(Error::Store)?;
+                let number = if matches!(self, Self::Add) {
+                    merge::add(&outputs)
+                } else {
+                    merge::largest(&outputs)
+                };
+                let number = number.map_err(|error| Error::Merge(error.to_string()))?;
+                Ok((write(&number, output)?, None))
+            }
             Self::Reverse => {
                 for part in parts.iter().rev() {
                     if given(part.give(0, output))? == Reader::Gone {

@@ -99,9 +99,7 @@ impl Input {
             Ok(0) => self.ended = true,
             Ok(_) => {}
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-            Err(error) if error.kind() == std::io::ErrorKind::StorageFull => {
-                return Err(Error::Store(error));
-            }
+            Err(error) if is_full(&error) => return Err(Error::Store(error)),
             Err(error) => return Err(Error::Read(error)),
         }
         Ok(())
@@ -122,4 +120,10 @@ impl Input {
     pub(crate) fn into_rest(self) -> (Chunk, OwnedFd) {
         (self.kept, self.descriptor)
     }
+}
+
+/// Tells whether it was the chunk that had no room, and not the input that failed.
+fn is_full(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }

@@ -199,6 +199,7 @@ fn by_workers(
         size: stage.size.clone(),
         idle: stage.idle,
         only_text: stage.classified.only_text,
+        reads_all: is_local && repeatable,
         header: header(stage, &first, store)?,
     };
     let scatter = Scatter::new(setting, program.clone(), store.clone(), call, direct);

@@ -109,6 +109,8 @@ pub(crate) struct Setting {
     pub(crate) idle: Duration,
     /// A chunk that is no text is not given to a worker.
     pub(crate) only_text: bool,
+    /// A run that leaves some of its input unread has failed.
+    pub(crate) reads_all: bool,
     /// What each run but that of the first chunk reads before its chunk.
     pub(crate) header: Option<Chunk>,
 }
@@ -288,7 +290,14 @@ impl Scatter {
     }
 
     fn ended(&self, shared: &mut Shared, number: u64, length: u64, ended: Ended) {
-        match shared.order.ended(number, ended.end) {
+        let next = if ended.left_input && self.setting.reads_all {
+            // It ended although there was more: one that does so ends the stage.
+            shared.order.refuse(number);
+            Next::Failed(number + 1..u64::MAX)
+        } else {
+            shared.order.ended(number, ended.end)
+        };
+        match next {
             Next::Done => {
                 let length = usize::try_from(length).unwrap_or(usize::MAX);
                 shared.size.learn(length, ended.time, ended.start);

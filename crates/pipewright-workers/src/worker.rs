@@ -37,6 +37,8 @@ pub(crate) struct Run {
 pub(crate) struct Ended {
     pub(crate) end: End,
     pub(crate) output: Chunk,
+    /// It left some of its input unread.
+    pub(crate) left_input: bool,
     /// From the start to the end, and the start alone.
     pub(crate) time: Duration,
     pub(crate) start: Duration,
@@ -81,10 +83,9 @@ impl Program {
 impl Run {
     /// Feeds the run and waits for its end.
     pub(crate) fn finish(self, chunks: &[&Chunk]) -> Result<Ended> {
+        let mut left_input = false;
         for chunk in chunks {
-            if !feed(chunk, &self.input)? {
-                break;
-            }
+            left_input = left_input || !feed(chunk, &self.input)?;
         }
         drop(self.input);
         let status = self.child.wait().map_err(Error::Start)?;
@@ -93,6 +94,7 @@ impl Run {
         Ok(Ended {
             end: end_of(status),
             output,
+            left_input,
             time: self.began.elapsed(),
             start: self.start,
         })

@@ -239,7 +239,6 @@ const ROWS: &[Row] = &[
             _ => Err(String::new()),
         },
         reason: "new lines can only meet where two parts do",
-        ..ROW
     },
     Row {
         names: &["tr"],

@@ -1,0 +1,629 @@
+//! `pipewright workers`: a stage run several times gives what it gives once, whatever happens to it.
+
+mod support;
+
+use std::io::{Read, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+use support::pipewright;
+use testing::{feed, lives, shell_status, stderr, wait_for_lines, watchdog, write_script};
+
+/// `pipewright workers` with these arguments, fed these bytes.
+fn workers(arguments: &[&str], bytes: &[u8]) -> Output {
+    feed(pipewright().arg("workers").args(arguments), bytes)
+}
+
+/// Lines, each different, with the numbers 1 to `count`.
+fn lines(count: usize) -> Vec<u8> {
+    (1..=count)
+        .flat_map(|number| format!("line {number} of many\n").into_bytes())
+        .collect()
+}
+
+/// `workers` between two other stages, by bash; `P` is pipewright.
+fn in_bash(text: &str) -> Output {
+    let text = format!(
+        "P() {{ '{}' \"$@\"; }}; {text}",
+        env!("CARGO_BIN_EXE_pipewright")
+    );
+    let mut bash = Command::new("bash");
+    bash.args(["-c", &text]).stdin(Stdio::null());
+    bash.output().unwrap()
+}
+
+#[test]
+fn a_stage_of_any_bash_pipeline_gives_the_same_by_workers() {
+    let _watchdog = watchdog();
+    for stage in [
+        "grep -E '7.*3'",
+        "sed s/line/LINE/",
+        "awk '{print $2}'",
+        "sort -k2,2nr",
+        "wc",
+        "tac",
+        "uniq -c",
+        "cut -d' ' -f2",
+        "grep -c 7",
+        "grep nothing",
+        "tr a-z A-Z",
+        "head -n 3",
+        "tail -n 3",
+    ] {
+        let plain = in_bash(&format!(
+            "seq -f 'line %g of many' 30000 | {stage}; echo ${{PIPESTATUS[@]}}"
+        ));
+        let split = in_bash(&format!(
+            "seq -f 'line %g of many' 30000 | P workers -j 3 --block 40K -- {stage}; echo ${{PIPESTATUS[@]}}"
+        ));
+        // head ends seq early by itself, or not, as it happens.
+        let text =
+            |output: &Output| String::from_utf8_lossy(&output.stdout).replace("141 0", "0 0");
+        assert!(text(&plain) == text(&split), "{stage}: {}", stderr(&split));
+    }
+}
+
+#[test]
+fn it_says_what_it_takes_a_command_for_and_why_and_runs_nothing() {
+    let explain = |arguments: &[&str]| {
+        let output = workers(&[&["--explain"], arguments].concat(), b"");
+        assert!(output.status.success());
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(
+        explain(&["-j4", "--", "grep", "x"]).contains("local")
+            && explain(&["-j4", "--", "grep", "x"]).contains("4 runs")
+    );
+    assert!(explain(&["--", "sort", "-n"]).contains("sort -m -n"));
+    assert!(explain(&["--", "grep", "-n", "x"]).contains("numbers lines"));
+    let unknown = explain(&["--", "touch", "made"]);
+    assert!(
+        unknown.contains("not in the table") && unknown.contains("--assume-local"),
+        "{unknown}"
+    );
+    assert!(!Path::new("made").exists());
+    assert!(explain(&["--shell", "grep x"]).contains("local"));
+    assert!(explain(&["--shell", "grep x | sort"]).contains("not looked into"));
+}
+
+#[test]
+fn a_command_that_is_not_known_runs_once_as_it_is() {
+    let output = workers(
+        &["-j4", "--", "sh", "-c", "cat; echo end; exit 7"],
+        b"one\n",
+    );
+    assert_eq!(output.stdout, b"one\nend\n");
+    assert_eq!(output.status.code(), Some(7));
+    assert!(stderr(&output).contains("not in the table"));
+}
+
+#[test]
+fn a_missing_program_is_127_and_one_that_cannot_be_executed_126() {
+    for classed in [&["--assume-local"][..], &[]] {
+        let run = |program: &str| {
+            workers(
+                &[classed, &["-j2", "--block", "1K", "--", program]].concat(),
+                &lines(1000),
+            )
+        };
+        let missing = run("no-such-program");
+        assert_eq!(missing.status.code(), Some(127), "{}", stderr(&missing));
+        assert!(missing.stdout.is_empty());
+        assert_eq!(run("/dev/null").status.code(), Some(126));
+    }
+}
+
+/// GNU parallel prints what a killed job had written; PaSh loses it without a word.
+#[test]
+fn a_worker_that_is_killed_is_run_again_and_nobody_sees_it() {
+    let _watchdog = watchdog();
+    let directory = tempfile::tempdir().unwrap();
+    let script = directory.path().join("stage");
+    // The first run on each chunk is killed in the middle of its output.
+    write_script(
+        &script,
+        "#!/bin/bash\nread -r first\necho \"$first\"\nif mkdir \"${0%/*}/${first//[^0-9]/}\" 2>/dev/null; then kill -9 $$; fi\ncat\n",
+    );
+    let input = lines(3000);
+    // --header keeps the check away, whose runs would be the first.
+    let output = workers(
+        &[
+            "-v",
+            "-j3",
+            "--block",
+            "10K",
+            "--assume-local",
+            "--retries",
+            "2",
+            "--",
+            script.to_str().unwrap(),
+        ],
+        &input,
+    );
+    assert!(output.stdout == input, "{}", stderr(&output));
+    assert_eq!(output.status.code(), Some(0));
+}
+
+#[test]
+fn random_kills_change_nothing() {
+    let _watchdog = watchdog();
+    let kills: usize =
+        std::env::var("PIPEWRIGHT_ROUNDS").map_or(20, |rounds| rounds.parse().unwrap());
+    let directory = tempfile::tempdir().unwrap();
+    let script = directory.path().join("stage");
+    let pids = directory.path().join("pids");
+    write_script(
+        &script,
+        &format!(
+            "#!/bin/bash\necho $$ >>'{}'\nexec sed s/line/LINE/\n",
+            pids.display()
+        ),
+    );
+    let input = lines(200_000);
+    let expected = String::from_utf8(input.clone())
+        .unwrap()
+        .replace("line", "LINE");
+    let mut killed = 0;
+    while killed < kills {
+        std::fs::write(&pids, "").unwrap();
+        let mut child = pipewright()
+            .args([
+                "workers",
+                "-j3",
+                "--block",
+                "64K",
+                "--assume-local",
+                "--retries",
+                "1000",
+                "--",
+            ])
+            .arg(&script)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (mut stdin, mut stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        let mut got = Vec::new();
+        let over = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let over = &over;
+            scope.spawn(|| stdin.write_all(&input).map(|()| drop(stdin)).unwrap());
+            let killer = scope.spawn(|| {
+                let mut killed = 0;
+                while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                    // Each started stage once, while it may still run.
+                    for pid in std::fs::read_to_string(&pids)
+                        .unwrap()
+                        .lines()
+                        .skip(20 + killed * 3)
+                        .step_by(3)
+                    {
+                        let pid = rustix::process::Pid::from_raw(pid.parse().unwrap()).unwrap();
+                        killed += usize::from(
+                            rustix::process::kill_process(pid, rustix::process::Signal::KILL)
+                                .is_ok(),
+                        );
+                    }
+                    std::thread::yield_now();
+                }
+                killed
+            });
+            stdout.read_to_end(&mut got).unwrap();
+            over.store(true, std::sync::atomic::Ordering::Relaxed);
+            killed += killer.join().unwrap();
+        });
+        assert_eq!(child.wait().unwrap().code(), Some(0));
+        assert!(got == expected.as_bytes(), "after {killed} kills");
+    }
+    println!("{killed} workers were killed");
+}
+
+#[test]
+fn what_fails_fails_as_in_one_run() {
+    let _watchdog = watchdog();
+    for stage in [
+        "awk '/line 2500 /{exit 3} 1'",
+        "sh -c 'cat; exit 5'",
+        "sh -c 'exit 9'",
+        "sh -c 'read x; echo $x; kill -TERM $$'",
+        "grep -P '(', 2>/dev/null",
+        "perl -ne 'print; die if /line 1234 /' 2>/dev/null",
+    ] {
+        let plain = in_bash(&format!(
+            "seq -f 'line %g of' 5000 > f; {stage} < f | md5sum; echo ${{PIPESTATUS[0]}}; rm f"
+        ));
+        let split = in_bash(&format!(
+            "seq -f 'line %g of' 5000 > g; P workers -j 2 --block 8K --assume-local -- {stage} < g 2>/dev/null | md5sum; echo ${{PIPESTATUS[0]}}; rm g"
+        ));
+        let text = |output: &Output| String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(text(&plain), text(&split), "{stage}");
+    }
+}
+
+#[test]
+fn a_reader_that_has_enough_ends_all_of_it() {
+    let _watchdog = watchdog();
+    let output = in_bash("yes | P workers -j 2 -- sed s/y/n/ | head -n 1; echo ${PIPESTATUS[@]}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "n\n141 141 0\n");
+    // One whose input is silent hears of it, too.
+    let directory = tempfile::tempdir().unwrap();
+    let mut child = start(&["workers", "-j2", "--", "cat"], directory.path());
+    let (mut stdin, mut stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    stdin.write_all(b"a\n").unwrap();
+    stdout.read_exact(&mut [0; 2]).unwrap();
+    drop(stdout);
+    assert_eq!(child.wait().unwrap().signal(), Some(13));
+}
+
+/// What its user took for local is not: it ends before its input does.
+#[test]
+fn a_command_that_ends_before_its_input_ends_the_stage() {
+    let _watchdog = watchdog();
+    let input = lines(400_000);
+    let plain = feed(Command::new("sed").arg("/line 250000 /q"), &input);
+    let split = workers(
+        &[
+            "-j2",
+            "--block",
+            "3M",
+            "--assume-local",
+            "--",
+            "sed",
+            "/line 250000 /q",
+        ],
+        &input,
+    );
+    assert!(plain.stdout == split.stdout, "{}", stderr(&split));
+}
+
+#[test]
+fn a_silent_input_is_flushed() {
+    let _watchdog = watchdog();
+    let mut child = pipewright()
+        .args(["workers", "-j2", "--", "sed", "s/a/b/"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (mut stdin, mut stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    for _ in 0..3 {
+        stdin.write_all(b"a\n").unwrap();
+        let mut line = [0; 2];
+        // It comes although the input goes on.
+        stdout.read_exact(&mut line).unwrap();
+        assert_eq!(&line, b"b\n");
+    }
+    drop(stdin);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn records_of_every_kind_stay_whole() {
+    let _watchdog = watchdog();
+    let fastq: Vec<u8> = (0..500)
+        .flat_map(|n| format!("@read{n}\nACGT{n}\n+\n@@!!{n}\n").into_bytes())
+        .collect();
+    let stage = "while IFS= read -r a && read -r b && read -r c && read -r d; do echo \"$a $b $c $d\"; done";
+    let plain = feed(Command::new("bash").args(["-c", stage]), &fastq);
+    let split = workers(
+        &[
+            "-j3",
+            "--block",
+            "500",
+            "--records",
+            "lines:4",
+            "--assume-local",
+            "--shell",
+            stage,
+        ],
+        &fastq,
+    );
+    assert!(plain.stdout == split.stdout, "{}", stderr(&split));
+    let fasta: Vec<u8> = (0..500)
+        .flat_map(|n| format!(">seq{n}\nACGT\nTT{n}\n").into_bytes())
+        .collect();
+    let stage = "awk 'BEGIN{RS=\">\"} NF{print $1, length($2 $3)}'";
+    let plain = feed(Command::new("bash").args(["-c", stage]), &fasta);
+    let split = workers(
+        &[
+            "-j3",
+            "--block",
+            "300",
+            "--records",
+            "before:>",
+            "--assume-local",
+            "--shell",
+            stage,
+        ],
+        &fasta,
+    );
+    assert!(
+        plain.stdout == split.stdout && !split.stdout.is_empty(),
+        "{}",
+        stderr(&split)
+    );
+    let nul: Vec<u8> = (0..900)
+        .flat_map(|n| format!("a\n{n}\0").into_bytes())
+        .collect();
+    let plain = feed(Command::new("bash").args(["-c", "grep -z 1"]), &nul);
+    let split = workers(
+        &[
+            "-j3",
+            "--block",
+            "300",
+            "--records",
+            "nul",
+            "--assume-local",
+            "--",
+            "grep",
+            "-z",
+            "1",
+        ],
+        &nul,
+    );
+    assert!(
+        plain.stdout == split.stdout && !split.stdout.is_empty(),
+        "{}",
+        stderr(&split)
+    );
+}
+
+#[test]
+fn a_header_goes_to_each_run_and_comes_out_once() {
+    let _watchdog = watchdog();
+    let table: Vec<u8> = [
+        b"name,value\n".to_vec(),
+        (0..3000)
+            .flat_map(|n| format!("x{n},{n}\n").into_bytes())
+            .collect(),
+    ]
+    .concat();
+    let stage = "awk -F, 'NR == 1 {for (i = 1; i <= NF; i++) at[$i] = i; print \"value\"; next} {print $at[\"value\"]}'";
+    let plain = feed(Command::new("bash").args(["-c", stage]), &table);
+    let split = workers(
+        &[
+            "-j3",
+            "--block",
+            "2K",
+            "--header",
+            "1",
+            "--assume-local",
+            "--shell",
+            stage,
+        ],
+        &table,
+    );
+    assert!(plain.stdout == split.stdout, "{}", stderr(&split));
+}
+
+#[test]
+fn outputs_are_merged_by_a_command_of_one_s_own() {
+    let _watchdog = watchdog();
+    let stage = "sort -k2,2 | uniq";
+    let input: Vec<u8> = (0..5000)
+        .flat_map(|n| format!("{} x{}\n", n % 7, n * 7919 % 101).into_bytes())
+        .collect();
+    let plain = feed(Command::new("bash").args(["-c", stage]), &input);
+    let split = workers(
+        &[
+            "-j3",
+            "--block",
+            "5K",
+            "--merge",
+            "sort -m -u -k2,2 -k1",
+            "--shell",
+            stage,
+        ],
+        &input,
+    );
+    assert!(plain.stdout == split.stdout, "{}", stderr(&split));
+}
+
+#[test]
+fn unordered_outputs_are_whole_and_complete() {
+    let _watchdog = watchdog();
+    let input = lines(20_000);
+    let output = workers(
+        &["-j3", "--block", "20K", "--unordered", "--", "cat"],
+        &input,
+    );
+    let sorted = |bytes: &[u8]| {
+        let mut lines: Vec<Vec<u8>> = bytes
+            .split(|byte| *byte == b'\n')
+            .map(<[u8]>::to_vec)
+            .collect();
+        lines.sort();
+        lines
+    };
+    assert!(sorted(&output.stdout) == sorted(&input));
+}
+
+#[test]
+fn output_that_is_much_larger_than_its_input_comes_whole() {
+    let _watchdog = watchdog();
+    let stage = "awk '{for (i = 0; i < 200; i++) print}'";
+    let input = lines(5000);
+    let plain = feed(Command::new("bash").args(["-c", stage]), &input);
+    let split = workers(
+        &["-j2", "--block", "4K", "--assume-local", "--shell", stage],
+        &input,
+    );
+    assert!(plain.stdout == split.stdout, "{}", stderr(&split));
+}
+
+#[test]
+fn a_record_larger_than_a_chunk_stays_whole() {
+    let _watchdog = watchdog();
+    let input = [
+        b"short\n".to_vec(),
+        vec![b'x'; 3_000_000],
+        b"\nshort\nno end".to_vec(),
+    ]
+    .concat();
+    let output = workers(
+        &[
+            "-j2",
+            "--block",
+            "1K",
+            "--assume-local",
+            "--shell",
+            "awk '{print length($0)}'",
+        ],
+        &input,
+    );
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "5\n3000000\n5\n6\n",
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn an_empty_input_runs_the_command_once() {
+    let output = workers(
+        &[
+            "-j2",
+            "--assume-local",
+            "--",
+            "sh",
+            "-c",
+            "cat; echo once; exit 3",
+        ],
+        b"",
+    );
+    assert_eq!(
+        (output.stdout.as_slice(), output.status.code()),
+        (&b"once\n"[..], Some(3))
+    );
+}
+
+#[test]
+fn more_workers_than_chunks_is_no_matter() {
+    let input = lines(100);
+    let output = workers(&["-j64", "--block", "1K", "--", "cat"], &input);
+    assert!(output.stdout == input && output.status.success());
+}
+
+/// A worker that leaves a daemon, which holds its output open.
+#[test]
+fn a_daemon_that_a_worker_leaves_holds_nothing_up() {
+    let _watchdog = watchdog();
+    let directory = tempfile::tempdir().unwrap();
+    let pids = directory.path().join("pids");
+    let stage = format!(
+        "sleep 1000 2>/dev/null & echo $! >>'{}'; cat",
+        pids.display()
+    );
+    let input = lines(1000);
+    let output = workers(
+        &["-j2", "--block", "8K", "--assume-local", "--shell", &stage],
+        &input,
+    );
+    assert!(output.stdout == input);
+    for pid in std::fs::read_to_string(pids).unwrap().lines() {
+        let pid = rustix::process::Pid::from_raw(pid.parse().unwrap()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    }
+}
+
+fn start(arguments: &[&str], directory: &Path) -> Child {
+    pipewright()
+        .args(arguments)
+        .current_dir(directory)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+#[test]
+fn nothing_runs_on_when_it_is_killed() {
+    let _watchdog = watchdog();
+    let directory = tempfile::tempdir().unwrap();
+    let stage = "echo $$ >>pids; cat >/dev/null";
+    let mut child = start(
+        &[
+            "workers",
+            "-j2",
+            "--block",
+            "1K",
+            "--assume-local",
+            "--header",
+            "1",
+            "--shell",
+            stage,
+        ],
+        directory.path(),
+    );
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(&lines(200)).unwrap();
+    let pids = wait_for_lines(&directory.path().join("pids"), 2);
+    child.kill().unwrap();
+    assert_eq!(child.wait().unwrap().signal(), Some(9));
+    drop(stdin);
+    for pid in pids.lines() {
+        // The end of its input ends each.
+        while lives(pid.parse().unwrap()) {
+            std::thread::yield_now();
+        }
+    }
+}
+
+#[test]
+fn a_stopped_and_continued_stage_goes_on() {
+    let _watchdog = watchdog();
+    let directory = tempfile::tempdir().unwrap();
+    let mut child = start(
+        &[
+            "workers",
+            "-j2",
+            "--block",
+            "4K",
+            "--",
+            "sed",
+            "s/line/LINE/",
+        ],
+        directory.path(),
+    );
+    let (mut stdin, mut stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let pid = rustix::process::Pid::from_child(&child);
+    let input = lines(5000);
+    let mut got = Vec::new();
+    std::thread::scope(|scope| {
+        scope.spawn(|| stdin.write_all(&input).map(|()| drop(stdin)).unwrap());
+        for _ in 0..5 {
+            rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+            rustix::process::kill_process(pid, rustix::process::Signal::CONT).unwrap();
+        }
+        stdout.read_to_end(&mut got).unwrap();
+    });
+    assert_eq!(
+        String::from_utf8(got).unwrap(),
+        String::from_utf8(input).unwrap().replace("line", "LINE")
+    );
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn a_full_disk_is_an_error_and_nothing_is_lost_or_doubled() {
+    let _watchdog = watchdog();
+    // Files may not grow: chunks neither, for the kernel counts those in memory as files, too.
+    let text = "ulimit -f 16; seq 200000 | P workers -j 2 --block 64K -- sed s/1/2/ 2>err; echo \" $?\"; cat err >&2";
+    let directory = tempfile::tempdir().unwrap();
+    let text = format!("cd '{}'; {text}", directory.path().display());
+    let output = in_bash(&text);
+    let shown = String::from_utf8_lossy(&output.stdout);
+    let (bytes, status) = shown.rsplit_once(' ').unwrap();
+    let expected: String = (1..=200_000)
+        .map(|n: u32| n.to_string().replacen('1', "2", 1) + "\n")
+        .collect();
+    if status.trim() == "0" {
+        assert!(bytes == expected);
+    } else {
+        assert!(expected.starts_with(bytes), "what was given is a beginning");
+        assert!(stderr(&output).contains("TMPDIR"), "{}", stderr(&output));
+    }
+    let _ = shell_status(&output);
+}
