@@ -44,6 +44,9 @@ pub(crate) struct Whole {
     pub(crate) statuses: Vec<u8>,
     /// The status by the rule that was asked for, where that is not the shell's own.
     pub(crate) status: Option<u8>,
+    /// What was seen of its pipelines that lived long enough to be judged, in the order of their
+    /// ends.
+    pub(crate) pipelines: Vec<Observed>,
     /// What may be wrong with the text.
     pub(crate) hint: Option<&'static str>,
 }

@@ -42,6 +42,8 @@ pub(crate) struct StageText {
     /// The shell text, with the bodies of its here-documents, and with the redirection that a `|&`
     /// behind it means.
     pub(crate) text: OsString,
+    /// The line of the whole text in which it begins, from 1.
+    pub(crate) line: usize,
     /// Whether `|&` follows: stderr goes down the pipe too.
     pub(crate) stderr_too: bool,
     /// How it is to be started.
@@ -117,6 +119,7 @@ impl Script {
             negated: false,
             stages: vec![StageText {
                 text: text.to_owned(),
+                line: 1,
                 stderr_too: false,
                 start: Start::Shell,
             }],
@@ -200,14 +203,21 @@ fn cut(text: &OsStr, by_shell: impl Fn(&str, bool) -> bool) -> Result<Script, Re
         {
             return Err(Reason::RefersTo(what));
         }
-        let text = if words.is_some() { code } else { &written };
+        let shown = if words.is_some() { code } else { &written };
         stages.push(StageText {
-            text: text.into(),
+            text: shown.into(),
+            line: text[..piece.code.start].matches('\n').count() + 1,
             stderr_too: piece.stderr_too,
             start: words.map_or(Start::Shell, |words| {
                 Start::Direct(words.into_iter().map(OsString::from).collect())
             }),
         });
+    }
+    // The shell runs a single command itself, and what ends it there is not inverted.
+    if let ([StageText { start, .. }], true) = (&stages[..], pipeline.bang)
+        && *start == Start::Shell
+    {
+        return Err(Reason::Contains("its '!' is before a single command"));
     }
     Ok(Script {
         negated: pipeline.bang,
@@ -240,6 +250,7 @@ pub(crate) fn from_words(words: &[OsString], separator: &OsStr) -> Result<Script
         let quoted: Vec<String> = stage.iter().map(|word| words::quoted(word)).collect();
         stages.push(StageText {
             text: quoted.join(" ").into(),
+            line: 1,
             stderr_too,
             start: Start::Direct(stage.to_vec()),
         });

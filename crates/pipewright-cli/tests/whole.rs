@@ -287,6 +287,50 @@ fn of_one_pipeline_the_stages_statuses_are_known_and_count() {
 }
 
 #[test]
+fn the_pipelines_of_a_list_are_told_each_with_its_bottleneck() {
+    let _watchdog = watchdog();
+    let text = "yes | gzip -9 | head -c 300K >/dev/null; yes | xz | head -c 2K >/dev/null";
+    let output = run(&["--json", text]);
+    let json: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
+    let pipelines = json["whole"]["pipelines"].as_array().unwrap();
+    let first = &pipelines[0];
+    let stages = serde_json::json!(["yes", "gzip -9", "head -c 300K"]);
+    assert_eq!(first["stages"], stages, "{pipelines:?}");
+    assert_eq!(
+        first["verdict"]["finding"]["bottleneck"]["stage"], 1,
+        "{first}"
+    );
+    let told = stderr(&run(&["--summary", "always", text]));
+    assert!(told.contains("pipeline 1, watched for "), "{told}");
+    assert!(
+        told.contains("stage 2 (gzip -9) is the bottleneck"),
+        "{told}"
+    );
+}
+
+#[test]
+fn the_pipelines_of_a_list_come_and_go_in_the_view() {
+    let _watchdog = watchdog();
+    let text = "sleep 1.5 | cat; sleep 1.5 | tr a b";
+    let output = run(&["--progress", "plain", "-i", "300ms", text]);
+    let told = stderr(&output);
+    let shown = |stage: &str| told.lines().position(|line| line.contains(stage));
+    let (cat, tr) = (shown("2 cat"), shown("2 tr a b"));
+    assert!(cat.is_some() && tr > cat, "{told}");
+}
+
+#[test]
+fn lines_are_counted_as_in_the_whole_text() {
+    let _watchdog = watchdog();
+    for text in [
+        "\n\nnosuch $x 2>&1 | cat",
+        "cat |\n{ nosuch; } 2>&1 |\n\ncat",
+    ] {
+        assert_as_bash(text, |_| {});
+    }
+}
+
+#[test]
 fn carriage_returns_are_hinted_at() {
     let _watchdog = watchdog();
     let output = run(&["cat /dev/null |\r\nsort\r\n"]);

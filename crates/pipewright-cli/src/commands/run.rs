@@ -1,6 +1,7 @@
 //! `pipewright run`: one pipeline, from its text to the status that pipewright ends with.
 
 mod passing;
+mod pipelines;
 mod plan;
 mod programs;
 mod recorder;
@@ -52,7 +53,13 @@ pub(crate) fn run(options: cli::Run) -> anyhow::Result<ExitCode> {
         .policy(plan.policy)
         .spawn()?;
     let names: Vec<String> = work.stages().iter().map(work::name).collect();
-    let watching = Watching::new(&running, names.clone(), plan.watch, &mut recorder);
+    let watching = Watching::new(
+        &running,
+        names.clone(),
+        plan.watch,
+        work.is_whole(),
+        &mut recorder,
+    );
     let waited = wait::wait(&running, &mut signals, watching, &plan.limit);
     let status = running.wait()?;
 
@@ -68,7 +75,7 @@ pub(crate) fn run(options: cli::Run) -> anyhow::Result<ExitCode> {
         observed: waited.observed,
         whole: None,
     };
-    outcome.whole = work.into_whole(plan.policy, &plan.forgiven);
+    outcome.whole = work.into_whole(plan.policy, &plan.forgiven, waited.pipelines);
     if let Some(status) = outcome.whole.as_ref().and_then(|whole| whole.status) {
         outcome.failed = (status != 0).then_some(0);
     }

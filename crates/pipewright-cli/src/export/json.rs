@@ -7,7 +7,7 @@ use pipewright_observe::verdict::{Finding, PipeShares, StageShares};
 use serde::Serialize;
 
 use super::Export;
-use crate::outcome::Outcome;
+use crate::outcome::{Observed, Outcome};
 
 /// Writes one line at the end.
 #[derive(Debug)]
@@ -54,6 +54,15 @@ struct Whole<'a> {
     reason: &'a str,
     /// Of its stages, from the first to the last; empty where they are not known.
     statuses: &'a [u8],
+    /// Those that lived long enough to be judged, in the order of their ends.
+    pipelines: Vec<Inner<'a>>,
+}
+
+/// A pipeline in a text that one shell ran.
+#[derive(Debug, Serialize)]
+struct Inner<'a> {
+    stages: Vec<&'a str>,
+    verdict: Conclusion<'a>,
 }
 
 #[derive(Debug, Serialize)]
@@ -158,18 +167,31 @@ fn json(outcome: &Outcome) -> serde_json::Result<String> {
         whole: outcome.whole.as_ref().map(|whole| Whole {
             reason: &whole.reason,
             statuses: &whole.statuses,
+            pipelines: whole.pipelines.iter().map(inner).collect(),
         }),
         stages: stages.collect(),
         pipes: pipes.collect(),
-        verdict: observed.map(|observed| Conclusion {
-            sentence: observed.verdict.sentence(),
-            advice: observed.verdict.advice(),
-            finding: &observed.verdict.finding,
-            seconds: observed.verdict.seconds,
-            samples: observed.verdict.samples,
-        }),
+        verdict: observed.map(conclusion),
     };
     Ok(serde_json::to_string(&run)? + "\n")
+}
+
+fn conclusion(observed: &Observed) -> Conclusion<'_> {
+    Conclusion {
+        sentence: observed.verdict.sentence(),
+        advice: observed.verdict.advice(),
+        finding: &observed.verdict.finding,
+        seconds: observed.verdict.seconds,
+        samples: observed.verdict.samples,
+    }
+}
+
+fn inner(observed: &Observed) -> Inner<'_> {
+    let stages = observed.layout.stages.iter();
+    Inner {
+        stages: stages.map(|stage| &*stage.command).collect(),
+        verdict: conclusion(observed),
+    }
 }
 
 fn end(end: &StageEnd) -> End {

@@ -225,6 +225,7 @@ fn what_could_be_cut_wrongly_is_run_whole() {
         "{ a; } {fd}<f | b",
         "a $[1 + 2] | b",
         "! ! a | b",
+        "! exit 3",
         "a | ! b",
         "a | time b",
         "a | b 'c",

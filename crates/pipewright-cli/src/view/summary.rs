@@ -8,7 +8,7 @@ use pipewright_observe::verdict::Finding;
 
 use super::style::Palette;
 use super::text;
-use super::units::{percent, seconds, size};
+use super::units::{self, percent, seconds, size};
 use crate::outcome::{Observed, Outcome, Stage, Whole};
 
 /// The summary of a run, for a terminal of so many columns.
@@ -192,6 +192,25 @@ impl Summary<'_> {
         let shell = self.outcome.stages[0].shell.as_deref().unwrap_or("a shell");
         let told = format!("run as a whole by {}: {}", text::line(shell), whole.reason);
         writeln!(f, "  {}", self.palette.faint(told))?;
+        for (observed, number) in whole.pipelines.iter().zip(1..) {
+            let stages = &observed.layout.stages;
+            let names = stages.iter().map(|stage| text::line(&stage.command));
+            let names = names.collect::<Vec<_>>().join(" | ");
+            let seconds = units::seconds(Duration::from_secs_f64(observed.verdict.seconds));
+            let head = format!("pipeline {number}, watched for {seconds}: ");
+            let room = self
+                .width
+                .saturating_sub(text::width(&head) + 2)
+                .max(NAME_WIDTH);
+            writeln!(
+                f,
+                "  {}{}",
+                self.palette.faint(head),
+                text::shortened(&names, room)
+            )?;
+            let palette = self.palette;
+            write!(f, "{}", OfOthers { observed, palette })?;
+        }
         match whole.hint {
             Some(hint) => writeln!(f, "  {}", self.palette.warning(hint)),
             None => Ok(()),

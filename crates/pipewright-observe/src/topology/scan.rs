@@ -67,13 +67,43 @@ impl Scan {
         let proc = root::open_own_surely()?;
         let mut pids = Vec::new();
         numbers_in(&proc, |pid| pids.push(pid)).map_err(unreadable)?;
+        Ok(Self::of(&proc, &pids))
+    }
+
+    /// Looks at the descriptors of a process and its descendants, and at no others: it costs little
+    /// where much else is running. A pipe to another process has only one end in it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::System`] if `/proc` cannot be read.
+    ///
+    /// ```
+    /// use pipewright_observe::topology::Scan;
+    ///
+    /// assert!(Scan::below(std::process::id())?.pipelines().is_empty());
+    /// # Ok::<(), pipewright_observe::Error>(())
+    /// ```
+    pub fn below(root: u32) -> Result<Self> {
+        let proc = root::open_own_surely()?;
+        let parents: HashMap<u32, u32> = parents().into_iter().collect();
+        let all = Self {
+            parents,
+            ..Self::default()
+        };
+        let descends = |pid: &&u32| **pid == root || all.ancestors(**pid).any(|it| it == root);
+        let pids: Vec<u32> = all.parents.keys().filter(descends).copied().collect();
+        Ok(Self::of(&proc, &pids))
+    }
+
+    /// Looks at the descriptors of these processes.
+    fn of(proc: &OwnedFd, pids: &[u32]) -> Self {
         let mut scan = Self {
             processes: pids.len(),
             others_hidden: !pids.contains(&1),
             ..Self::default()
         };
         let mut stats: HashMap<u32, Stat> = HashMap::new();
-        for look in in_parallel(&pids, |&pid| Look::at(&proc, pid)) {
+        for look in in_parallel(pids, |&pid| Look::at(proc, pid)) {
             scan.descriptors += look.descriptors;
             match look.found {
                 Found::Nothing => {}
@@ -105,13 +135,13 @@ impl Scan {
             while pid != 0 && !scan.parents.contains_key(&pid) {
                 let parent = match stats.get(&pid) {
                     Some(stat) => stat.parent,
-                    None => stat_of(&proc, pid).map_or(0, |stat| stat.parent),
+                    None => stat_of(proc, pid).map_or(0, |stat| stat.parent),
                 };
                 scan.parents.insert(pid, parent);
                 pid = parent;
             }
         }
-        Ok(scan)
+        scan
     }
 
     /// Parent, grandparent and so on, as far as they are known.

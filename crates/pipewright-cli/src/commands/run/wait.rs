@@ -44,6 +44,8 @@ pub(super) struct Waited {
     pub(super) timed_out: Option<Duration>,
     /// What was seen, if the pipeline ran long enough.
     pub(super) observed: Option<Observed>,
+    /// The same of each pipeline in a text that one shell ran.
+    pub(super) pipelines: Vec<Observed>,
 }
 
 /// Waits until every stage has ended. No status is taken: till then the zombies tell what they used.
@@ -72,9 +74,11 @@ pub(super) fn wait(
                 .into_iter()
                 .for_each(|it| passing.arrived(it));
             passing.finish();
+            let (observed, pipelines) = watching.finish();
             return Waited {
                 timed_out,
-                observed: watching.finish(),
+                observed,
+                pipelines,
             };
         }
 

@@ -5,12 +5,14 @@ use std::time::{Duration, Instant};
 use pipewright::{RunningPipeline, Stage};
 use pipewright_observe::{Intervals, Link, PipeHandle, PipeId, Process, Sampler};
 
+use super::pipelines::Pipelines;
 use super::recorder::Recorder;
 use crate::observation::{InputPosition, Observation};
 use crate::outcome::Observed;
 use crate::view;
 use crate::view::inline::Inline;
 use crate::view::live::Frame;
+use crate::view::style::Row;
 
 /// A pipeline that is over sooner is not watched: it could not be judged, and should not be slowed.
 const ATTACH_AFTER: Duration = Duration::from_millis(50);
@@ -44,6 +46,8 @@ pub(super) struct Watching<'a> {
     names: Vec<String>,
     sight: Sight,
     watch: Watch,
+    /// One shell runs the text: its pipelines are to be looked for.
+    whole: bool,
     recorder: &'a mut Recorder,
     next_show: Instant,
 }
@@ -55,6 +59,8 @@ enum Sight {
     Attached {
         observation: Box<Observation>,
         first: Process,
+        /// Of a text that is run whole.
+        pipelines: Option<Box<Pipelines>>,
     },
     /// It cannot be watched, or nobody wants to know.
     Off,
@@ -74,6 +80,7 @@ impl<'a> Watching<'a> {
         running: &'a RunningPipeline,
         names: Vec<String>,
         watch: Watch,
+        whole: bool,
         recorder: &'a mut Recorder,
     ) -> Self {
         let complete = running.stages().iter().all(|stage| stage.child().is_some());
@@ -90,6 +97,7 @@ impl<'a> Watching<'a> {
                 Sight::Off
             },
             watch,
+            whole,
             recorder,
             next_show: running.started() + first,
         }
@@ -105,7 +113,15 @@ impl<'a> Watching<'a> {
         match &self.sight {
             Sight::Off => None,
             Sight::Waiting => Some(self.running.started() + ATTACH_AFTER),
-            Sight::Attached { observation, .. } => Some(Instant::now() + observation.due_in()),
+            Sight::Attached {
+                observation,
+                pipelines,
+                ..
+            } => {
+                let due = Instant::now() + observation.due_in();
+                let inner = pipelines.iter().map(|it| it.due());
+                inner.chain([due]).min()
+            }
         }
     }
 
@@ -120,33 +136,43 @@ impl<'a> Watching<'a> {
                 self.recorder.begin(observation.layout());
             }
         }
-        let Sight::Attached { observation, first } = &mut self.sight else {
+        let Sight::Attached {
+            observation,
+            first,
+            pipelines,
+        } = &mut self.sight
+        else {
             return;
         };
         if let Some(sample) = observation.tick() {
             self.recorder.sample(sample);
         }
+        if let Some(pipelines) = pipelines {
+            pipelines.step();
+        }
         if Instant::now() < self.next_show {
             return;
         }
         let elapsed = self.running.started().elapsed();
-        let frame = Frame::of(
-            observation,
-            elapsed,
-            InputPosition::of(first, Some(elapsed)),
-        );
+        let mut frames: Vec<Frame> = pipelines.iter().flat_map(|it| it.frames()).collect();
+        if frames.is_empty() {
+            let position = InputPosition::of(first, Some(elapsed));
+            frames.push(Frame::of(observation, elapsed, position));
+        }
         match &mut self.watch.face {
             Face::Nowhere => {}
             Face::Live(inline) => {
                 self.next_show = Instant::now() + REPAINT;
                 match (inline.may_paint(), inline.room()) {
-                    (true, Some((width, height))) => inline.paint(&frame.rows(width, height)),
+                    (true, Some((width, height))) => inline.paint(&stacked(&frames, width, height)),
                     _ => inline.restore(),
                 }
             }
             Face::Plain => {
                 self.next_show += self.watch.interval;
-                view::tell(&format!("{}\n", frame.line()));
+                for frame in frames {
+                    view::tell(&format!("{}\n", frame.line()));
+                }
             }
         }
     }
@@ -158,17 +184,21 @@ impl<'a> Watching<'a> {
         }
     }
 
-    /// The last look, when every stage has ended and none has been waited for.
-    pub(super) fn finish(mut self) -> Option<Observed> {
+    /// The last look, when every stage has ended and none has been waited for: at the stages, and
+    /// at the pipelines of a text that was run whole.
+    pub(super) fn finish(mut self) -> (Option<Observed>, Vec<Observed>) {
         self.hide();
         match self.sight {
             Sight::Attached {
-                mut observation, ..
+                mut observation,
+                pipelines,
+                ..
             } => {
                 self.recorder.sample(observation.look_at_end());
-                Some(observation.into_observed())
+                let inner = pipelines.map_or_else(Vec::new, |pipelines| pipelines.finish());
+                (Some(observation.into_observed()), inner)
             }
-            _ => None,
+            _ => (None, Vec::new()),
         }
     }
 
@@ -205,6 +235,24 @@ impl<'a> Watching<'a> {
         };
         let sampler = Sampler::new(stages, links.collect(), intervals).ok()?;
         let observation = Box::new(Observation::new(sampler));
-        Some(Sight::Attached { observation, first })
+        Some(Sight::Attached {
+            observation,
+            first,
+            pipelines: self
+                .whole
+                .then(|| Box::new(Pipelines::new(pids[0], intervals))),
+        })
     }
+}
+
+/// Rows of several pipelines, as far as there is room.
+fn stacked(frames: &[Frame], width: usize, height: usize) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for (frame, left) in frames.iter().zip((1..=frames.len()).rev()) {
+        // What the others leave of the room is shared by those that come.
+        let room = (height - rows.len()) / left;
+        rows.extend(frame.rows(width, room));
+        rows.truncate(height);
+    }
+    rows
 }

@@ -18,7 +18,7 @@ use super::programs::{Program, usual_shell};
 use super::statuses::Statuses;
 use crate::forgiveness::Forgiven;
 use crate::inherited;
-use crate::outcome::Whole;
+use crate::outcome::{Observed, Whole};
 use crate::shell::{self, LONGEST_ARGUMENT, Reason, Script, StageText, Start, WholePipeline};
 use crate::view::text;
 
@@ -204,7 +204,9 @@ impl Work {
                 shell.arg("-c").arg(no_option(text)).args(&self.arguments)
             }
             (WholeText::Argument, None) => {
-                let text = no_option(stage.text.clone());
+                // What the shell says of a line names the line that it has in the whole text.
+                let above = OsString::from("\n".repeat(stage.line - 1));
+                let text = no_option([above, stage.text.clone()].join(OsStr::new("")));
                 shell.arg("-c").arg(text).args(&self.arguments)
             }
         }
@@ -252,8 +254,18 @@ impl Work {
         (stage.start == Start::Shell).then(shell)
     }
 
+    /// One shell runs the whole text.
+    pub(super) fn is_whole(&self) -> bool {
+        self.script.whole.is_some()
+    }
+
     /// What is known, at the end, of a text that was run whole.
-    pub(super) fn into_whole(self, policy: Policy, forgiven: &[Forgiven]) -> Option<Whole> {
+    pub(super) fn into_whole(
+        self,
+        policy: Policy,
+        forgiven: &[Forgiven],
+        pipelines: Vec<Observed>,
+    ) -> Option<Whole> {
         let reason = self.script.whole?.to_string();
         let found = self.statuses.and_then(Statuses::found);
         let forgiven: Vec<u8> = forgiven
@@ -265,6 +277,7 @@ impl Work {
             reason,
             status: found.as_ref().map(|found| found.status(policy, &forgiven)),
             statuses: found.map_or_else(Vec::new, |found| found.stages),
+            pipelines,
             hint: self.carriage_returns.then_some(
                 "its lines end in \\r\\n, as on Windows, and bash takes the \\r for a part of the last \
                  word: remove it with sed -i 's/\\r$//'",

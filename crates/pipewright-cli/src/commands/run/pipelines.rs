@@ -1,0 +1,139 @@
+//! The pipelines of a text that one shell runs: found from outside, and watched while they last.
+
+use std::time::{Duration, Instant};
+
+use pipewright_observe::topology::{Pipeline, Scan};
+use pipewright_observe::verdict::Finding;
+use pipewright_observe::{Activity, Intervals, PipeId, Process, Sampler};
+
+use crate::observation::{InputPosition, Observation};
+use crate::outcome::Observed;
+use crate::view::live::Frame;
+
+/// Between two looks for new ones, at least.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+/// A look takes at most this part of the time.
+const PART: u32 = 50;
+/// So many are watched at a time.
+const AT_ONCE: usize = 8;
+/// So many are told of at the end.
+const TOLD: usize = 100;
+
+/// What the shell runs at the moment, and what it has run.
+#[derive(Debug)]
+pub(super) struct Pipelines {
+    shell: u32,
+    intervals: Intervals,
+    current: Vec<Watched>,
+    ended: Vec<Observed>,
+    next_look: Instant,
+}
+
+/// One of them.
+#[derive(Debug)]
+struct Watched {
+    observation: Observation,
+    first: Process,
+    pipes: Vec<PipeId>,
+    since: Instant,
+}
+
+impl Pipelines {
+    pub(super) fn new(shell: u32, intervals: Intervals) -> Self {
+        Self {
+            shell,
+            intervals,
+            current: Vec::new(),
+            ended: Vec::new(),
+            next_look: Instant::now(),
+        }
+    }
+
+    /// The time of the next look at one of them, or for others.
+    pub(super) fn due(&self) -> Instant {
+        let now = Instant::now();
+        let each = self.current.iter().map(|it| now + it.observation.due_in());
+        each.chain([self.next_look]).min().unwrap_or(now)
+    }
+
+    /// Does what is due.
+    pub(super) fn step(&mut self) {
+        let (ended, current) = std::mem::take(&mut self.current)
+            .into_iter()
+            .partition(|it| it.has_ended());
+        self.current = current;
+        self.keep(ended);
+        for watched in &mut self.current {
+            watched.observation.tick();
+        }
+        if self.next_look <= Instant::now() {
+            let began = Instant::now();
+            if let Ok(scan) = Scan::below(self.shell) {
+                for found in scan.pipelines() {
+                    self.found(&found);
+                }
+            }
+            self.next_look = Instant::now() + LOOK_AGAIN.max(began.elapsed() * PART);
+        }
+    }
+
+    /// What each of them looks like now.
+    pub(super) fn frames(&self) -> impl Iterator<Item = Frame> {
+        self.current.iter().map(|watched| {
+            let elapsed = watched.since.elapsed();
+            let position = InputPosition::of(&watched.first, None);
+            Frame::of(&watched.observation, elapsed, position)
+        })
+    }
+
+    /// Those that lived long enough to be judged, in the order of their ends.
+    pub(super) fn finish(mut self) -> Vec<Observed> {
+        let current = std::mem::take(&mut self.current);
+        self.keep(current);
+        self.ended
+    }
+
+    fn found(&mut self, found: &Pipeline) {
+        // A program whose output the shell captures is no pipeline that somebody wrote.
+        if found.with_ancestor {
+            return;
+        }
+        let pipes: Vec<PipeId> = found.pipes.iter().map(|pipe| pipe.pipe).collect();
+        let same = |it: &Watched| it.pipes.iter().any(|pipe| pipes.contains(pipe));
+        if let Some(known) = self.current.iter().position(same) {
+            // It was found while the shell was still starting it.
+            if self.current[known].observation.layout().stages.len() >= found.stages.len() {
+                return;
+            }
+            self.current.remove(known);
+        }
+        if self.current.len() >= AT_ONCE {
+            return;
+        }
+        // What has ended meanwhile was too short to be watched.
+        if let Ok(sampler) = Sampler::attach(found, self.intervals)
+            && let Ok(first) = Process::open_same(found.stages[0].process)
+        {
+            self.current.push(Watched {
+                observation: Observation::new(sampler),
+                first,
+                pipes,
+                since: Instant::now(),
+            });
+        }
+    }
+
+    fn keep(&mut self, ended: Vec<Watched>) {
+        let observed = ended.into_iter().map(|it| it.observation.into_observed());
+        let judged = observed.filter(|it| it.verdict.finding != Finding::TooShort);
+        let room = TOLD - self.ended.len();
+        self.ended.extend(judged.take(room));
+    }
+}
+
+impl Watched {
+    fn has_ended(&self) -> bool {
+        let latest = self.observation.latest();
+        latest.is_some_and(|sample| sample.stages.iter().all(|it| *it == Activity::Ended))
+    }
+}
