@@ -57,6 +57,8 @@ fn main() {
         a_stream_is_written_in_whole_pieces_and_the_rest_at_a_flush,
         a_stream_keeps_what_came_of_a_message_over_a_timeout,
         a_slow_reader_costs_a_sender_time_and_no_message,
+        a_message_beyond_the_limit_leaves_the_stream_as_it_was,
+        a_message_waits_in_the_sender_until_it_is_flushed,
         a_stream_that_nobody_reads_is_an_error_and_no_signal,
         random_input_ends_in_an_error_within_the_limit_of_memory,
     ]);
@@ -324,6 +326,56 @@ fn a_slow_reader_costs_a_sender_time_and_no_message() {
         }
         assert_eq!(receiver.receive().unwrap(), None);
     });
+}
+
+fn a_message_beyond_the_limit_leaves_the_stream_as_it_was() {
+    let (reader, writer) = pipe().unwrap();
+    let mut sender = Sender::<String>::new(writer);
+    let usual = sender.send(&"x".repeat(16 << 20)).unwrap_err();
+    let limit = u64::from(pipewright_handoff::DEFAULT_MESSAGE_LIMIT);
+    assert!(
+        matches!(usual, Error::TooLarge { limit: it, .. } if it == limit),
+        "{usual}"
+    );
+    sender.set_limit(100);
+    let own = sender.send(&"x".repeat(101)).unwrap_err();
+    assert!(matches!(own, Error::TooLarge { limit: 100, .. }), "{own}");
+    sender.send(&"short".to_owned()).unwrap();
+    sender.send(&"x".repeat(99)).unwrap();
+    sender.flush().unwrap();
+    let mut receiver = Receiver::<String>::new(reader);
+    receiver.set_limit(50);
+    assert_eq!(receiver.receive().unwrap().as_deref(), Some("short"));
+    let error = receiver.receive().unwrap_err();
+    assert!(
+        matches!(
+            error,
+            Error::TooLarge {
+                size: 100,
+                limit: 50,
+                ..
+            }
+        ),
+        "{error}"
+    );
+}
+
+fn a_message_waits_in_the_sender_until_it_is_flushed() {
+    use pipewright::PipeExt;
+    let (one, other) = std::os::unix::net::UnixStream::pair().unwrap();
+    let mut sender = Sender::<u64>::new(one);
+    sender.send(&u64::MAX).unwrap();
+    let mut receiver = Receiver::<u64>::new(other);
+    let early = receiver.receive_timeout(Duration::ZERO);
+    assert!(matches!(early, Err(Error::TimedOut { .. })));
+    sender.flush().unwrap();
+    assert_eq!(receiver.receive().unwrap(), Some(u64::MAX));
+    // What was not flushed is not sent by dropping, which could block.
+    let (reader, writer) = pipe().unwrap();
+    let mut sender = Sender::<u8>::new(writer);
+    sender.send(&7).unwrap();
+    drop(sender);
+    assert_eq!(reader.unread().unwrap(), 0);
 }
 
 /// METADIUM 91: the reader went, and the writer died of SIGPIPE without a word.

@@ -26,6 +26,7 @@ fn main() {
         one_who_knocks_and_leaves_has_not_opened_the_gate,
         a_gate_that_nobody_opens_is_a_timeout,
         a_path_too_long_for_a_gate_is_refused,
+        a_gate_is_made_once_and_only_opened_where_it_is,
         a_thousand_children_that_exit_at_once_are_all_seen_and_leave_nothing,
     ]);
 }
@@ -266,6 +267,17 @@ fn a_path_too_long_for_a_gate_is_refused() {
     );
     let error = Gate::open(&path, SOON).unwrap_err();
     assert!(error.to_string().contains("shorter path"), "{error}");
+}
+
+fn a_gate_is_made_once_and_only_opened_where_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let gate = gate_in(&directory);
+    let opened = || Gate::open(&gate, SOON).unwrap_err().raw_os_error();
+    assert_eq!(opened(), Some(2)); // ENOENT
+    let made = Gate::new(&gate).unwrap();
+    assert_eq!(Gate::new(&gate).unwrap_err().raw_os_error(), Some(98)); // EADDRINUSE
+    drop(made);
+    refused(&gate);
 }
 
 /// runc 5210: the signal of a child that exits at once was missed.

@@ -28,6 +28,7 @@ fn main() {
         the_forwarder_does_not_wait_for_a_start_that_failed,
         a_last_line_without_end_is_forwarded,
         a_sink_that_blocks_does_not_hold_up_the_child,
+        any_program_s_stderr_is_forwarded_and_waited_for,
     ]);
 }
 
@@ -248,4 +249,25 @@ fn a_sink_that_blocks_does_not_hold_up_the_child() {
     assert!(sink.finish(LONG));
     drop(sink);
     assert_eq!(reading.join().unwrap().lines().count(), LINES);
+}
+
+fn any_program_s_stderr_is_forwarded_and_waited_for() {
+    use std::os::fd::AsFd;
+    let (sink, collected) = collecting();
+    let script = "echo careful >&2; read line; echo done >&2";
+    let (stdin, hold) = pipe().unwrap();
+    let (reader, stderr) = pipe().unwrap();
+    let shell = Command::new("sh").args(["-c", script]);
+    let shell = shell.stdin(stdin).stderr(stderr).spawn().unwrap();
+    sink.forward("my shell", reader, shell.as_fd()).unwrap();
+    // It could still log something.
+    assert!(!sink.finish(Duration::from_millis(5)));
+    writeln!(&hold, "go on").unwrap();
+    assert!(sink.finish(LONG));
+    drop(sink);
+    assert_eq!(
+        collected.recv().unwrap(),
+        "my shell: careful\nmy shell: done\n"
+    );
+    assert!(shell.wait().unwrap().success());
 }
