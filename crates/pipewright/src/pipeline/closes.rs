@@ -74,8 +74,8 @@ impl Closes {
     pub(super) fn writer_ended(&self, holds_it: impl FnOnce() -> bool) {
         if !self.ended.swap(true, Ordering::Relaxed) {
             self.with_log(|log| {
-                let unsure = || !log.no_reader && holds_it();
-                log.alive_at_end = log.readers_closed == 0 || unsure();
+                let unsure = || log.reading.lasting.is_none() && holds_it();
+                log.alive_at_end = log.reading.first.is_none() || unsure();
             });
         }
     }
@@ -202,53 +202,62 @@ fn release(instance: OwnedFd) {
 
 /// What the events of one pipe have told so far.
 ///
-/// Two equal events in a row are one in the queue, so closes and opens may be more than were
-/// counted, never less.
+/// A close right after an open is most likely of the file that was just opened, by somebody who looks
+/// at the pipe from outside: it is *passing*, and counts for less. And two equal events in a row are
+/// one in the queue, so a passing close may hide one that is not.
 #[derive(Debug, Default)]
 struct Log {
     /// Opens of either kind: the kernel does not say which.
     opened: usize,
-    readers_closed: usize,
-    writers_closed: usize,
-    /// Whether at some moment no reading file was left.
-    no_reader: bool,
-    /// The state of the log at the last close of a writing file.
-    at_last_close: Option<AtClose>,
-    /// Whether the writing stage had ended when no reading file had been closed yet.
+    /// Closes of either kind.
+    closed: usize,
+    /// Whether the last event was an open.
+    just_opened: bool,
+    /// Of the files that are read from.
+    reading: Side,
+    /// Of those that are written to.
+    writing: Side,
+    /// Whether the writing stage had ended when its reader was still there.
     alive_at_end: bool,
     /// Whether events were lost.
     lost: bool,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct AtClose {
-    opened: usize,
-    readers_closed: usize,
-    no_reader: bool,
+/// The closes of the files of one direction: when the last of each kind was, counted in closes.
+#[derive(Debug, Default)]
+struct Side {
+    first: Option<usize>,
+    lasting: Option<usize>,
+    passing: Option<usize>,
 }
 
 impl Log {
     fn note(&mut self, event: ReadFlags) {
+        let just_opened = std::mem::replace(&mut self.just_opened, event.contains(ReadFlags::OPEN));
         if event.contains(ReadFlags::OPEN) {
             self.opened += 1;
-        } else if event.contains(ReadFlags::CLOSE_NOWRITE) {
-            self.readers_closed += 1;
-            // Even if everything that was opened was a reader.
-            self.no_reader |= self.readers_closed > self.opened;
+            return;
+        }
+        let side = if event.contains(ReadFlags::CLOSE_NOWRITE) {
+            &mut self.reading
         } else if event.contains(ReadFlags::CLOSE_WRITE) {
-            self.writers_closed += 1;
-            self.at_last_close = Some(AtClose {
-                opened: self.opened,
-                readers_closed: self.readers_closed,
-                no_reader: self.no_reader,
-            });
+            &mut self.writing
+        } else {
+            return;
+        };
+        self.closed += 1;
+        side.first.get_or_insert(self.closed);
+        if just_opened {
+            side.passing = Some(self.closed);
+        } else {
+            side.lasting = Some(self.closed);
         }
     }
 
     /// Tells whether the last writing file may be one that is not closed yet.
     fn may_lack_a_close(&self) -> bool {
-        let left = 2 + self.opened > self.readers_closed + self.writers_closed;
-        self.opened > 0 && left && self.reader_was_first() == Some(false) && !self.alive_at_end
+        let left = 2 + self.opened > self.closed;
+        self.opened > 0 && left && !self.alive_at_end && self.reader_was_first() == Some(false)
     }
 
     fn reader_was_first(&self) -> Option<bool> {
@@ -258,18 +267,20 @@ impl Log {
         if self.alive_at_end {
             return Some(false);
         }
-        let Some(before) = self.at_last_close else {
-            // Somebody whom the stage left behind has the writing file.
-            return Some(self.no_reader);
-        };
-        if before.no_reader {
-            return Some(true);
-        }
-        // A reader that was open at that moment is closed after it. One that was opened later, to
-        // look at the pipe, is closed later, too, and tells nothing.
-        let closed_later = self.readers_closed - before.readers_closed;
-        let opened_later = self.opened - before.opened;
-        Some(closed_later <= opened_later && before.readers_closed > 0)
+        Some(match (self.reading.lasting, self.writing.lasting) {
+            // A reader that was open at that moment was closed after it.
+            (reader, Some(writer)) => {
+                reader < Some(writer) && self.reading.first.is_some_and(|first| first < writer)
+            }
+            // The writer's close is hidden in a passing one, if it is not still to come.
+            (Some(reader), None) => match self.writing.passing {
+                Some(writer) => writer > reader,
+                None => true,
+            },
+            (None, None) => {
+                self.reading.passing < self.writing.passing && self.reading.passing.is_some()
+            }
+        })
     }
 }
 
@@ -291,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn the_reader_was_first_if_none_was_left_while_a_writer_was() {
+    fn the_side_that_is_closed_last_was_there_to_the_end() {
         assert_eq!(verdict("rw"), Some(true));
         assert_eq!(verdict("wr"), Some(false));
         // Its last reader lives on, or its last writer does.
@@ -301,26 +312,40 @@ mod tests {
     }
 
     #[test]
-    fn files_that_are_opened_anew_are_told_from_those_of_the_stages() {
-        // The reader opens /dev/stdin; its two closes are one event.
-        assert_eq!(verdict("orw"), Some(true));
-        assert_eq!(verdict("orrw"), Some(true));
-        assert_eq!(verdict("wor"), Some(false));
-        assert_eq!(verdict("orwr"), Some(false));
+    fn what_the_stages_open_anew_is_theirs() {
+        // The reader opens /dev/stdin; its two closes may be one event.
+        for early in ["orw", "orrw"] {
+            assert_eq!(verdict(early), Some(true), "{early}");
+        }
+        for late in ["wor", "worr", "owr", "owrr", "orwr"] {
+            assert_eq!(verdict(late), Some(false), "{late}");
+        }
         // The writer opens /dev/stdout.
-        assert_eq!(verdict("owrw"), Some(true));
-        assert_eq!(verdict("owwr"), Some(false));
-        // Somebody looks at the pipe again and again, before and after.
-        assert_eq!(verdict("ororrworor"), Some(true));
-        assert_eq!(verdict("ororwror"), Some(false));
-        assert_eq!(verdict("orwor"), Some(true));
+        for early in ["owrw", "orww", "orw"] {
+            assert_eq!(verdict(early), Some(true), "{early}");
+        }
+        for late in ["owwr", "owr"] {
+            assert_eq!(verdict(late), Some(false), "{late}");
+        }
+        // Both do.
+        assert_eq!(verdict("owor"), Some(false));
+    }
+
+    #[test]
+    fn what_others_open_to_look_at_the_pipe_tells_nothing() {
+        for look in ["or", "ow", "orow"] {
+            let looks = |middle: &str| format!("{look}{look}{middle}{look}{look}");
+            assert_eq!(verdict(&looks("rw")), Some(true), "{look}");
+            assert_eq!(verdict(&looks("wr")), Some(false), "{look}");
+        }
+        // The reader's close hidden in a look.
+        assert_eq!(verdict("ororwor"), Some(true));
     }
 
     #[test]
     fn a_reader_that_was_there_at_the_end_of_the_stage_was_not_first() {
         let log = Log {
             alive_at_end: true,
-            no_reader: true,
             ..Log::default()
         };
         assert_eq!(log.reader_was_first(), Some(false));
