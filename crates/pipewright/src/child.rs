@@ -1,5 +1,7 @@
 //! A running process: its pidfd, waiting for it, signals.
 
+mod taken_over;
+
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::ExitStatus;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,6 +12,7 @@ use rustix::process::{Pid, Signal};
 
 #[cfg(doc)]
 use crate::command::Command;
+use crate::command::OnDrop;
 use crate::descent::{self, Descent};
 use crate::error::{Error, Result};
 use crate::poll::{Deadline, wait_readable};
@@ -76,7 +79,7 @@ pub(crate) struct Origin {
     /// This process's peak, in bytes.
     pub(crate) own_peak_memory: u64,
     pub(crate) descent: Descent,
-    pub(crate) kill_on_drop: bool,
+    pub(crate) on_drop: OnDrop,
 }
 
 /// What is known of the process's end.
@@ -89,7 +92,8 @@ enum State {
     /// Its status was taken here.
     Ended {
         status: ExitStatus,
-        usage: ResourceUsage,
+        /// `None` if other code took it.
+        usage: Option<ResourceUsage>,
         wall: Duration,
     },
     /// It has ended, and its status was taken elsewhere.
@@ -242,6 +246,9 @@ impl Child {
     }
 
     pub(crate) fn send(&self, signal: Signal) -> std::result::Result<(), Errno> {
+        if self.is_reaped() {
+            return Ok(());
+        }
         // The pidfd never stands for another process, so there is no race with the end.
         match rustix::process::pidfd_send_signal(self, signal) {
             Ok(()) | Err(Errno::SRCH) => Ok(()),
@@ -370,9 +377,27 @@ impl Child {
     /// What the process used. `None` until its end was seen by one of the waiting methods.
     pub fn usage(&self) -> Option<ResourceUsage> {
         match *self.state() {
-            State::Ended { usage, .. } => Some(usage),
+            State::Ended { usage, .. } => usage,
             _ => None,
         }
+    }
+
+    pub(crate) fn on_drop(&self) -> OnDrop {
+        self.origin.on_drop
+    }
+
+    /// Leaves its zombie, if there is or will be one, to be reaped later. Nothing is to be done with
+    /// it afterwards.
+    pub(crate) fn leave(&mut self) {
+        let is_reaped = self.is_reaped();
+        if let Some(pidfd) = self.pidfd.take().filter(|_| !is_reaped) {
+            spawn::adopt(self.pid, pidfd);
+        }
+    }
+
+    /// Tells whether the handle is still here, and was not given away.
+    pub(crate) fn is_held(&self) -> bool {
+        self.pidfd.is_some()
     }
 
     pub(crate) fn descent(&self) -> &Descent {
@@ -420,11 +445,11 @@ impl Child {
         let clearly_larger = reaped.peak_memory > self.origin.own_peak_memory + (1 << 20);
         State::Ended {
             status: reaped.status,
-            usage: ResourceUsage {
+            usage: Some(ResourceUsage {
                 user,
                 system,
                 peak_memory: clearly_larger.then_some(reaped.peak_memory),
-            },
+            }),
             wall: match before {
                 State::Zombie { wall } => wall,
                 _ => self.origin.started.elapsed(),
@@ -474,18 +499,5 @@ impl From<Child> for OwnedFd {
             .pidfd
             .take()
             .expect("a child holds its pidfd until it is dropped")
-    }
-}
-
-impl Drop for Child {
-    fn drop(&mut self) {
-        if self.origin.kill_on_drop && self.pidfd.is_some() {
-            // Nobody is left to be told that it could not be.
-            let _ = self.send(Signal::KILL);
-        }
-        let is_reaped = self.is_reaped();
-        if let Some(pidfd) = self.pidfd.take().filter(|_| !is_reaped) {
-            spawn::adopt(pidfd);
-        }
     }
 }

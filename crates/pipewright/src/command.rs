@@ -106,9 +106,20 @@ pub struct Command {
     pub(crate) attributes: Attributes,
     pub(crate) shell: Option<PathBuf>,
     pub(crate) own_tree: bool,
-    pub(crate) kill_on_drop: bool,
+    pub(crate) on_drop: OnDrop,
     /// The statuses that are no failure of it, in a pipeline or a capture.
     pub(crate) forgiven: BTreeSet<u8>,
+}
+
+/// What becomes of the child when its handle is dropped before its end was seen.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OnDrop {
+    /// It runs on.
+    #[default]
+    Leave,
+    Kill,
+    /// It is killed with everything that it started.
+    KillTree,
 }
 
 /// The changes to this process's environment that the child is to see.
@@ -159,7 +170,7 @@ impl Command {
             attributes: Attributes::default(),
             shell: None,
             own_tree: false,
-            kill_on_drop: false,
+            on_drop: OnDrop::default(),
             forgiven: BTreeSet::new(),
         }
     }

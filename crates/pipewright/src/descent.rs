@@ -13,7 +13,6 @@ use rustix::process::getpid;
 pub(crate) use marker::{Descent, new_marker, variable};
 
 use crate::poll::Deadline;
-use crate::spawn::adopt;
 use proc::{Handle, Key, Proc, Process};
 use words::Answer;
 
@@ -87,11 +86,7 @@ pub(crate) fn adopt_orphans(marker: &str) {
             if let (Some(process), Answer::Words(words)) = (process, answer)
                 && contains(&words, &marker)
             {
-                let handle = proc.open(process).ok();
-                handle
-                    .and_then(Handle::into_pidfd)
-                    .into_iter()
-                    .for_each(adopt);
+                proc.open(process).into_iter().for_each(Handle::adopt);
             }
         });
         drop(done);
@@ -162,7 +157,6 @@ mod tests {
         let roots = Roots {
             pids: [10].into(),
             groups: [1].into(),
-            ..Roots::default()
         };
         assert_eq!(pids(&all, &roots, &[]), [10, 20]);
         all[1].zombie = true;

@@ -136,6 +136,11 @@ impl Pipeline {
         self.map(Command::kill_on_drop)
     }
 
+    /// Starts every stage with [`Command::kill_tree_on_drop`].
+    pub fn kill_tree_on_drop(self) -> Self {
+        self.map(Command::kill_tree_on_drop)
+    }
+
     /// Puts all stages into one new process group, which the first of them leads, as a shell with
     /// job control does. A stage that chooses a group or a session itself keeps its own.
     ///

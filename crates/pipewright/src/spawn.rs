@@ -33,7 +33,7 @@ pub(crate) use missing::missing;
 pub use orphans::reap_dropped;
 pub(crate) use orphans::{adopt, reaping};
 pub use reap::ResourceUsage;
-pub(crate) use reap::{Reaped, is_unreaped, reap, wait_for_end};
+pub(crate) use reap::{Reaped, is_unreaped, own_peak_memory, reap, wait_for_end};
 pub(crate) use signal::{is_sigchld_ignored, lost_status, signal_group};
 pub use sigpipe::write_without_sigpipe;
 pub(crate) use under_way::Earlier;
@@ -95,7 +95,7 @@ impl Command {
 fn start(mut command: Command) -> Result<Child> {
     orphans::reap_ended();
     let program = command.program_name();
-    let kill_on_drop = command.kill_on_drop;
+    let on_drop = command.on_drop;
     let descent = mark_descendants(&mut command)?;
     let image = Image::new(command)?;
     let mut earlier = None;
@@ -107,9 +107,9 @@ fn start(mut command: Command) -> Result<Child> {
                 let origin = Origin {
                     program,
                     started,
-                    own_peak_memory: reap::own_peak_memory(),
+                    own_peak_memory: own_peak_memory(),
                     descent,
-                    kill_on_drop,
+                    on_drop,
                 };
                 return Ok(Child::new(pid, pidfd, origin));
             }

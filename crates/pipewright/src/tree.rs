@@ -20,6 +20,7 @@
 //! so. Of other processes' memory, which can keep a reader waiting for ever, only what marks an
 //! orphan is read, and only for a time.
 
+mod dropped;
 mod report;
 mod search;
 pub(crate) mod spread;

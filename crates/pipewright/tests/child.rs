@@ -3,15 +3,13 @@
 #![allow(unsafe_code, reason = "installs signal handlers")]
 
 use std::io::Read;
-use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::process::ExitStatusExt;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use pipewright::{Child, Command, Error, LostStatus, PipeWriter, Signal, Stdio, pipe};
 use rustix::process::WaitOptions;
-use testing::{await_no_children, children, fault, isolated, watchdog};
+use testing::{fault, isolated, watchdog};
 
 #[test]
 fn a_status_is_told_once_it_is_there_and_again() {
@@ -104,54 +102,6 @@ fn a_child_that_exits_at_once_is_not_missed() {
     }
 }
 
-/// duct 80: wait and kill from two threads were stuck.
-#[test]
-fn any_number_of_threads_wait_while_another_kills() {
-    let _watchdog = watchdog();
-    for _ in 0..20 {
-        let child = Command::new("sleep").arg("60").spawn().unwrap();
-        std::thread::scope(|scope| {
-            let waiters: Vec<_> = (0..15)
-                .map(|_| scope.spawn(|| child.wait().unwrap()))
-                .collect();
-            scope.spawn(|| child.kill().unwrap());
-            for waiter in waiters {
-                assert_eq!(waiter.join().unwrap().signal(), Some(9));
-            }
-        });
-    }
-}
-
-#[test]
-fn a_dropped_child_runs_on_and_leaves_no_zombie_behind_the_next_start() {
-    isolated(
-        "a_dropped_child_runs_on_and_leaves_no_zombie_behind_the_next_start",
-        || {
-            let (mut reader, writer) = pipe().unwrap();
-            let (release, gate) = pipe().unwrap();
-            let script = "read line; echo still here";
-            let child = Command::new("sh")
-                .args(["-c", script])
-                .stdin(release)
-                .stdout(writer);
-            let mut handle = std::fs::File::open("/proc/self/stat").unwrap();
-            let dropped = child.spawn().unwrap();
-            drop(dropped); // neither blocks nor kills
-            drop(gate);
-            let mut text = String::new();
-            reader.read_to_string(&mut text).unwrap();
-            assert_eq!(text, "still here\n");
-            handle.read_to_string(&mut text).unwrap();
-
-            // It has closed its stdout; wait until it is a zombie, then start another.
-            while !children().iter().all(|stat| stat.contains(") Z ")) {
-                std::thread::yield_now();
-            }
-            await_no_children();
-        },
-    );
-}
-
 #[test]
 fn what_a_child_used_is_told_at_its_end() {
     let _watchdog = watchdog();
@@ -195,166 +145,6 @@ fn stubborn() -> (Child, PipeWriter) {
         .unwrap();
     said.read_exact(&mut [0]).unwrap();
     (child, hold)
-}
-
-type Method = (&'static str, fn(&Child));
-
-/// The methods that wait for the end, each without a limit.
-const WAITS: [Method; 4] = [
-    ("wait", |child| assert!(child.wait().is_ok())),
-    ("wait_until", |child| {
-        assert!(child.wait_until(None).unwrap().is_some());
-    }),
-    ("wait_timeout", |child| {
-        assert!(child.wait_timeout(Duration::MAX).unwrap().is_some());
-    }),
-    ("kill_after", |child| {
-        assert!(child.kill_after(Duration::MAX).is_ok());
-    }),
-];
-
-/// All others, with what they give while the child runs.
-const LOOKS: [Method; 13] = [
-    ("try_wait", |child| {
-        assert_eq!(child.try_wait().unwrap(), None)
-    }),
-    ("has_ended", |child| assert!(!child.has_ended().unwrap())),
-    ("usage", |child| assert_eq!(child.usage(), None)),
-    ("wall", |child| assert_eq!(child.wall(), None)),
-    ("id", |child| assert!(child.id() > 1)),
-    ("program", |child| assert_eq!(child.program(), "sh")),
-    ("as_fd", |child| assert!(child.as_fd().as_raw_fd() > 2)),
-    ("wait_until, past", |child| {
-        assert_eq!(child.wait_until(Some(Instant::now())).unwrap(), None);
-    }),
-    ("wait_timeout, none", |child| {
-        assert_eq!(child.wait_timeout(Duration::ZERO).unwrap(), None);
-    }),
-    ("signal", |child| child.signal(Signal::TERM).unwrap()),
-    ("signal_group", |child| {
-        child.signal_group(Signal::TERM).unwrap_err();
-    }),
-    ("signal_tree", |child| {
-        assert_eq!(child.signal_tree(Signal::TERM).unwrap().signalled, 1);
-    }),
-    ("Debug", |child| {
-        assert!(format!("{child:?}").contains("Running"))
-    }),
-];
-
-/// The methods that end a child that ignores SIGTERM.
-const ENDS: [Method; 4] = [
-    ("kill", |child| child.kill().unwrap()),
-    ("kill_after, none", |child| {
-        assert_eq!(child.kill_after(Duration::ZERO).unwrap().signal(), Some(9));
-    }),
-    ("kill_after", |child| {
-        let status = child.kill_after(Duration::from_millis(20)).unwrap();
-        assert_eq!(status.signal(), Some(9));
-    }),
-    ("kill_tree", |child| {
-        let report = child.kill_tree(Duration::from_secs(60)).unwrap();
-        assert!(report.unreached.is_empty(), "{report:?}");
-    }),
-];
-
-/// Returns when a thread sleeps in the kernel.
-fn await_sleep(thread: &mpsc::Receiver<rustix::process::Pid>) {
-    let stat = format!("/proc/self/task/{}/stat", thread.recv().unwrap());
-    while !std::fs::read_to_string(&stat).unwrap().contains(") S ") {
-        std::thread::yield_now();
-    }
-}
-
-/// Runs a method in a thread of its own, which is asleep in it when this returns.
-fn in_thread<'scope, 'env: 'scope>(
-    scope: &'scope std::thread::Scope<'scope, 'env>,
-    method: fn(&Child),
-    child: &'env Child,
-) -> std::thread::ScopedJoinHandle<'scope, ()> {
-    let (id, ids) = mpsc::channel();
-    let handle = scope.spawn(move || {
-        id.send(rustix::thread::gettid()).unwrap();
-        method(child);
-    });
-    await_sleep(&ids);
-    handle
-}
-
-/// shared_child, process-wrap: the lock was held while one thread waited, and all others were stuck.
-/// The child ends only when every other method has returned.
-#[test]
-fn no_method_waits_for_another_that_waits() {
-    let _watchdog = watchdog();
-    for (waits, wait) in WAITS {
-        let (child, hold) = stubborn();
-        std::thread::scope(|scope| {
-            let waiter = in_thread(scope, wait, &child);
-            for (looks, look) in LOOKS {
-                println!("{looks} during {waits}");
-                look(&child);
-                assert!(!waiter.is_finished());
-            }
-            let others: Vec<_> = WAITS.map(|(_, wait)| in_thread(scope, wait, &child)).into();
-            drop(hold);
-            for other in others {
-                other.join().unwrap();
-            }
-        });
-        assert_eq!(child.wait().unwrap().code(), Some(5));
-    }
-}
-
-#[test]
-fn what_ends_a_child_does_so_while_others_wait_for_it() {
-    let _watchdog = watchdog();
-    for (ends, end) in ENDS {
-        let (child, _hold) = stubborn();
-        println!("{ends}");
-        std::thread::scope(|scope| {
-            let waiters = WAITS.map(|(_, wait)| in_thread(scope, wait, &child));
-            end(&child);
-            for waiter in waiters {
-                waiter.join().unwrap();
-            }
-        });
-        assert_eq!(child.wait().unwrap().signal(), Some(9), "{ends}");
-    }
-}
-
-/// Every method at once, again and again, over the child's end: all of them agree on it.
-#[test]
-fn methods_in_any_order_from_many_threads_agree() {
-    let _watchdog = watchdog();
-    for (_, end) in ENDS {
-        let (child, _hold) = stubborn();
-        let ended = std::sync::atomic::AtomicBool::new(false);
-        let calls: [fn(&Child); 7] = [
-            |child| assert!(child.try_wait().is_ok()),
-            |child| assert!(child.has_ended().is_ok()),
-            |child| assert!(child.usage().is_none() || child.wall().is_some()),
-            |child| child.signal(Signal::TERM).unwrap(),
-            |child| assert!(child.signal_tree(Signal::TERM).is_ok()),
-            |child| assert!(child.wait_timeout(Duration::ZERO).is_ok()),
-            |child| assert!(child.kill_tree(Duration::ZERO).is_ok()),
-        ];
-        std::thread::scope(|scope| {
-            // The last one would end it before its time.
-            for call in &calls[..6] {
-                let (child, ended) = (&child, &ended);
-                scope.spawn(move || {
-                    while !ended.load(Ordering::Relaxed) {
-                        call(child);
-                    }
-                    call(child);
-                });
-            }
-            end(&child);
-            scope.spawn(|| calls[6](&child));
-            assert_eq!(child.wait().unwrap().signal(), Some(9));
-            ended.store(true, Ordering::Relaxed);
-        });
-    }
 }
 
 #[test]
@@ -560,4 +350,52 @@ fn an_end_that_a_tracer_keeps_back_is_waited_for_without_spinning() {
     drop(tracer_hold);
     assert_eq!(child.wait().unwrap().code(), Some(5));
     assert!(tracer.wait().unwrap().success());
+}
+
+/// A child of std, ended in every way in which it can be when it is taken over.
+#[test]
+fn a_child_of_std_is_taken_over_whether_it_runs_has_ended_or_was_waited_for() {
+    let _watchdog = watchdog();
+    let sh = |script: &str| {
+        let mut shell = std::process::Command::new("sh");
+        shell
+            .args(["-c", script])
+            .stdin(std::process::Stdio::piped());
+        shell.spawn().unwrap()
+    };
+    let mut runs = sh("read line; exit 3");
+    let (pid, hold) = (runs.id(), runs.stdin.take());
+    let child = Child::try_from(runs).unwrap();
+    assert_eq!(child.id(), pid);
+    assert_eq!(child.try_wait().unwrap(), None);
+    assert_eq!(child.wait_timeout(Duration::ZERO).unwrap(), None);
+    drop(hold);
+    assert_eq!(child.wait().unwrap().code(), Some(3));
+    assert!(child.usage().is_some() && child.wall().is_some());
+
+    // What is left in it is closed.
+    let child = Child::try_from(sh("read line; exit 4")).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(4));
+
+    let zombie = sh("exit 5");
+    let id = rustix::process::Pid::from_raw(zombie.id() as i32).unwrap();
+    let options = rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOWAIT;
+    rustix::process::waitid(rustix::process::WaitId::Pid(id), options).unwrap();
+    let child = Child::try_from(zombie).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(5));
+
+    let mut reaped = sh("exit 6");
+    reaped.wait().unwrap();
+    let child = Child::try_from(reaped).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(6));
+    assert!(child.has_ended().unwrap());
+    assert_eq!(child.usage(), None);
+    // Its number may be another process's by now.
+    child.signal(Signal::KILL).unwrap();
+    assert_eq!(child.kill_tree(Duration::ZERO).unwrap().signalled, 0);
+    let mut polled = [rustix::event::PollFd::new(
+        &child,
+        rustix::event::PollFlags::IN,
+    )];
+    assert_eq!(rustix::event::poll(&mut polled, None), Ok(1));
 }

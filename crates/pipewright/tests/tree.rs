@@ -4,7 +4,9 @@ use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 
-use pipewright::{Command, Error, PipeReader, PipeWriter, Signal, Stdio, pipe, reap_adopted};
+use pipewright::{
+    Command, Error, PipeReader, PipeWriter, Signal, Stdio, Unreached, pipe, reap_adopted,
+};
 use testing::{
     await_no_children, children, is_root, isolated, open_descriptors, watchdog, with_time_enough,
 };
@@ -301,9 +303,12 @@ fn orphans_that_end_by_themselves_are_reaped() {
         await_no_children();
 
         // One that ends before its tree does is nobody's, until it is asked for.
-        let (command, reader) = sh("(setsid true &); echo; sleep 1000; :");
-        let child = command.own_tree().spawn().unwrap();
-        await_lines(&reader, 1);
+        let (short_leash, hold) = pipe().unwrap();
+        let (command, reader) = sh("(setsid bash -c 'echo; read line <&3' &); echo; sleep 1000; :");
+        let child = command.fd(3, short_leash).own_tree().spawn().unwrap();
+        // The second line comes when the parent has ended.
+        await_lines(&reader, 2);
+        drop(hold);
         let mut taken = 0;
         while taken == 0 {
             taken = reap_adopted(|pid| pid == child.id()).unwrap();
@@ -418,6 +423,54 @@ fn a_capture_that_is_out_of_time_ends_its_whole_tree() {
         assert_eq!(said, b"daemon\n");
         assert_ended(reader);
     });
+}
+
+#[test]
+fn a_tree_is_waited_for_with_everything_that_it_started() {
+    isolated(
+        "a_tree_is_waited_for_with_everything_that_it_started",
+        || {
+            let short = Duration::from_millis(20);
+            // A grandchild; an orphan in the group; a daemon.
+            let scripts = [
+                "read line <&3 & echo; wait",
+                "(bash -c 'echo; read line <&3; :' &)",
+                "(setsid bash -c 'echo; read line <&3; :' &)",
+            ];
+            for script in scripts {
+                let (leash, hold) = leash();
+                let (command, reader) = sh(script);
+                let command = command.fd(3, leash).process_group(0).own_tree();
+                let child = command.spawn().unwrap();
+                await_lines(&reader, 1);
+                let report = child.wait_tree(short).unwrap();
+                let is_late = |it: &Unreached| it.source.raw_os_error() == Some(libc::ETIMEDOUT);
+                assert!(!report.is_complete(), "{script}");
+                assert!(report.unreached.iter().all(is_late), "{report:?}");
+                drop(hold);
+                let report = child.wait_tree(LONG).unwrap();
+                assert!(report.is_complete(), "{script}: {report:?}");
+                assert_ended(reader);
+                // The child's own status is still to be had, and nothing else is left.
+                child.wait().unwrap();
+                // One that ended before it was adopted is nobody's.
+                let _ = reap_adopted(|_| false).unwrap();
+                await_no_children();
+            }
+        },
+    );
+}
+
+#[test]
+fn a_wait_for_a_tree_finds_what_was_started_meanwhile() {
+    let _watchdog = watchdog();
+    let script = "for i in 1 2 3 4 5; do (sleep 0.05 & exec sleep 0.02); done & wait; :";
+    let (command, reader) = sh(script);
+    let child = command.process_group(0).spawn().unwrap();
+    let report = child.wait_tree(LONG).unwrap();
+    assert!(report.is_complete(), "{report:?}");
+    assert_ended(reader);
+    child.wait().unwrap();
 }
 
 #[test]

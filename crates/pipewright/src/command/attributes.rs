@@ -2,7 +2,7 @@
 
 use rustix::process::{Resource, Rlimit, Signal};
 
-use super::Command;
+use super::{Command, OnDrop};
 
 /// What the child sets on itself before it executes: what [`spawn::vfork`](crate::spawn) reads.
 #[derive(Debug, Default, Clone)]
@@ -326,7 +326,7 @@ impl Command {
     }
 
     /// Has the program killed when its [`Child`](crate::Child) is dropped before its end was seen.
-    /// Otherwise it runs on.
+    /// Otherwise it runs on. [`kill_tree_on_drop`](Self::kill_tree_on_drop) ends what it started, too.
     ///
     /// The drop does not wait for the end; the zombie is taken when the next child is started. It
     /// is for futures above all, which may be dropped at any point.
@@ -340,7 +340,7 @@ impl Command {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn kill_on_drop(mut self) -> Self {
-        self.kill_on_drop = true;
+        self.on_drop = OnDrop::Kill;
         self
     }
 }

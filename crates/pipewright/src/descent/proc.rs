@@ -17,7 +17,7 @@ use rustix::process::{
 };
 
 use crate::poll::{Deadline, wait_readable};
-use crate::spawn::{is_sigchld_ignored, reaping};
+use crate::spawn::{adopt, is_sigchld_ignored, reaping};
 
 /// One process as `/proc/PID/stat` tells of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -256,11 +256,10 @@ impl Handle {
         }
     }
 
-    /// The pidfd, where there is one.
-    pub(crate) fn into_pidfd(self) -> Option<OwnedFd> {
-        match self.kind {
-            Kind::Pidfd(pidfd) => Some(pidfd),
-            Kind::Directory(_) => None,
+    /// Leaves the process to be reaped when it has ended, if it is a child of this process.
+    pub(crate) fn adopt(self) {
+        if let Kind::Pidfd(pidfd) = self.kind {
+            adopt(self.pid.as_raw_pid(), pidfd);
         }
     }
 }

@@ -4,7 +4,7 @@
 //! and no look is taken while there are none. Those that it has no room for are looked at one by one.
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -18,16 +18,17 @@ pub(crate) struct Orphans {
     /// The process whose children they are.
     owner: Option<Pid>,
     epoll: Option<OwnedFd>,
-    watched: BTreeMap<u64, OwnedFd>,
+    /// By number, which nobody else has before the status is taken.
+    watched: BTreeMap<i32, OwnedFd>,
     /// Those that could not be put into the instance: no descriptor was left for it, or no memory.
-    unwatched: Vec<OwnedFd>,
+    unwatched: BTreeMap<i32, OwnedFd>,
 }
 
 static ORPHANS: Mutex<Orphans> = Mutex::new(Orphans {
     owner: None,
     epoll: None,
     watched: BTreeMap::new(),
-    unwatched: Vec::new(),
+    unwatched: BTreeMap::new(),
 });
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 
@@ -46,11 +47,12 @@ pub(crate) fn reaping() -> MutexGuard<'static, Orphans> {
     orphans
 }
 
-/// Takes over a child that nobody will wait for. Neither blocks nor kills.
-pub(crate) fn adopt(pidfd: OwnedFd) {
+/// Takes over a child that nobody will wait for. Neither blocks nor kills. One that is here already
+/// is kept once.
+pub(crate) fn adopt(pid: i32, pidfd: OwnedFd) {
     let mut orphans = reaping();
     if !is_over(&pidfd) {
-        orphans.watch(pidfd);
+        orphans.watch(pid, pidfd);
     }
     orphans.count();
 }
@@ -82,9 +84,9 @@ pub fn reap_dropped() -> usize {
     let before = orphans.watched.len() + orphans.unwatched.len();
     orphans.reap_watched();
     // What is left has another chance to be watched, or is looked at by itself.
-    for pidfd in std::mem::take(&mut orphans.unwatched) {
+    for (pid, pidfd) in std::mem::take(&mut orphans.unwatched) {
         if !is_over(&pidfd) {
-            orphans.watch(pidfd);
+            orphans.watch(pid, pidfd);
         }
     }
     before - orphans.count()
@@ -96,45 +98,51 @@ fn is_over(pidfd: &OwnedFd) -> bool {
 }
 
 impl Orphans {
-    fn watch(&mut self, pidfd: OwnedFd) {
-        match self.add(&pidfd) {
-            Ok(key) => drop(self.watched.insert(key, pidfd)),
-            Err(_) => self.unwatched.push(pidfd),
+    fn watch(&mut self, pid: i32, pidfd: OwnedFd) {
+        // It runs, or is a zombie: what else had the number is over, or it is the same.
+        self.forget(pid);
+        if self.add(pid, &pidfd).is_ok() {
+            self.watched.insert(pid, pidfd);
+        } else {
+            self.unwatched.insert(pid, pidfd);
         }
     }
 
-    fn add(&mut self, pidfd: &OwnedFd) -> Result<u64, Errno> {
-        let key = pidfd.as_raw_fd() as u64;
+    fn add(&mut self, pid: i32, pidfd: &OwnedFd) -> Result<(), Errno> {
         let epoll = match &mut self.epoll {
             Some(epoll) => epoll,
             none => none.insert(epoll::create(epoll::CreateFlags::CLOEXEC)?),
         };
-        let data = epoll::EventData::new_u64(key);
-        epoll::add(epoll, pidfd, data, epoll::EventFlags::IN).map(|()| key)
+        let data = epoll::EventData::new_u64(pid as u64);
+        epoll::add(epoll, pidfd, data, epoll::EventFlags::IN)
+    }
+
+    fn forget(&mut self, pid: i32) {
+        if let (Some(pidfd), Some(epoll)) = (self.watched.remove(&pid), &self.epoll) {
+            // Closing it is not enough: a process that another thread forked just now may hold a
+            // copy, and the instance would go on telling of a number that is in no map.
+            let _ = epoll::delete(epoll, &pidfd);
+        }
     }
 
     fn reap_watched(&mut self) {
-        let Some(epoll) = &self.epoll else { return };
         let now = Timespec {
             tv_sec: 0,
             tv_nsec: 0,
         };
-        loop {
-            let mut events = Vec::with_capacity(64);
+        let mut events = Vec::with_capacity(64);
+        while let Some(epoll) = &self.epoll {
+            events.clear();
             let spare = rustix::buffer::spare_capacity(&mut events);
-            if epoll::wait(epoll, spare, Some(&now)).is_err() || events.is_empty() {
+            if epoll::wait(epoll, spare, Some(&now)).is_err() {
                 return;
             }
             let before = self.watched.len();
             for event in &events {
-                let key = event.data.u64();
+                let pid = event.data.u64() as i32;
                 // One that is traced has ended, and its status is kept back.
-                if self.watched.get(&key).is_some_and(is_over)
-                    && let Some(pidfd) = self.watched.remove(&key)
-                {
-                    // Closing it is not enough: a process that another thread forked just now may
-                    // hold a copy, and the instance would go on telling of a key that is in no map.
-                    let _ = epoll::delete(epoll, &pidfd);
+                if self.watched.get(&pid).is_some_and(is_over) {
+                    self.forget(pid);
                 }
             }
             if self.watched.len() == before {

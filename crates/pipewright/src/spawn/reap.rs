@@ -142,7 +142,7 @@ pub(crate) fn is_unreaped(pidfd: BorrowedFd<'_>) -> bool {
 }
 
 /// This process's own largest resident set so far, in bytes.
-pub(super) fn own_peak_memory() -> u64 {
+pub(crate) fn own_peak_memory() -> u64 {
     let mut usage = MaybeUninit::<libc::rusage>::zeroed();
     // SAFETY: the kernel fills a struct that was zeroed, which is a valid value of it.
     let usage = unsafe {

@@ -356,13 +356,18 @@ impl<'a> Search<'a> {
             }
         }
         unreached.extend(std::mem::take(&mut self.refused).into_values());
-        let reached = self.roots.iter().filter(|root| root.reached).count();
+        let signalled = self.roots.iter().filter(|root| root.reached).count() + self.found.len();
+        // An orphan that runs on has nobody else who would take its status.
+        let found = self.found.into_values().filter(|member| member.orphan);
+        found
+            .filter_map(|member| member.handle)
+            .for_each(Handle::adopt);
         let marked = self
             .roots
             .iter()
             .all(|it| it.child.descent().marker.is_some());
         TreeReport {
-            signalled: reached + self.found.len(),
+            signalled,
             unreached,
             daemons_known: marked && self.unlisted.is_none(),
             unlisted: self.unlisted,
