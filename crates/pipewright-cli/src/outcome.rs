@@ -64,6 +64,8 @@ pub(crate) struct Stage {
     pub(crate) end: StageEnd,
     pub(crate) wall: Duration,
     pub(crate) usage: ResourceUsage,
+    /// The kernel killed it because memory ran out.
+    pub(crate) killed_for_memory: bool,
     /// Its reader was gone before it had ended.
     pub(crate) reader_gone: bool,
     /// Its end would be a failure, but was forgiven.
@@ -124,6 +126,7 @@ impl Stage {
         match (&self.end, self.missing_command()) {
             (_, Some(program)) => format!("{program}: command not found"),
             (StageEnd::NotStarted(error), None) => error.to_string(),
+            (end, None) if self.killed_for_memory => format!("{end}: killed for memory"),
             (end, None) if self.reader_gone => format!("{end}; its reader had gone"),
             (end, None) => end.to_string(),
         }
@@ -137,6 +140,7 @@ impl Stage {
                 126 => "not executable".to_owned(),
                 _ => "not started".to_owned(),
             },
+            _ if self.killed_for_memory => "killed for memory".to_owned(),
             StageEnd::Exited(status) => format!("exit {status}"),
             other => other.to_string(),
         };

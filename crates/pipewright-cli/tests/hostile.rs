@@ -434,3 +434,82 @@ fn watch_that_is_stopped_gives_the_terminal_back_for_as_long() {
     assert!(watch.child.wait().unwrap().success());
     drop(running);
 }
+
+/// A cgroup with a limit of 30 MiB, of either version; `None` where none can be made.
+struct SmallGroup(PathBuf);
+
+impl SmallGroup {
+    fn make() -> Option<Self> {
+        let name = format!("pipewright-test-{}", std::process::id());
+        for (mount, limit) in [
+            ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+            ("/sys/fs/cgroup", "memory.max"),
+        ] {
+            let group = PathBuf::from(mount).join(&name);
+            if std::fs::create_dir(&group).is_ok() {
+                let made = Self(group);
+                if std::fs::write(made.0.join(limit), "30M").is_ok() {
+                    return Some(made);
+                }
+            }
+        }
+        eprintln!("skipped: no cgroup with a memory limit can be made here");
+        None
+    }
+
+    /// Shell text that moves the shell there.
+    fn enter(&self) -> String {
+        format!("echo $$ >{}/cgroup.procs", self.0.display())
+    }
+}
+
+impl Drop for SmallGroup {
+    fn drop(&mut self) {
+        // It is empty a moment after its last process has ended.
+        while std::fs::remove_dir(&self.0)
+            .is_err_and(|error| error.kind() == std::io::ErrorKind::ResourceBusy)
+        {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+#[test]
+fn a_stage_that_the_kernel_killed_for_memory_is_told_as_such() {
+    let _watchdog = watchdog();
+    let Some(group) = SmallGroup::make() else {
+        return;
+    };
+    // The whole run in the group, or one stage that has moved there.
+    let hog = "tail /dev/zero";
+    let (inside, stage) = (
+        format!("{}; exec \"$0\" run --json '{hog} | wc -c'", group.enter()),
+        format!(
+            "exec \"$0\" run --json \"sh -c '{}; exec {hog}' | wc -c\"",
+            group.enter().replace('$', r"\$")
+        ),
+    );
+    for script in [inside, stage] {
+        let output = Command::new("bash")
+            .args(["-c", &script, env!("CARGO_BIN_EXE_pipewright")])
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let told: serde_json::Value = serde_json::from_slice(&output.stderr)
+            .unwrap_or_else(|_| panic!("{}", stderr(&output)));
+        assert_eq!(told["stages"][0]["killed_for_memory"], true, "{told}");
+        assert_eq!(told["stages"][1]["killed_for_memory"], false, "{told}");
+    }
+    // Killed by somebody, it is told as what it is.
+    let output = pipewright()
+        .args([
+            "run",
+            "--json=-",
+            "sh -c 'sleep 0.1; kill -9 $$' | wc -c >/dev/null",
+        ])
+        .output()
+        .unwrap();
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(told["stages"][0]["end"]["number"], 9);
+    assert_eq!(told["stages"][0]["killed_for_memory"], false, "{told}");
+}

@@ -107,6 +107,7 @@
 compile_error!("pipewright-observe reads the /proc of Linux and works on no other system");
 
 mod error;
+mod memory_kills;
 mod microseconds;
 mod now;
 mod parallel;

@@ -1,6 +1,7 @@
 //! What the command and the tests of this workspace need beside the public face. No promise is made
 //! about any of it.
 
+pub use crate::memory_kills::MemoryKills;
 pub use crate::now::{PipelineNow, StageNow, look_at};
 pub use crate::proc::{
     BlockedOn, CommandLine, FilePosition, IoCounters, ProcessState, Stat, Target, command_lines,

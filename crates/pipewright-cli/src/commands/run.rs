@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
-use pipewright::{PipelineStatus, ResourceUsage, RunningPipeline, StageEnd};
+use pipewright::{Child, PipelineStatus, ResourceUsage, RunningPipeline, StageEnd};
 use rustix::process::{getpid, set_child_subreaper};
 
 use crate::cli;
@@ -27,6 +27,7 @@ use plan::Plan;
 use recorder::Recorder;
 use signals::Signals;
 use telling::Telling;
+use wait::Waited;
 use watching::Watching;
 use work::Work;
 
@@ -64,7 +65,7 @@ pub(crate) fn run(options: cli::Run) -> anyhow::Result<ExitCode> {
     let status = running.wait()?;
 
     let mut outcome = Outcome {
-        stages: stages(&work, names, &running, &status),
+        stages: stages(&work, names, &running, &status, &waited),
         pipes: pipes(&work, &running),
         inverted: work.inverted(),
         failed: status.failed_stage(),
@@ -113,6 +114,7 @@ fn nothing_started(work: &Work, ends: Vec<StageEnd>) -> Outcome {
         end,
         wall: Duration::ZERO,
         usage: ResourceUsage::default(),
+        killed_for_memory: false,
         reader_gone: false,
         forgiven: false,
     });
@@ -135,7 +137,24 @@ fn stages(
     names: Vec<String>,
     running: &RunningPipeline,
     status: &PipelineStatus,
+    waited: &Waited,
 ) -> Vec<Stage> {
+    // After the time was over, the SIGKILL is ours.
+    let memory = waited
+        .memory
+        .as_ref()
+        .filter(|_| waited.timed_out.is_none());
+    let killed_for_memory = |child: Option<&Child>, end: &StageEnd| {
+        // 137 is a shell's word for it.
+        let killed = matches!(
+            end,
+            StageEnd::Signaled { signal: 9, .. } | StageEnd::Exited(137)
+        );
+        let child = child.filter(|_| killed);
+        child
+            .zip(memory)
+            .is_some_and(|(child, memory)| memory.killed(child.id()))
+    };
     let typed = work.stages().iter().zip(names);
     let ran = running.stages().iter().zip(status.stages());
     typed
@@ -145,6 +164,7 @@ fn stages(
             text: typed.text.to_string_lossy().into_owned(),
             shell: work.shell_of(typed),
             pid: ran.child().map(|child| child.id()),
+            killed_for_memory: killed_for_memory(ran.child(), &status.end),
             end: status.end.clone(),
             wall: status.wall,
             usage: status.usage,

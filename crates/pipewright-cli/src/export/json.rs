@@ -83,6 +83,8 @@ struct Stage<'a> {
     written_bytes: Option<u64>,
     /// Of the time it was watched; null if it was not.
     shares: Option<&'a StageShares>,
+    /// The kernel killed it because memory ran out.
+    killed_for_memory: bool,
     /// Its reader was gone before it had ended.
     reader_gone: bool,
     /// Its end would be a failure, but for --forgive.
@@ -145,6 +147,7 @@ fn json(outcome: &Outcome) -> serde_json::Result<String> {
             read_bytes: figures(index).and_then(|figures| figures.read),
             written_bytes: figures(index).and_then(|figures| figures.written),
             shares: observed.and_then(|observed| observed.verdict.stages.get(index)),
+            killed_for_memory: stage.killed_for_memory,
             reader_gone: stage.reader_gone,
             forgiven: stage.forgiven,
         });

@@ -100,6 +100,7 @@ impl Recorded {
             end: StageEnd::Exited(0),
             wall,
             usage: ResourceUsage::default(),
+            killed_for_memory: false,
             reader_gone: false,
             forgiven: false,
         });

@@ -307,6 +307,9 @@ fn advice(stage: &Stage) -> Option<&'static str> {
         _ if stage.reader_gone => Some(
             "some programs call it a failure that their reader has gone; --forgive ignores that",
         ),
+        _ if stage.killed_for_memory => {
+            Some("its memory limit was reached (its cgroup's, or the machine's); see dmesg")
+        }
         StageEnd::Signaled { signal: 9, .. } => Some(
             "SIGKILL came from kill -9, a supervisor, or the kernel when memory ran out (see dmesg)",
         ),

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use pipewright::poll::poll;
 use pipewright::{Child, RunningPipeline, Signal, Stage, reap_adopted};
+use pipewright_observe::workspace::MemoryKills;
 use rustix::event::{PollFd, PollFlags};
 
 use super::passing::Passing;
@@ -22,6 +23,10 @@ const TO_DIE: Duration = Duration::from_secs(1);
 
 /// Between two looks where the kernel does not let us wait for events.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// From then on it is known who is killed for memory: nobody fills it sooner, and a run that is over
+/// pays nothing for it.
+const MEMORY_AFTER: Duration = Duration::from_millis(2);
 
 /// So long a stage's end may be the doing of a signal that comes next.
 const JUST_NOW: Duration = Duration::from_millis(100);
@@ -46,6 +51,8 @@ pub(super) struct Waited {
     pub(super) observed: Option<Observed>,
     /// The same of each pipeline in a text that one shell ran.
     pub(super) pipelines: Vec<Observed>,
+    /// Who was killed for memory, likewise.
+    pub(super) memory: Option<MemoryKills>,
 }
 
 /// Waits until every stage has ended. No status is taken: till then the zombies tell what they used.
@@ -63,6 +70,8 @@ pub(super) fn wait(
     passing.arrived_at_start(signals.take());
     let mut stages = Stages::new(running);
     let mut reap_at = None;
+    let mut memory: Option<MemoryKills> = None;
+    let memory_at = running.started() + MEMORY_AFTER;
     loop {
         if stages.look() {
             passing.look_soon();
@@ -74,15 +83,20 @@ pub(super) fn wait(
                 .into_iter()
                 .for_each(|it| passing.arrived(it));
             passing.finish();
+            if let Some(memory) = memory.as_mut().filter(|memory| memory.any()) {
+                memory.look_at_zombies(stages.pids.iter().copied());
+            }
             let (observed, pipelines) = watching.finish();
             return Waited {
                 timed_out,
                 observed,
                 pipelines,
+                memory,
             };
         }
 
-        let due = [deadline, watching.due(), passing.due(), reap_at];
+        let memory_due = memory.is_none().then_some(memory_at);
+        let due = [deadline, watching.due(), passing.due(), reap_at, memory_due];
         wait_for_event(
             &stages.alive,
             signals.readable(),
@@ -99,6 +113,9 @@ pub(super) fn wait(
             reap_at = None;
             // Where /proc does not tell who they are, they stay till we end.
             let _ = reap_adopted(|pid| stages.pids.contains(&pid) || watching.started(pid));
+        }
+        if memory_at <= Instant::now() {
+            memory.get_or_insert_with(MemoryKills::since_now);
         }
         if signals.take_stop() {
             watching.hide();
