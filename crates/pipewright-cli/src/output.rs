@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, Seek, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use anyhow::Context;
@@ -14,31 +14,46 @@ use crate::inherited;
 /// A stream, by a name for errors.
 #[derive(Debug)]
 pub(crate) struct Output {
-    file: File,
+    target: Target,
     name: String,
+}
+
+/// A standard stream is not copied: an error can be told where no descriptor is left.
+#[derive(Debug)]
+enum Target {
+    Standard(BorrowedFd<'static>),
+    File(File),
+}
+
+impl AsFd for Target {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Standard(stream) => *stream,
+            Self::File(file) => file.as_fd(),
+        }
+    }
 }
 
 impl Output {
     /// stdout, unless the caller closed it.
     pub(crate) fn stdout() -> io::Result<Self> {
-        Self::standard(1, io::stdout(), "stdout")
+        Self::standard(1, rustix::stdio::stdout(), "stdout")
     }
 
     /// stderr, unless the caller closed it.
     pub(crate) fn stderr() -> io::Result<Self> {
-        Self::standard(2, io::stderr(), "stderr")
+        Self::standard(2, rustix::stdio::stderr(), "stderr")
     }
 
-    fn standard(number: u8, stream: impl AsFd, name: &str) -> io::Result<Self> {
+    fn standard(number: u8, stream: BorrowedFd<'static>, name: &str) -> io::Result<Self> {
         // std has put /dev/null in its place.
-        let open = if inherited::was_closed(number) {
-            Err(Errno::BADF.into())
-        } else {
-            stream.as_fd().try_clone_to_owned()
-        };
-        let file = open.map_err(|error| named(name, &error))?.into();
-        let name = name.to_owned();
-        Ok(Self { file, name })
+        if inherited::was_closed(number) {
+            return Err(named(name, &Errno::BADF.into()));
+        }
+        Ok(Self {
+            target: Target::Standard(stream),
+            name: name.to_owned(),
+        })
     }
 
     /// A file, made where there is none; what is in it stays for now.
@@ -50,24 +65,32 @@ impl Output {
             .truncate(false)
             .open(path);
         let file = open.map_err(|error| named(&name, &error))?;
-        Ok(Self { file, name })
+        let target = Target::File(file);
+        Ok(Self { target, name })
     }
 
     /// A regular file takes bytes at once, and from one writer at a time.
     fn is_regular(&self) -> bool {
-        self.file
-            .metadata()
-            .is_ok_and(|metadata| metadata.is_file())
+        let metadata = self.file().and_then(File::metadata);
+        metadata.is_ok_and(|metadata| metadata.is_file())
+    }
+
+    /// The file that it is; a standard stream is none of ours.
+    fn file(&self) -> io::Result<&File> {
+        match &self.target {
+            Target::File(file) => Ok(file),
+            Target::Standard(_) => Err(Errno::INVAL.into()),
+        }
     }
 }
 
 impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         loop {
-            match rustix::io::write(&self.file, bytes) {
+            match rustix::io::write(&self.target, bytes) {
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => {
-                    let mut polled = [PollFd::new(&self.file, PollFlags::OUT)];
+                    let mut polled = [PollFd::new(&self.target, PollFlags::OUT)];
                     // Interrupted or not, the write is tried again.
                     let _ = poll(&mut polled, None);
                 }
@@ -113,7 +136,8 @@ impl Recording {
                 format!("cannot make a temporary file in {}", directory.display())
             })?;
             let name = format!("a temporary file for {}", output.name);
-            (Output { file, name }, Some(output))
+            let target = Target::File(file);
+            (Output { target, name }, Some(output))
         } else {
             (output, None)
         };
@@ -128,9 +152,9 @@ impl Recording {
     pub(crate) fn finish(mut self) -> io::Result<()> {
         self.flush()?;
         if let Some(mut target) = self.target {
-            let kept = &mut self.growing.get_mut().file;
+            let mut kept = self.growing.get_ref().file()?;
             kept.rewind()?;
-            io::copy(kept, &mut target)?;
+            io::copy(&mut kept, &mut target)?;
         }
         Ok(())
     }
@@ -139,8 +163,9 @@ impl Recording {
 impl Write for Recording {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if std::mem::take(&mut self.untouched) {
-            let Output { file, name } = self.growing.get_ref();
-            file.set_len(0).map_err(|error| named(name, &error))?;
+            let growing = self.growing.get_ref();
+            let emptied = growing.file().and_then(|file| file.set_len(0));
+            emptied.map_err(|error| named(&growing.name, &error))?;
         }
         self.growing.write(bytes)
     }
