@@ -68,6 +68,12 @@ pub(crate) fn keep_statuses() {
     }
 }
 
+/// Tells how many descriptors this process may have open, once the soft limit is raised; `None` is no
+/// limit.
+pub(crate) fn most_descriptors() -> Option<u64> {
+    getrlimit(Resource::Nofile).maximum
+}
+
 /// Raises the soft limit of open descriptors to the hard one, and returns the caller's limit, which
 /// is the stages' to have.
 ///

@@ -76,6 +76,8 @@ pub(crate) enum Reason {
     Variable(&'static str),
     /// It is too long for an argument.
     Long,
+    /// Fewer descriptors may be open than are needed to hold its stages.
+    Descriptors,
 }
 
 impl fmt::Display for Reason {
@@ -88,6 +90,9 @@ impl fmt::Display for Reason {
             Self::Refused => f.write_str("the shell finds a fault in it"),
             Self::Variable(name) => write!(f, "{name} is set"),
             Self::Long => f.write_str("it is too long for an argument"),
+            Self::Descriptors => {
+                f.write_str("too few descriptors may be open to hold its stages (ulimit -Hn)")
+            }
         }
     }
 }

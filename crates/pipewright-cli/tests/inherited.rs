@@ -100,3 +100,36 @@ fn a_pipeline_longer_than_the_soft_limit_of_descriptors_runs_and_its_stages_keep
     );
     assert!(output.status.success());
 }
+
+#[test]
+fn where_no_handle_of_each_stage_can_be_held_the_pipeline_runs_all_the_same() {
+    let _watchdog = watchdog();
+    // From as few descriptors on as bash itself needs.
+    for (limit, stages) in [(16, 41), (7, 2), (6, 3), (20, 5)] {
+        let text = format!(
+            "echo data{} | {{ cat; exit 3; }}",
+            " | cat".repeat(stages - 2)
+        );
+        let limit = format!("ulimit -n {limit} && exec \"$@\"");
+        let output = prepared(&limit, &[PIPEWRIGHT, "run", "-q", &text]);
+        assert_eq!(
+            (output.status.code(), &*output.stdout),
+            (Some(3), &b"data\n"[..]),
+            "{limit}: {}",
+            stderr(&output)
+        );
+    }
+    // So for words; a program is not mistaken for a builtin, and nothing in them is for a shell.
+    let words = ["it's $HOME", "|", "cat", "|", "test", "-e", "/"];
+    let script = "ulimit -n 8 && exec \"$@\"";
+    let output = prepared(
+        script,
+        &[&[PIPEWRIGHT, "run", "-q", "--", "echo"], &words[..]].concat(),
+    );
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let output = prepared(
+        script,
+        &[PIPEWRIGHT, "run", "-q", "--", "echo", words[0], "|", "cat"],
+    );
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "it's $HOME\n");
+}

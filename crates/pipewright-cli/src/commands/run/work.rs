@@ -94,7 +94,10 @@ impl Work {
         let (source, path, arguments) = match source {
             Source::Words { words, separator } => {
                 let script = shell::from_words(&words, &separator)?;
-                return Ok(Self::new(script, PathBuf::new(), start_without));
+                if has_room_for(&script) {
+                    return Ok(Self::new(script, PathBuf::new(), start_without));
+                }
+                (quoted(&script), None, Vec::new())
             }
             Source::Text(text) => (text, None, Vec::new()),
             Source::File { path, arguments } => {
@@ -116,6 +119,7 @@ impl Work {
         let answer = (script.ask || script.whole.is_some()).then(|| ask(&shell, &source));
         let script = match answer {
             Some(Answer::No) => script.into_whole(&source, Reason::Refused),
+            _ if !has_room_for(&script) => script.into_whole(&source, Reason::Descriptors),
             _ => script,
         };
 
@@ -303,6 +307,41 @@ impl WholeText {
         file.write_all(text.as_bytes())?;
         Ok(Self::Copied(file))
     }
+}
+
+/// Descriptors that this process needs besides one for each stage.
+const OWN_DESCRIPTORS: u64 = 16;
+
+/// Tells whether a handle of each stage can be held.
+fn has_room_for(script: &Script) -> bool {
+    let needed = script.stages.len() as u64 + OWN_DESCRIPTORS;
+    inherited::most_descriptors().is_none_or(|most| needed <= most)
+}
+
+/// The shell text of stages of plain words. `exec`, so that a program is not mistaken for a builtin.
+fn quoted(script: &Script) -> OsString {
+    let mut text = Vec::new();
+    for (index, stage) in script.stages.iter().enumerate() {
+        let Start::Direct(words) = &stage.start else {
+            continue;
+        };
+        if index > 0 {
+            let stderr_too = script.stages[index - 1].stderr_too;
+            text.extend_from_slice(if stderr_too { b" |& " } else { b" | " });
+        }
+        text.extend_from_slice(b"exec ");
+        for word in words {
+            text.push(b'\'');
+            for byte in word.as_bytes() {
+                match byte {
+                    b'\'' => text.extend_from_slice(b"'\\''"),
+                    byte => text.push(*byte),
+                }
+            }
+            text.extend_from_slice(b"' ");
+        }
+    }
+    OsString::from_vec(text)
 }
 
 /// The command of a stage of plain words.
