@@ -11,7 +11,8 @@ use pipewright::Signal;
 use rustix::process::{Pid, kill_process, kill_process_group};
 use support::pipewright;
 use testing::{
-    PATIENCE, campaign, is_root, lives, signals_at_their_default, stderr, wait_for_lines, watchdog,
+    Fault, PATIENCE, campaign, is_root, lives, signals_at_their_default, stderr, wait_for_lines,
+    watchdog,
 };
 
 /// Starts a pipeline in a process group of its own, with its files in `directory`.
@@ -283,4 +284,36 @@ fn a_stage_that_may_not_be_signalled_is_told_of() {
         said.contains("cannot signal") && said.contains("another user"),
         "{said}"
     );
+}
+
+#[test]
+fn the_deadline_and_signals_are_kept_where_a_sandbox_denies_pidfds() {
+    let _watchdog = watchdog();
+    for call in [libc::SYS_pidfd_open, libc::SYS_pidfd_send_signal] {
+        for errno in [libc::EPERM, libc::ENOSYS] {
+            // What starts a program from this thread passes the filter on.
+            let fault = Fault {
+                call,
+                errno,
+                argument: None,
+            };
+            let sandboxed = std::thread::spawn(move || {
+                fault.install();
+                let stubborn = "sh -c 'trap : TERM; while :; do sleep 0.1; done' | cat";
+                let mut command = pipewright();
+                command.args(["run", "--timeout", "0.3", "--kill-after", "0.2", stubborn]);
+                let output = command.stdin(Stdio::null()).output().unwrap();
+                assert_eq!(output.status.code(), Some(124), "{}", stderr(&output));
+
+                let directory = tempfile::tempdir().unwrap();
+                let text = "sleep 1000 | sh -c 'echo >ready; exec tail -f /dev/null'";
+                let child = start_in_a_group(text, directory.path());
+                wait_for_lines(&directory.path().join("ready"), 1);
+                kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+                let output = child.wait_with_output().unwrap();
+                assert_eq!(output.status.signal(), Some(15), "{}", stderr(&output));
+            });
+            sandboxed.join().unwrap();
+        }
+    }
 }
