@@ -1,6 +1,7 @@
 //! What to run: program, arguments, environment, descriptors, credentials.
 
 mod attributes;
+mod check;
 mod stdio;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,52 +20,54 @@ use crate::error::{Error, InvalidCommand, Result, StartError, Step};
 /// The methods take the command and return it, so that a command is one expression. [`spawn`]
 /// consumes it: when it returns, no descriptor that was given to the child is open in this process.
 ///
-/// What a child gets unless told otherwise: this process's 0, 1, 2 and **no other descriptor**,
-/// whatever other threads open meanwhile and with or without close-on-exec (unless
-/// [`inherit`](Self::inherit) or [`inherit_all`](Self::inherit_all) lets it through); this process's
-/// environment, directory, credentials and limits; no blocked signal, no handler, SIGPIPE at its
-/// default. Signals that this process *ignores* stay ignored, as exec keeps them (`nohup` relies on
-/// that); only SIGPIPE is reset, because Rust's runtime ignores it and a filter must die of it.
+/// Unless the command says otherwise, a child gets:
+///
+/// - this process's 0, 1, 2 and **no other descriptor**, whatever other threads open meanwhile, with or
+///   without close-on-exec. [`inherit`](Self::inherit) and [`inherit_all`](Self::inherit_all) let more
+///   through.
+/// - this process's environment, directory and limits, and the calling thread's
+///   [privileges](Self#privileges).
+/// - no blocked signal and no handler. A signal that this process *ignores* stays ignored, because exec
+///   keeps it so and `nohup` relies on that. SIGPIPE is the exception: Rust's runtime ignores it, and a
+///   filter must die of it.
 ///
 /// A start costs the same however large this process is: it never copies page tables, whichever
 /// options are set.
 ///
-/// # What is left to others
+/// # What other tools do
 ///
-/// - **Namespaces, cgroups, capabilities**: they take files to write, several steps or a second process.
-///   Name `unshare`, `systemd-run` or `setpriv` as the program; or start this program again and set up
-///   there what is needed, before it executes the other one, by the crate `pipewright-handoff`.
-/// - **`Clone`**: a command owns descriptors. A copy would hold a pipe open that everybody else has
-///   closed, and its reader would wait for ever. For a second try, keep a function that makes the
-///   command.
+/// - **Namespaces, cgroups, capabilities** take several steps, files to write or a second process. Run
+///   the program by `unshare`, `systemd-run` or `setpriv`. Or re-execute this program by the crate
+///   `pipewright-handoff` and set them up there, before it executes the other one.
+/// - **`Clone`** is missing because a command owns descriptors. A copy would hold a pipe open that
+///   everybody else has closed, and its reader would wait for ever. To try again, keep a function that
+///   makes the command.
+/// - **User names** are not looked up. Reading `/etc/passwd` would miss users that come from LDAP,
+///   systemd or another service. The C library's `getpwnam_r` asks them all; the crate `uzers` calls it.
 ///
 /// # Privileges
 ///
-/// The program gets the credentials of the *thread* that starts it, with its capabilities, its
-/// seccomp filters, its namespaces and its no_new_privs bit, changed by what was asked for:
+/// The program gets the credentials of the *thread* that starts it, with its capabilities, seccomp
+/// filters, namespaces and no_new_privs bit. Three options change them:
 ///
 /// | | [`groups`](Self::groups) | [`gid`](Self::gid) | [`uid`](Self::uid) |
 /// |---|---|---|---|
-/// | real, effective and saved group id | | set | **not touched** |
-/// | supplementary groups | set | not touched | dropped, unless `groups` is set |
+/// | real, effective and saved group id | | set | **stay** |
+/// | supplementary groups | set | stay | dropped, unless `groups` sets them |
 /// | real, effective and saved user id | | | set |
 ///
-/// - They are carried out in this order: groups, group, user. So root can set all three.
-/// - `uid` alone leaves the group id: started by root, **the program keeps group 0**, and with it
-///   whatever root's group may read and write. Set `gid` as well.
-/// - Dropping the supplementary groups takes CAP_SETGID (not user id 0). Where the kernel forbids it,
-///   they stay, as with std. To have that told, set `groups([])`: it is then an error.
-/// - Capabilities are not set. The kernel takes them away: when the user id changes from 0 to another
-///   one, all permitted, effective and ambient capabilities go; otherwise the program keeps the ambient
-///   ones, and a program of user 0 gets all that the bounding set has. The inheritable and the bounding
-///   set stay. `setpriv --bounding-set … --inh-caps … PROGRAM` changes them.
-/// - no_new_privs and seccomp filters are this thread's and stay. Securebits such as keep-caps are
-///   honoured up to the exec.
-/// - An id of all ones ([`u32::MAX`]) is refused before anything starts: the kernel would read it as
-///   "leave it as it is".
-/// - Names of users are not looked up. Reading `/etc/passwd` would miss users that come from LDAP,
-///   systemd or another service; the C library's `getpwnam_r`, as the crate `uzers` calls it, asks
-///   them all.
+/// - Groups are set first, then the group id, then the user id, so that root can set all three.
+/// - `uid` alone leaves the group id. Started by root, **the program keeps group 0** and may read and
+///   write whatever root's group may. Set `gid` as well.
+/// - The kernel lets a thread drop supplementary groups if it has CAP_SETGID; user id 0 is not what
+///   counts. Where it refuses, they stay, as with std. Set `groups([])` to make that an error.
+/// - Capabilities are not set, but the kernel takes them away. When the user id changes from 0 to
+///   another one, the permitted, effective and ambient capabilities go. Otherwise the program keeps the
+///   ambient ones, and a program of user 0 gets all that are in the bounding set. The inheritable and
+///   the bounding set stay.
+/// - [`no_new_privs`](Self::no_new_privs) sets that bit. A bit or a filter that this thread has stays.
+/// - An id of all ones ([`u32::MAX`]) is an error before anything starts, because the kernel would read
+///   it as "leave the id as it is".
 ///
 /// See [credentials(7)](https://man7.org/linux/man-pages/man7/credentials.7.html) and
 /// [capabilities(7)](https://man7.org/linux/man-pages/man7/capabilities.7.html).
@@ -133,12 +136,12 @@ pub(crate) struct Environment {
 impl Command {
     /// A command that runs `program` with no arguments.
     ///
-    /// A name without `/` is searched in the `PATH` of the *child's* environment, as execvp does
-    /// it, by the child, after it changed directory and credentials. So is a relative path resolved:
-    /// against [`current_dir`](Command::current_dir). Without a `PATH`, `/bin` and `/usr/bin` are
-    /// searched. A directory that may not be searched holds no program, as a shell has it: the
-    /// error is then "not found", where execvp says "permission denied". A script without `#!` is run by
-    /// a shell: see [`script_shell`](Command::script_shell).
+    /// The child looks a name without `/` up along the `PATH` of *its* environment, as execvp does,
+    /// after it has changed directory and credentials. A relative path begins at
+    /// [`current_dir`](Command::current_dir). Without a `PATH`, it looks in `/bin` and `/usr/bin`.
+    /// As in a shell, a directory that the child may not search holds no program: the error is "not
+    /// found", where execvp says "permission denied". A script without `#!` is run by a shell: see
+    /// [`script_shell`](Command::script_shell).
     ///
     /// ```
     /// use pipewright::Command;
@@ -176,24 +179,12 @@ impl Command {
     }
 
     /// Adds one argument. It reaches the program as it is; no shell sees it.
-    ///
-    /// ```
-    /// let command = pipewright::Command::new("printf").arg("%s").arg("$HOME;  'as it is'");
-    /// assert_eq!(command.capture().read()?, "$HOME;  'as it is'");
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
     pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
         self.arguments.push(argument.as_ref().to_owned());
         self
     }
 
     /// Adds arguments.
-    ///
-    /// ```
-    /// let between_brackets = pipewright::Command::new("printf").args(["[%s]", "one", "two words"]);
-    /// assert_eq!(between_brackets.capture().read()?, "[one][two words]");
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
     pub fn args<S: AsRef<OsStr>>(mut self, arguments: impl IntoIterator<Item = S>) -> Self {
         self.arguments.extend(
             arguments
@@ -204,12 +195,6 @@ impl Command {
     }
 
     /// Sets the program's zeroth argument, the name under which it sees itself.
-    ///
-    /// ```
-    /// let command = pipewright::Command::new("sh").arg0("renamed").args(["-c", "echo I am $0"]);
-    /// assert_eq!(command.capture().read()?, "I am renamed");
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
     pub fn arg0(mut self, name: impl AsRef<OsStr>) -> Self {
         self.argv0 = Some(name.as_ref().to_owned());
         self
@@ -221,12 +206,6 @@ impl Command {
     /// It works without `/proc`, on a file that was unlinked, and on a memfd. The program does not
     /// get the descriptor; that is why a `#!` script, whose interpreter would have to open it,
     /// cannot be run in this way (ENOENT).
-    ///
-    /// ```
-    /// let file = std::fs::File::open("/bin/true")?;
-    /// assert!(pipewright::Command::new("true").executable(file).spawn()?.wait()?.success());
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
     ///
     /// # References
     ///
@@ -241,30 +220,12 @@ impl Command {
     /// The kernel does not execute such a file (ENOEXEC). As a shell does, and execvp, the start then
     /// executes `SHELL FILE ARGUMENTS`; but only where the file is text, without a zero byte in its
     /// first line. A binary, such as a program for another machine, is an error.
-    ///
-    /// ```
-    /// use std::os::unix::fs::PermissionsExt;
-    ///
-    /// let directory = tempfile::tempdir()?;
-    /// let script = directory.path().join("script");
-    /// std::fs::write(&script, "echo $((6 * $1))")?;
-    /// std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755))?;
-    /// let command = pipewright::Command::new(&script).arg("7").script_shell("/bin/sh");
-    /// assert_eq!(command.capture().read()?, "42");
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
     pub fn script_shell(mut self, shell: impl Into<PathBuf>) -> Self {
         self.shell = Some(shell.into());
         self
     }
 
     /// Sets an environment variable.
-    ///
-    /// ```
-    /// let command = pipewright::Command::new("printenv").arg("COLOUR").env("COLOUR", "blue");
-    /// assert_eq!(command.capture().read()?, "blue");
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
         self.environment
             .changes
@@ -273,13 +234,6 @@ impl Command {
     }
 
     /// Sets environment variables.
-    ///
-    /// ```
-    /// let figures = [("WIDTH", "6"), ("HEIGHT", "7")];
-    /// let command = pipewright::Command::new("sh").args(["-c", "echo $((WIDTH * HEIGHT))"]).envs(figures);
-    /// assert_eq!(command.capture().read()?, "42");
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
     pub fn envs<K: AsRef<OsStr>, V: AsRef<OsStr>>(
         self,
         variables: impl IntoIterator<Item = (K, V)>,
@@ -290,13 +244,6 @@ impl Command {
     }
 
     /// Keeps a variable of this process from the child.
-    ///
-    /// ```
-    /// assert!(std::env::var_os("PATH").is_some());
-    /// let seen = pipewright::Command::new("env").env_remove("PATH").capture().read()?;
-    /// assert!(seen.lines().all(|variable| !variable.starts_with("PATH=")));
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
     pub fn env_remove(mut self, name: impl AsRef<OsStr>) -> Self {
         self.environment
             .changes
@@ -305,12 +252,6 @@ impl Command {
     }
 
     /// Starts from an empty environment, and forgets the changes made so far.
-    ///
-    /// ```
-    /// let command = pipewright::Command::new("env").env("BEFORE", "1").env_clear().env("AFTER", "2");
-    /// assert_eq!(command.capture().read()?, "AFTER=2");
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
     pub fn env_clear(mut self) -> Self {
         self.environment.cleared = true;
         self.environment.changes.clear();
@@ -337,15 +278,6 @@ impl Command {
     /// The variable PWD stays as it is, as with std. Shells see that it is wrong; for a program that
     /// trusts it, set `.env("PWD", directory)`, which also keeps the names of symbolic links.
     ///
-    /// ```
-    /// use pipewright::Command;
-    ///
-    /// assert_eq!(Command::new("pwd").current_dir("/").capture().read()?, "/");
-    /// let found_from_there = Command::new("./sh").args(["-c", "exit 5"]).current_dir("/bin");
-    /// assert_eq!(found_from_there.spawn()?.wait()?.code(), Some(5));
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    ///
     /// # References
     ///
     /// [chdir(2)](https://man7.org/linux/man-pages/man2/chdir.2.html)
@@ -356,17 +288,6 @@ impl Command {
 
     /// Where descriptor 0 comes from: [`Stdio::Inherit`] (the default), [`Stdio::Null`], or
     /// anything that owns a descriptor.
-    ///
-    /// ```
-    /// use std::io::Write;
-    /// use pipewright::Command;
-    ///
-    /// let (reader, mut writer) = pipewright::pipe()?;
-    /// writer.write_all(b"three words here")?;
-    /// drop(writer); // or wc would wait for more
-    /// assert_eq!(Command::new("wc").arg("-w").stdin(reader).capture().read()?, "3");
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
     pub fn stdin(mut self, source: impl Into<Stdio>) -> Self {
         self.stdin = Some(source.into());
         self
@@ -374,33 +295,12 @@ impl Command {
 
     /// Where descriptor 1 goes: [`Stdio::Inherit`] (the default), [`Stdio::Null`],
     /// [`Stdio::SameAsStderr`], or anything that owns a descriptor.
-    ///
-    /// ```
-    /// use std::io::{Read, Seek};
-    ///
-    /// let mut file = tempfile::tempfile()?;
-    /// pipewright::Command::new("echo").arg("to a file").stdout(file.try_clone()?).spawn()?.wait()?;
-    /// let mut written = String::new();
-    /// file.rewind()?;
-    /// file.read_to_string(&mut written)?;
-    /// assert_eq!(written, "to a file\n");
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
     pub fn stdout(mut self, target: impl Into<Stdio>) -> Self {
         self.stdout = Some(target.into());
         self
     }
 
     /// Where descriptor 2 goes: as [`stdout`](Command::stdout), or [`Stdio::SameAsStdout`].
-    ///
-    /// ```
-    /// use pipewright::{Command, Stdio};
-    ///
-    /// let script = "echo out; echo err >&2";
-    /// let both = Command::new("sh").args(["-c", script]).stderr(Stdio::SameAsStdout).capture();
-    /// assert_eq!(both.read()?, "out\nerr");
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
     pub fn stderr(mut self, target: impl Into<Stdio>) -> Self {
         self.stderr = Some(target.into());
         self
@@ -437,7 +337,7 @@ impl Command {
         self.standard(number).is_some() || self.descriptors.iter().any(|(fd, _)| *fd == number)
     }
 
-    /// What one of 0, 1 and 2 was said to be.
+    /// The source that was named for one of 0, 1 and 2.
     pub(crate) fn standard(&self, number: i32) -> Option<&Stdio> {
         let stdio = match number {
             0 => &self.stdin,
@@ -489,14 +389,6 @@ impl Command {
     }
 
     /// Puts arguments before those given so far, as a program does that wraps another one's command.
-    ///
-    /// ```
-    /// use pipewright::Command;
-    ///
-    /// let given = Command::new("env").args(["sh", "-c", "echo $LEVEL"]);
-    /// assert_eq!(given.first_args(["LEVEL=2"]).capture().read()?, "2");
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
     pub fn first_args(mut self, args: impl IntoIterator<Item: AsRef<OsStr>>) -> Self {
         let first = args.into_iter().map(|arg| arg.as_ref().to_owned());
         self.arguments.splice(..0, first);
@@ -521,82 +413,6 @@ impl Command {
         self.program.to_string_lossy().into_owned()
     }
 
-    /// What is wrong with this command, found without touching the system.
-    pub(crate) fn check(&self) -> Result<()> {
-        self.first_fault()
-            .map_or(Ok(()), |reason| Err(self.invalid(reason)))
-    }
-
-    fn first_fault(&self) -> Option<InvalidCommand> {
-        use InvalidCommand as Fault;
-        let standard = [&self.stdin, &self.stdout, &self.stderr];
-        let mut numbers: BTreeSet<i32> = (0..)
-            .zip(standard)
-            .filter_map(|(number, stdio)| stdio.as_ref().map(|_| number))
-            .collect();
-        for (number, _) in &self.descriptors {
-            if *number < 0 {
-                return Some(Fault::DescriptorNegative(*number));
-            }
-            if !numbers.insert(*number) {
-                return Some(Fault::DescriptorTwice(*number));
-            }
-        }
-        for number in &self.inherited {
-            if *number < 0 {
-                return Some(Fault::DescriptorNegative(*number));
-            }
-            if numbers.contains(number) {
-                return Some(Fault::DescriptorTwice(*number));
-            }
-        }
-        for (number, name) in [(0, "stdin"), (1, "stdout"), (2, "stderr")] {
-            match self.standard(number) {
-                Some(Stdio::SameAsStdout) if number != 2 => return Some(Fault::SameAsStdout(name)),
-                Some(Stdio::SameAsStderr) if number != 1 => return Some(Fault::SameAsStderr(name)),
-                _ => {}
-            }
-        }
-        if let (Some(Stdio::SameAsStderr), Some(Stdio::SameAsStdout)) = (&self.stdout, &self.stderr)
-        {
-            return Some(Fault::SameAsEachOther);
-        }
-        if self.attributes.session && self.attributes.process_group.is_some() {
-            return Some(Fault::SessionAndGroup);
-        }
-        // The kernel reads an id of all ones as "leave it as it is".
-        if self.attributes.user == Some(u32::MAX) {
-            return Some(Fault::UserId);
-        }
-        let mut groups = self.attributes.groups.iter().flatten();
-        if self.attributes.group == Some(u32::MAX) || groups.any(|group| *group == u32::MAX) {
-            return Some(Fault::GroupId);
-        }
-        let nul = |text: &OsStr| text.as_encoded_bytes().contains(&0);
-        if nul(&self.program) || self.argv0.as_deref().is_some_and(nul) {
-            return Some(Fault::InteriorNul("the program's name"));
-        }
-        if self.arguments.iter().any(|argument| nul(argument)) {
-            return Some(Fault::InteriorNul("an argument"));
-        }
-        let mut directories = [&self.directory, &self.root].into_iter().flatten();
-        if directories.any(|directory| nul(directory.as_os_str())) {
-            return Some(Fault::InteriorNul("the directory"));
-        }
-        if self.shell.as_ref().is_some_and(|it| nul(it.as_os_str())) {
-            return Some(Fault::InteriorNul("the shell"));
-        }
-        for (name, value) in &self.environment.changes {
-            if name.is_empty() || name.as_encoded_bytes().contains(&b'=') {
-                return Some(Fault::VariableName(name.to_string_lossy().into_owned()));
-            }
-            if nul(name) || value.as_deref().is_some_and(nul) {
-                return Some(Fault::InteriorNul("an environment variable"));
-            }
-        }
-        None
-    }
-
     /// Opens `/dev/null` where it was asked for, so that every [`Stdio`] left is a descriptor.
     pub(crate) fn open_null(&self) -> Result<OwnedFd> {
         std::fs::OpenOptions::new()
@@ -614,11 +430,6 @@ impl Command {
 
 /// The command as one would type it at a shell, for messages: words with special characters are
 /// quoted, control characters escaped.
-///
-/// ```
-/// let command = pipewright::Command::new("grep").args(["-c", "two words", "it's"]);
-/// assert_eq!(command.to_string(), r#"grep -c 'two words' "it's""#);
-/// ```
 impl fmt::Display for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_word(f, &self.program)?;

@@ -30,15 +30,6 @@ pub(crate) struct Attributes {
 impl Command {
     /// Starts the program as the leader of a new session without a controlling terminal.
     ///
-    /// ```
-    /// // Its own id and that of its session: fields 1 and 6.
-    /// let command = pipewright::Command::new("cut").args(["-d ", "-f1,6", "/proc/self/stat"]);
-    /// let ids = command.new_session().capture().read()?;
-    /// let (pid, session) = ids.split_once(' ').expect("two fields");
-    /// assert_eq!(pid, session);
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    ///
     /// # References
     ///
     /// [setsid(2)](https://man7.org/linux/man-pages/man2/setsid.2.html)
@@ -112,20 +103,6 @@ impl Command {
     /// program. The signal is also sent when this process executes another program. The kernel drops
     /// the setting when the program is set-user-id or has file capabilities.
     ///
-    /// ```
-    /// use pipewright::{Command, Signal};
-    ///
-    /// // Asks the kernel by PR_GET_PDEATHSIG, which is 2.
-    /// let program = "import ctypes
-    /// signal = ctypes.c_int()
-    /// ctypes.CDLL(None).prctl(2, ctypes.byref(signal))
-    /// print(signal.value)";
-    /// # if Command::new("python3").arg("-V").capture().output().is_err() { return Ok(()); }
-    /// let command = Command::new("python3").args(["-c", program]).parent_death_signal(Signal::TERM);
-    /// assert_eq!(command.capture().read()?, "15");
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    ///
     /// # References
     ///
     /// PR_SET_PDEATHSIG in
@@ -165,18 +142,6 @@ impl Command {
     /// Runs the program with this group: sets its real, effective and saved group id. The
     /// supplementary groups stay; see [the table above](Command#privileges).
     ///
-    /// ```
-    /// use pipewright::{Command, Error, Step};
-    ///
-    /// match Command::new("id").arg("-g").gid(65534).capture().read() {
-    ///     Ok(group) => assert_eq!(group, "65534"),
-    ///     // Only root may join any group.
-    ///     Err(Error::Start(failure)) => assert_eq!(failure.step, Step::GroupId),
-    ///     Err(error) => return Err(error.into()),
-    /// }
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    ///
     /// # References
     ///
     /// [setresgid(2)](https://man7.org/linux/man-pages/man2/setresgid.2.html)
@@ -187,18 +152,6 @@ impl Command {
 
     /// Sets the supplementary groups, an empty list to drop them all. Without CAP_SETGID it is an
     /// error. See [the table above](Command#privileges).
-    ///
-    /// ```
-    /// use pipewright::{Command, Error, Step};
-    ///
-    /// match Command::new("id").arg("-G").groups([61001, 61002]).capture().read() {
-    ///     Ok(groups) => assert!(groups.ends_with("61001 61002")), // after the group of `gid`
-    ///     // Only root may choose its groups.
-    ///     Err(Error::Start(failure)) => assert_eq!(failure.step, Step::Groups),
-    ///     Err(error) => return Err(error.into()),
-    /// }
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
     ///
     /// # References
     ///
@@ -211,12 +164,6 @@ impl Command {
     /// Forbids the program, and all that it starts, to gain privileges by executing: the set-user-id
     /// and set-group-id bits and file capabilities have no effect.
     ///
-    /// ```
-    /// let command = pipewright::Command::new("grep").args(["NoNewPrivs", "/proc/self/status"]);
-    /// assert_eq!(command.no_new_privs().capture().read()?, "NoNewPrivs:\t1");
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    ///
     /// # References
     ///
     /// [PR_SET_NO_NEW_PRIVS](https://man7.org/linux/man-pages/man2/PR_SET_NO_NEW_PRIVS.2const.html)
@@ -226,12 +173,6 @@ impl Command {
     }
 
     /// Sets the file mode creation mask, for example `0o077`.
-    ///
-    /// ```
-    /// let command = pipewright::Command::new("sh").args(["-c", "umask"]).umask(0o077);
-    /// assert_eq!(command.capture().read()?, "0077");
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
     ///
     /// # References
     ///
@@ -244,14 +185,6 @@ impl Command {
     /// Adds to the niceness, as nice(1) does: 10 makes the program give way to others, a negative
     /// number needs a privilege.
     ///
-    /// ```
-    /// let niceness = || pipewright::Command::new("nice"); // without arguments it tells its own
-    /// let here: i32 = niceness().capture().read()?.parse().expect("a number");
-    /// let child: i32 = niceness().nice(5).capture().read()?.parse().expect("a number");
-    /// assert_eq!(child, (here + 5).min(19)); // 19 is the kernel's highest
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    ///
     /// # References
     ///
     /// [nice(2)](https://man7.org/linux/man-pages/man2/nice.2.html)
@@ -261,13 +194,6 @@ impl Command {
     }
 
     /// The CPUs that the program may run on, counted from 0. At least one must be there and allowed.
-    ///
-    /// ```
-    /// let command = pipewright::Command::new("grep").args(["Cpus_allowed_list", "/proc/self/status"]);
-    /// let allowed = command.cpus([0]).capture().read()?;
-    /// assert_eq!(allowed, "Cpus_allowed_list:\t0");
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
     ///
     /// # References
     ///
@@ -306,15 +232,6 @@ impl Command {
     }
 
     /// The signals that are blocked in the program. Without this call: none.
-    ///
-    /// ```
-    /// use pipewright::{Command, Signal};
-    ///
-    /// let command = Command::new("grep").args(["SigBlk", "/proc/self/status"]);
-    /// let blocked = command.signal_mask([Signal::HUP, Signal::USR1]).capture().read()?;
-    /// assert_eq!(blocked, "SigBlk:\t0000000000000201"); // bits 0 and 9: signals 1 and 10
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
     ///
     /// # References
     ///

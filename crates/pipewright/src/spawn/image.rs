@@ -21,7 +21,7 @@ pub(super) struct Image {
     pub(super) plan: Plan,
     /// Paths to try, in order.
     pub(super) candidates: Vec<Text>,
-    /// Whether the candidates come from `PATH`, and not from a name with a slash.
+    /// The candidates come from `PATH`, and not from a name with a slash.
     pub(super) searched: bool,
     pub(super) arguments: Texts,
     pub(super) environment: Texts,
@@ -172,7 +172,7 @@ impl Image {
         PathBuf::from(OsStr::from_bytes(string.map_or(b"", CStr::to_bytes)))
     }
 
-    /// Whether the child changes its credentials.
+    /// Tells whether the child changes its credentials.
     pub(super) fn changes_credentials(&self) -> bool {
         self.attributes.user.is_some() || self.attributes.group.is_some()
     }
@@ -273,7 +273,7 @@ pub(super) fn candidates(command: &Command) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// Whether a program of that name is looked for along `PATH`.
+/// Tells whether a program of that name is looked for along `PATH`.
 fn is_searched(program: &[u8]) -> bool {
     !program.is_empty() && !program.contains(&b'/')
 }

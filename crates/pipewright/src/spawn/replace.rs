@@ -14,7 +14,7 @@ impl Command {
     /// step that the kernel refused.
     ///
     /// All that holds for a child of [`spawn`](Self::spawn) holds for the program: it has 0, 1, 2 and
-    /// the descriptors named for it, and none else; SIGPIPE is at its default, no signal is blocked,
+    /// the descriptors named for it, and no other; SIGPIPE is at its default, no signal is blocked,
     /// no handler is left. No destructor runs and no buffer is flushed.
     ///
     /// The steps before the failed one have been carried out on this process. Descriptors may be at
