@@ -12,7 +12,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use pipewright::poll::{Deadline, poll};
-use pipewright::{Child, write_without_sigpipe};
+use pipewright::{Child, Splitter, write_without_sigpipe};
 use rustix::event::{PollFd, PollFlags};
 
 use crate::error::{Error, Result};
@@ -20,6 +20,9 @@ use crate::link::ParentLink;
 
 /// Bytes that may wait for a slow sink.
 const QUEUE_LIMIT: usize = 8 << 20;
+
+/// The longest line in bytes that is kept whole; a longer one is cut about there.
+const LONGEST: usize = 1 << 20;
 
 /// The stack of a thread that reads a pipe.
 const STACK: usize = 128 * 1024;
@@ -254,7 +257,7 @@ fn write_lines(shared: &Shared, mut to: impl Write) {
 
 /// Reads one pipe to its end.
 fn forward(shared: &Shared, name: &str, reader: &PipeReader, process: &OwnedFd) {
-    let mut lines = Lines::default();
+    let (mut splitter, mut unwritten) = (Splitter::default(), Vec::new());
     let mut buffer = [0; 16 * 1024];
     let emit = |line: &[u8]| {
         let mut whole = Vec::with_capacity(name.len() + line.len() + 3);
@@ -282,12 +285,23 @@ fn forward(shared: &Shared, name: &str, reader: &PipeReader, process: &OwnedFd) 
         }
         match rustix::io::read(reader, &mut buffer) {
             Ok(0) => break,
-            Ok(count) => lines.push(buffer.get(..count).unwrap_or(&[]), emit),
+            Ok(count) => unwritten.extend_from_slice(buffer.get(..count).unwrap_or(&[])),
             Err(rustix::io::Errno::INTR) => {}
             Err(_) => break,
         }
+        while let Some(line) = splitter.next(&mut unwritten, false) {
+            emit(&line.bytes);
+        }
+        // A line without end must not fill memory.
+        if unwritten.len() >= LONGEST
+            && let Some(line) = splitter.next(&mut unwritten, true)
+        {
+            emit(&line.bytes);
+        }
     }
-    lines.finish(emit);
+    if let Some(line) = splitter.next(&mut unwritten, true) {
+        emit(&line.bytes);
+    }
 }
 
 /// A child's log, as [`ParentLink::log`](crate::ParentLink::log) gives it: a writer of lines.
@@ -352,85 +366,5 @@ impl Drop for Log {
 impl AsFd for Log {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.pipe.as_fd()
-    }
-}
-
-/// The longest line in bytes that is kept whole; a longer one is cut there.
-const LONGEST: usize = 1 << 20;
-
-/// The part of a line that has come so far.
-#[derive(Debug, Default)]
-struct Lines {
-    begun: Vec<u8>,
-}
-
-impl Lines {
-    /// Takes bytes and hands out each line that they complete, without its line feed.
-    fn push(&mut self, bytes: &[u8], mut emit: impl FnMut(&[u8])) {
-        for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
-            let (text, whole) = match piece.strip_suffix(b"\n") {
-                Some(text) => (text, true),
-                None => (piece, false),
-            };
-            if whole && self.begun.is_empty() {
-                emit(text);
-                continue;
-            }
-            self.begun.extend_from_slice(text);
-            if whole || self.begun.len() >= LONGEST {
-                emit(&std::mem::take(&mut self.begun));
-            }
-        }
-    }
-
-    /// Hands out the rest as a line, at the end of the stream.
-    fn finish(self, mut emit: impl FnMut(&[u8])) {
-        if !self.begun.is_empty() {
-            emit(&self.begun);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn cut(pieces: &[&[u8]]) -> Vec<String> {
-        let mut cut = Vec::new();
-        let mut lines = Lines::default();
-        let mut keep = |line: &[u8]| cut.push(String::from_utf8_lossy(line).into_owned());
-        for piece in pieces {
-            lines.push(piece, &mut keep);
-        }
-        lines.finish(keep);
-        cut
-    }
-
-    #[test]
-    fn a_line_in_several_pieces_comes_out_whole() {
-        assert_eq!(
-            cut(&[b"one\ntw", b"o", b"\n\nthree"]),
-            ["one", "two", "", "three"]
-        );
-    }
-
-    #[test]
-    fn a_line_without_end_does_not_fill_memory() {
-        let long = vec![b'x'; LONGEST];
-        let lines = cut(&[&long, b"rest\n"]);
-        assert_eq!(
-            lines.iter().map(String::len).collect::<Vec<_>>(),
-            [LONGEST, 4]
-        );
-    }
-
-    proptest! {
-        #[test]
-        fn how_the_bytes_are_cut_up_does_not_matter(text in "[a-z\n]{0,80}", at in 0..80_usize) {
-            let bytes = text.as_bytes();
-            let (head, tail) = bytes.split_at(at.min(bytes.len()));
-            prop_assert_eq!(cut(&[head, tail]), cut(&[bytes]));
-        }
     }
 }

@@ -19,6 +19,7 @@ fn main() {
         .entry("executing", log_and_exec)
         .entry("leaving a daemon", leave_daemon)
         .entry("half a line", half_a_line)
+        .entry("no line end", no_line_end)
         .dispatch();
     testing::trials::run(testing::tests![
         a_megabyte_from_two_processes_comes_in_whole_lines,
@@ -27,6 +28,7 @@ fn main() {
         the_forwarder_ends_at_death_while_a_daemon_holds_the_pipe,
         the_forwarder_does_not_wait_for_a_start_that_failed,
         a_last_line_without_end_is_forwarded,
+        a_line_without_end_is_cut_and_does_not_fill_memory,
         a_sink_that_blocks_does_not_hold_up_the_child,
         any_program_s_stderr_is_forwarded_and_waited_for,
     ]);
@@ -231,6 +233,32 @@ fn a_last_line_without_end_is_forwarded() {
         collected.recv().unwrap(),
         "half a line: one\nhalf a line: two\n"
     );
+}
+
+/// More than a line may have, and no line feed in it: what is written at once past the log's own lines.
+fn no_line_end(parent: &mut ParentLink) -> Result<()> {
+    use std::os::fd::AsFd;
+    let log = parent.log()?;
+    let piece = [b'x'; 4096];
+    for _ in 0..(3 << 20) / piece.len() {
+        assert_eq!(rustix::io::write(log.as_fd(), &piece), Ok(piece.len()));
+    }
+    Ok(())
+}
+
+fn a_line_without_end_is_cut_and_does_not_fill_memory() {
+    let (sink, collected) = collecting();
+    let child = ReExec::new("no line end").log(&sink).spawn().unwrap();
+    assert!(child.into_child().wait().unwrap().success());
+    assert!(sink.finish(LONG));
+    drop(sink);
+    let text = collected.recv().unwrap();
+    let lines: Vec<&str> = text
+        .lines()
+        .map(|line| line.strip_prefix("no line end: ").unwrap())
+        .collect();
+    assert_eq!(lines.iter().map(|line| line.len()).sum::<usize>(), 3 << 20);
+    assert!(lines.iter().all(|line| line.len() < (1 << 20) + (64 << 10)));
 }
 
 /// runc 2530: more than a pipe holds, and nobody read it.

@@ -11,7 +11,7 @@ mod lines;
 mod output;
 mod resident;
 mod running;
-mod splitter;
+pub(crate) mod splitter;
 mod stream;
 
 use std::time::Duration;

@@ -137,6 +137,8 @@ mod tree;
 pub use asynchronous::AsyncPipe;
 #[cfg(feature = "tokio")]
 pub use capture::AsyncLines;
+#[doc(hidden)]
+pub use capture::splitter::{Piece, Splitter};
 pub use capture::{
     Canceller, Capture, Collected, Input, Line, Lines, Output, OutputReader, OutputStream,
     RunningCapture, TaggedLines,

@@ -1,8 +1,8 @@
-//! Bytes cut into lines, as they come. Pure.
+//! Bytes cut into lines, as they come. Pure. The one splitter of this workspace: other crates use it, too.
 
-/// How far a buffer was given out as lines.
+/// The part of a buffer that was given out as lines.
 #[derive(Debug, Default, Clone)]
-pub(super) struct Splitter {
+pub struct Splitter {
     /// The first byte that was not.
     start: usize,
     /// Up to here there is no newline after `start`.
@@ -13,11 +13,11 @@ pub(super) struct Splitter {
 
 /// One line, and where it began.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Piece {
+pub struct Piece {
     /// Without its newline, and without the carriage return before it.
-    pub(super) bytes: Vec<u8>,
+    pub bytes: Vec<u8>,
     /// Its position in the whole stream.
-    pub(super) offset: u64,
+    pub offset: u64,
 }
 
 impl Splitter {
@@ -25,7 +25,7 @@ impl Splitter {
     ///
     /// When there is none, what was given out leaves the buffer: once for each read, not for each
     /// line.
-    pub(super) fn next(&mut self, buffer: &mut Vec<u8>, end: bool) -> Option<Piece> {
+    pub fn next(&mut self, buffer: &mut Vec<u8>, end: bool) -> Option<Piece> {
         let newline = buffer[self.scanned..]
             .iter()
             .position(|&byte| byte == b'\n');
