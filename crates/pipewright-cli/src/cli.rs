@@ -118,6 +118,14 @@ pub(crate) struct Run {
     #[arg(long, value_name = "DURATION", allow_negative_numbers = true, value_parser = quantity::limit, requires = "timeout")]
     pub(crate) kill_after: Option<Duration>,
 
+    /// Run stages several times over their input, with the same bytes at the end: 2=4 is stage 2 by 4
+    /// workers, 2=auto by one a core, several with commas; auto is each stage that is known to gain
+    ///
+    /// As `pipewright workers` does it, whose help has more. A stage whose command is not known to allow it
+    /// is refused before anything is started; with auto it is left as it is.
+    #[arg(long, value_name = "STAGE=N", value_parser = widening)]
+    pub(crate) workers: Option<Widening>,
+
     /// Print the stages and how each would be started, but run nothing
     #[arg(long, conflicts_with = "json")]
     pub(crate) dry_run: bool,
@@ -306,6 +314,10 @@ pub(crate) struct Workers {
     #[arg(short, long)]
     pub(crate) verbose: bool,
 
+    /// Write one JSON object on how it went to this descriptor, in place of what is said on stderr
+    #[arg(long, value_name = "DESCRIPTOR", hide = true)]
+    pub(crate) told_to: Option<u8>,
+
     /// The command and its arguments
     #[arg(last = true, value_name = "COMMAND")]
     pub(crate) command: Vec<OsString>,
@@ -338,6 +350,31 @@ fn jobs(text: &str) -> Result<Auto<usize>, String> {
         (_, Ok(number @ 1..=1024)) => Ok(Auto::Given(number)),
         _ => Err("give a number from 1 to 1024, or auto".to_owned()),
     }
+}
+
+/// The stages that workers are to run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Widening {
+    /// Each that is known to gain.
+    Auto,
+    /// These, by their numbers from 1 up.
+    Stages(Vec<(usize, Auto<usize>)>),
+}
+
+/// `auto`, or `2=4,3=auto`.
+fn widening(text: &str) -> Result<Widening, String> {
+    if text == "auto" {
+        return Ok(Widening::Auto);
+    }
+    let stage = |text: &str| {
+        let (number, workers) = text.split_once('=')?;
+        let number = number.parse().ok().filter(|number| *number > 0)?;
+        Some((number, jobs(workers).ok()?))
+    };
+    let stages: Option<Vec<_>> = text.split(',').map(stage).collect();
+    stages
+        .map(Widening::Stages)
+        .ok_or_else(|| "give auto, or stages with their workers: 2=4, or 2=4,3=auto".to_owned())
 }
 
 /// The size of a chunk, or `auto`.

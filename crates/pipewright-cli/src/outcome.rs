@@ -1,10 +1,12 @@
 //! The outcome of a run: commands make it, views and exports read it.
 
+use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use pipewright::{Error, ResourceUsage, StageEnd};
 use pipewright_observe::verdict::{Finding, PipeShares, Verdict};
 use pipewright_observe::{Figures, Layout};
+use serde::{Deserialize, Serialize};
 
 /// The status of an error of pipewright's own, as env(1), nice(1) and timeout(1) have it.
 pub(crate) const OWN_ERROR: u8 = 125;
@@ -70,6 +72,44 @@ pub(crate) struct Stage {
     pub(crate) reader_gone: bool,
     /// Its end would be a failure, but was forgiven.
     pub(crate) forgiven: bool,
+    /// Workers ran it.
+    pub(crate) workers: Option<ByWorkers>,
+}
+
+/// What the workers of a stage came to, as they tell it themselves.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct ByWorkers {
+    /// How many might run at once.
+    pub(crate) workers: usize,
+    /// Chunks whose output was given.
+    pub(crate) chunks: u64,
+    /// Runs that were made again.
+    pub(crate) again: u64,
+    /// From the start to the end.
+    pub(crate) wall_seconds: f64,
+    /// Of all runs together.
+    pub(crate) run_seconds: f64,
+    /// Why it ran as one process after all.
+    pub(crate) in_sequence: Option<String>,
+}
+
+impl fmt::Display for ByWorkers {
+    /// Completes "stage 2 ran …".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            workers, chunks, ..
+        } = self;
+        match &self.in_sequence {
+            Some(why) if *chunks == 0 => return write!(f, "as one process: {why}"),
+            Some(why) => return write!(f, "as one process after {chunks} chunks: {why}"),
+            None => write!(f, "by {workers} workers: {chunks} chunks")?,
+        }
+        if self.again > 0 {
+            write!(f, ", {} of them run again", self.again)?;
+        }
+        let at_work = self.run_seconds / self.wall_seconds.max(f64::EPSILON);
+        write!(f, ", {at_work:.1} workers busy on average")
+    }
 }
 
 /// The pipe between two stages.

@@ -627,3 +627,77 @@ fn a_full_disk_is_an_error_and_nothing_is_lost_or_doubled() {
     }
     let _ = shell_status(&output);
 }
+
+/// `pipewright run` with these arguments.
+fn run(arguments: &[&str]) -> Output {
+    pipewright()
+        .arg("run")
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn run_has_workers_run_the_stages_that_are_named() {
+    let _watchdog = watchdog();
+    let text = "seq 300000 | sed s/1/2/ | sort -r | tail -n 3";
+    let plain = run(&["--summary", "never", text]);
+    let wide = run(&["--summary", "always", "--workers", "2=2,3=2", text]);
+    assert_eq!(plain.stdout, wide.stdout);
+    let told = stderr(&wide);
+    assert!(
+        told.contains("stage 2 ran by 2 workers") && told.contains("stage 3 ran by 2 workers"),
+        "{told}"
+    );
+    let json = run(&[
+        "--json",
+        "--workers",
+        "2=2",
+        "seq 300000 | sed s/1/2/ | tail -n 1",
+    ]);
+    let json: serde_json::Value = serde_json::from_str(&stderr(&json)).unwrap();
+    assert_eq!(json["stages"][1]["workers"]["workers"], 2, "{json}");
+    assert!(json["stages"][0]["workers"].is_null());
+}
+
+#[test]
+fn run_refuses_workers_before_anything_is_started_where_they_may_not_be() {
+    let directory = tempfile::tempdir().unwrap();
+    for (workers, text, reason) in [
+        ("2=2", "touch made | sed 1d", "counts lines"),
+        ("2=2", "touch made | tr x \"$HOME\"", "shell text"),
+        ("1=2", "touch made | cat", "not in the table"),
+        ("3=2", "touch made | cat", "2 stages"),
+        ("2=2", "touch made; cat", "as a whole"),
+        ("0=2", "touch made | cat", "2=4"),
+        ("two", "touch made | cat", "2=4"),
+    ] {
+        let output = pipewright()
+            .current_dir(&directory)
+            .args(["run", "--workers", workers, text])
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(125), "{workers} {text}");
+        assert!(
+            stderr(&output).contains(reason),
+            "{workers} {text}: {}",
+            stderr(&output)
+        );
+    }
+    assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 0);
+}
+
+#[test]
+fn run_finds_the_stages_that_gain_by_itself_and_leaves_the_others() {
+    let output = run(&[
+        "--dry-run",
+        "--workers",
+        "auto",
+        "cat big | grep x | sed s/1/2/ | sed 1d | sort | wc",
+    ]);
+    let plan = String::from_utf8(output.stdout).unwrap();
+    let wide: Vec<bool> = plan.lines().map(|line| line.contains("worker")).collect();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from) > 1;
+    assert_eq!(wide, [false, false, cores, false, cores, false], "{plan}");
+}

@@ -61,6 +61,8 @@ pub struct Classified {
     pub status: StatusRule,
     /// It holds only while the input is text: no NUL, and valid in the locale.
     pub only_text: bool,
+    /// It usually takes a core's time, so that workers are worth it without being asked for.
+    pub is_costly: bool,
     /// It may be run on the same input more than once. Not so where it runs programs that nobody knows.
     pub repeatable: bool,
 }
@@ -72,6 +74,7 @@ impl Classified {
             reason: reason.into(),
             status: StatusRule::Zero,
             only_text: false,
+            is_costly: false,
             repeatable: true,
         }
     }

@@ -107,6 +107,8 @@ pub struct Outcome {
     pub chunks: u64,
     /// Runs that were made again.
     pub again: u64,
+    /// What all runs on chunks took together.
+    pub run_time: Duration,
     /// Why it ran in sequence, if it did.
     pub in_sequence: Option<InSequence>,
 }
@@ -117,6 +119,7 @@ impl Outcome {
             end,
             chunks: 0,
             again: 0,
+            run_time: Duration::ZERO,
             in_sequence: Some(reason),
         }
     }
@@ -208,6 +211,7 @@ fn by_workers(
         end,
         chunks: ended.chunks,
         again: ended.again,
+        run_time: ended.run_time,
         in_sequence,
     };
     match ended.ending {

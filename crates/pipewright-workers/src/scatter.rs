@@ -65,6 +65,7 @@ pub(crate) struct Done {
     pub(crate) ending: Ending,
     pub(crate) chunks: u64,
     pub(crate) again: u64,
+    pub(crate) run_time: Duration,
     pub(crate) status: Option<u8>,
     pub(crate) gather: Gather,
     pub(crate) input: Input,
@@ -78,6 +79,7 @@ struct Shared {
     outputs: BTreeMap<u64, Chunk>,
     running: BTreeMap<u64, Arc<Child>>,
     size: ChunkSize,
+    run_time: Duration,
     failed: Option<(u64, End, bool)>,
     error: Option<Error>,
 }
@@ -141,6 +143,7 @@ impl Scatter {
             outputs: BTreeMap::new(),
             running: BTreeMap::new(),
             size: setting.size.clone(),
+            run_time: Duration::ZERO,
             failed: None,
             error: None,
         };
@@ -193,6 +196,7 @@ impl Scatter {
             ending,
             chunks: shared.order.given_count(),
             again: shared.order.again(),
+            run_time: shared.run_time,
             status,
             gather,
             input,
@@ -290,6 +294,7 @@ impl Scatter {
     }
 
     fn ended(&self, shared: &mut Shared, number: u64, length: u64, ended: Ended) {
+        shared.run_time += ended.time;
         let next = if ended.left_input && self.setting.reads_all {
             // It ended although there was more: one that does so ends the stage.
             shared.order.refuse(number);

@@ -10,6 +10,7 @@ mod statuses;
 mod telling;
 mod wait;
 mod watching;
+mod wide;
 mod work;
 
 use std::process::ExitCode;
@@ -33,7 +34,10 @@ use work::Work;
 
 pub(crate) fn run(options: cli::Run) -> anyhow::Result<ExitCode> {
     let plan = Plan::of(options)?;
-    let work = Work::of(plan.source, plan.manner)?;
+    let mut work = Work::of(plan.source, plan.manner)?;
+    if let Some(asked) = &plan.workers {
+        work.widen(asked)?;
+    }
     if plan.dry_run {
         view::print(work.to_string().as_bytes())?;
         return Ok(ExitCode::SUCCESS);
@@ -76,6 +80,9 @@ pub(crate) fn run(options: cli::Run) -> anyhow::Result<ExitCode> {
         observed: waited.observed,
         whole: None,
     };
+    for (index, workers) in work.by_workers() {
+        outcome.stages[index].workers = Some(workers);
+    }
     outcome.whole = work.into_whole(plan.policy, &plan.forgiven, waited.pipelines);
     if let Some(status) = outcome.whole.as_ref().and_then(|whole| whole.status) {
         outcome.failed = (status != 0).then_some(0);
@@ -117,6 +124,7 @@ fn nothing_started(work: &Work, ends: Vec<StageEnd>) -> Outcome {
         killed_for_memory: false,
         reader_gone: false,
         forgiven: false,
+        workers: None,
     });
     Outcome {
         stages: stages.collect(),
@@ -170,6 +178,7 @@ fn stages(
             usage: status.usage,
             reader_gone: status.reader_gone,
             forgiven: status.forgiven,
+            workers: None,
         })
         .collect()
 }

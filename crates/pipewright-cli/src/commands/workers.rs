@@ -2,29 +2,34 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::os::fd::AsFd;
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
+use std::time::Instant;
 
 use anyhow::Context;
 use pipewright::Command;
 use pipewright_workers::{
-    ChunkSize, Class, Classified, End, Error, InSequence, Outcome, Retries, Stage, classify, run,
+    ChunkSize, Class, Classified, End, Error, InSequence, Retries, Stage, classify, run,
 };
 
 use crate::cli::{self, Auto};
+use crate::outcome::ByWorkers;
 use crate::shell::{self, Start};
 use crate::view::{self, text};
 
 pub(crate) fn workers(options: cli::Workers) -> anyhow::Result<ExitCode> {
     let explain = options.explain;
     let verbose = options.verbose;
+    let told_to = options.told_to;
     let work = Work::of(options);
+    let told_to = told_to.map(taken).transpose()?;
     if explain {
         view::print(format!("{work}\n").as_bytes())?;
         return Ok(ExitCode::SUCCESS);
     }
     if !work.is_split() {
-        if verbose || work.stage.workers > 1 {
+        if told_to.is_none() && (verbose || work.stage.workers > 1) {
             view::complain(&work.to_string());
         }
         return Ok(work.replace_this_process());
@@ -40,13 +45,30 @@ pub(crate) fn workers(options: cli::Workers) -> anyhow::Result<ExitCode> {
         .as_fd()
         .try_clone_to_owned()
         .context("stdout is not open")?;
+    let began = Instant::now();
     let outcome = match run(&work.stage, input, output) {
         Ok(outcome) => outcome,
         Err(Error::Start(error)) => return Ok(cannot_start(&error)),
         Err(error) => return Err(error.into()),
     };
-    if let Some(text) = told(&outcome, verbose) {
-        view::complain(&text);
+    let why = outcome.in_sequence.as_ref().map(why);
+    let is_news = matches!(
+        outcome.in_sequence,
+        Some(InSequence::Differs(_) | InSequence::NoTextAt(_))
+    );
+    let told = ByWorkers {
+        workers: work.stage.workers,
+        chunks: outcome.chunks,
+        again: outcome.again,
+        wall_seconds: began.elapsed().as_secs_f64(),
+        run_seconds: outcome.run_time.as_secs_f64(),
+        in_sequence: why,
+    };
+    match told_to {
+        // Whoever asked for it may be gone.
+        Some(told_to) => drop(serde_json::to_writer(File::from(told_to), &told)),
+        None if verbose || is_news => view::complain(&format!("the stage ran {told}")),
+        None => {}
     }
     match outcome.end {
         End::Status(status) => Ok(ExitCode::from(status)),
@@ -179,33 +201,27 @@ impl fmt::Display for Work {
     }
 }
 
-/// What is said at the end: what its user should know, or all of it.
-fn told(outcome: &Outcome, verbose: bool) -> Option<String> {
-    let why = match &outcome.in_sequence {
-        Some(InSequence::Differs(difference)) => Some(format!(
-            "it does not do on parts what it does on the whole ({difference})"
-        )),
-        Some(InSequence::NoTextAt(_)) => Some("its input is no text".to_owned()),
-        Some(InSequence::FailedAt(number)) if verbose => {
-            Some(format!("it failed on chunk {}", number + 1))
+/// The descriptor of this number, for this process alone.
+fn taken(number: u8) -> anyhow::Result<OwnedFd> {
+    File::options()
+        .write(true)
+        .open(format!("/proc/self/fd/{number}"))
+        .map(OwnedFd::from)
+        .with_context(|| format!("cannot open descriptor {number}"))
+}
+
+/// Why the command ran as one process.
+fn why(reason: &InSequence) -> String {
+    match reason {
+        InSequence::Small => "its input is less than one chunk".to_owned(),
+        InSequence::Fast => "it is faster than chunks can be handed on".to_owned(),
+        InSequence::Fails => "it fails on the first records".to_owned(),
+        InSequence::Differs(difference) => {
+            format!("it does not do on parts what it does on the whole ({difference})")
         }
-        Some(InSequence::Fails) if verbose => Some("it fails on the first records".to_owned()),
-        Some(InSequence::Fast) if verbose => {
-            Some("it is faster than chunks can be handed on".to_owned())
-        }
-        Some(InSequence::Small) if verbose => Some("its input is less than one chunk".to_owned()),
-        _ => None,
-    };
-    match why {
-        Some(why) if outcome.chunks == 0 => Some(format!("the stage ran as one process: {why}")),
-        Some(why) => Some(format!(
-            "the stage ran as one process after {} chunks: {why}",
-            outcome.chunks
-        )),
-        None if verbose => Some(format!(
-            "{} chunks, {} runs made again",
-            outcome.chunks, outcome.again
-        )),
-        None => None,
+        InSequence::FailedAt(number) => format!("it failed on chunk {}", number + 1),
+        InSequence::NoTextAt(_) => "its input is no text".to_owned(),
+        // More reasons may come.
+        _ => "that was right".to_owned(),
     }
 }

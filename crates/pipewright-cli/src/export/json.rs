@@ -7,7 +7,7 @@ use pipewright_observe::verdict::{Finding, PipeShares, StageShares};
 use serde::Serialize;
 
 use super::Export;
-use crate::outcome::{Observed, Outcome};
+use crate::outcome::{ByWorkers, Observed, Outcome};
 
 /// Writes one line at the end.
 #[derive(Debug)]
@@ -89,6 +89,8 @@ struct Stage<'a> {
     reader_gone: bool,
     /// Its end would be a failure, but for --forgive.
     forgiven: bool,
+    /// Null: it was run once.
+    workers: Option<&'a ByWorkers>,
 }
 
 #[derive(Debug, Serialize)]
@@ -150,6 +152,7 @@ fn json(outcome: &Outcome) -> serde_json::Result<String> {
             killed_for_memory: stage.killed_for_memory,
             reader_gone: stage.reader_gone,
             forgiven: stage.forgiven,
+            workers: stage.workers.as_ref(),
         });
     let pipes = outcome.pipes.iter().enumerate().map(|(index, pipe)| Pipe {
         from: index + 1,

@@ -103,6 +103,7 @@ impl Recorded {
             killed_for_memory: false,
             reader_gone: false,
             forgiven: false,
+            workers: None,
         });
         let figures = self.samples.iter().rev();
         Outcome {

@@ -174,6 +174,12 @@ impl Summary<'_> {
         }
         writeln!(f)?;
         self.write_whole(f)?;
+        for (stage, number) in outcome.stages.iter().zip(1..) {
+            if let Some(workers) = &stage.workers {
+                let told = format!("stage {number} ran {}", text::line(&workers.to_string()));
+                writeln!(f, "  {}", self.palette.faint(told))?;
+            }
+        }
         match failed.and_then(|(_, stage)| advice(stage)) {
             Some(advice) => writeln!(f, "  {}", self.palette.warning(advice)),
             None => Ok(()),

@@ -494,6 +494,12 @@ const ROWS: &[Row] = &[
     },
 ];
 
+/// Commands that take a core's time with most of their arguments: a stream goes faster through a pipe
+/// than through them.
+const COSTLY: &[&str] = &[
+    "sed", "awk", "gawk", "mawk", "nawk", "jq", "perl", "sort", "factor", "numfmt", "rev",
+];
+
 /// Commands that need all of their input whatever their arguments.
 const WHOLE: &[(&[&str], &str)] = &[
     (
@@ -581,6 +587,7 @@ pub(super) fn classify(name: &str, arguments: &[&str]) -> Classified {
             found.status = StatusRule::Grep;
             found.only_text = !read.has(&["a", "text"]);
         }
+        found.is_costly = COSTLY.contains(&name) || read.has(&["P", "perl-regexp"]);
         // What rev does with a NUL depends on the lines before.
         found.only_text |= name == "rev";
         if name == "xargs" {

@@ -11,7 +11,7 @@ use super::telling::{Summarize, Telling};
 use super::wait::Limit;
 use super::watching::{Face, Watch};
 use super::work::{Manner, Source};
-use crate::cli::{self, Progress, Status, When};
+use crate::cli::{self, Progress, Status, When, Widening};
 use crate::forgiveness::Forgiven;
 use crate::view::inline::Inline;
 use crate::view::style::Palette;
@@ -25,6 +25,7 @@ pub(super) struct Plan {
     pub(super) capacity: Capacity,
     pub(super) policy: Policy,
     pub(super) forgiven: Vec<Forgiven>,
+    pub(super) workers: Option<Widening>,
     pub(super) dry_run: bool,
     pub(super) limit: Limit,
     pub(super) watch: Watch,
@@ -53,6 +54,7 @@ impl Plan {
             capacity: options.pipe_size,
             policy: options.status.into(),
             forgiven: options.forgive,
+            workers: options.workers,
             dry_run: options.dry_run,
             limit: Limit {
                 timeout: options.timeout,

@@ -1,5 +1,6 @@
 //! From a text to the commands that are started for it.
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::File;
@@ -16,9 +17,11 @@ use rustix::process::Resource;
 
 use super::programs::{Program, usual_shell};
 use super::statuses::Statuses;
+use super::wide::Wide;
+use crate::cli::Widening;
 use crate::forgiveness::Forgiven;
 use crate::inherited;
-use crate::outcome::{Observed, Whole};
+use crate::outcome::{ByWorkers, Observed, Whole};
 use crate::shell::{self, LONGEST_ARGUMENT, Reason, Script, StageText, Start, WholePipeline};
 use crate::view::text;
 
@@ -65,6 +68,8 @@ pub(super) struct Work {
     statuses: Option<Statuses>,
     /// The text has lines that end as Windows ends them.
     carriage_returns: bool,
+    /// The stages that workers run.
+    wide: Wide,
 }
 
 /// How a shell comes to a text that it runs whole.
@@ -150,7 +155,25 @@ impl Work {
             text: WholeText::Argument,
             statuses: None,
             carriage_returns: false,
+            wide: Wide::default(),
         }
+    }
+
+    /// Has workers run the stages that were asked for.
+    pub(super) fn widen(&mut self, asked: &Widening) -> anyhow::Result<()> {
+        if self.script.whole.is_some() {
+            if *asked == Widening::Auto {
+                return Ok(());
+            }
+            anyhow::bail!("one shell runs the text as a whole, and it has no stages for --workers");
+        }
+        self.wide = Wide::of(&self.script.stages, asked)?;
+        Ok(())
+    }
+
+    /// Reads what the workers of each stage have told, once they have ended.
+    pub(super) fn by_workers(&mut self) -> BTreeMap<usize, ByWorkers> {
+        self.wide.told()
     }
 
     /// The commands, ready to be started.
@@ -166,7 +189,7 @@ impl Work {
                 let statuses = forgiven.iter().filter_map(|it| it.statuses(text));
                 let mut command = statuses
                     .flatten()
-                    .fold(self.command(stage), Command::forgive);
+                    .fold(self.command(index, stage), Command::forgive);
                 // What the caller closed stays closed, as in a shell.
                 if index == 0 && inherited::was_closed(0) {
                     command = command.stdin(Stdio::Closed);
@@ -187,9 +210,12 @@ impl Work {
             .collect()
     }
 
-    fn command(&self, stage: &StageText) -> Command {
+    fn command(&self, index: usize, stage: &StageText) -> Command {
         let Start::Shell = &stage.start else {
-            return direct(stage);
+            return self
+                .wide
+                .command(index, stage)
+                .unwrap_or_else(|| direct(stage));
         };
         let mut shell = Command::new(&self.shell);
         if self.pipefail {
@@ -369,7 +395,8 @@ impl fmt::Display for Work {
             } else {
                 ""
             };
-            writeln!(f, "{number}  {start:<8}  {}{stderr}", name(stage))?;
+            let workers = self.wide.of_stage(number - 1).unwrap_or_default();
+            writeln!(f, "{number}  {start:<8}  {}{stderr}{workers}", name(stage))?;
         }
         if self.inverted() {
             writeln!(f, "!  the status is inverted")?;

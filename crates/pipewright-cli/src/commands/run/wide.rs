@@ -1,0 +1,135 @@
+//! Stages that workers run: which, how they are started, and what they came to.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+
+use pipewright::{Command, PipeReader, PipeWriter};
+use pipewright_workers::{Classified, classify};
+
+use crate::cli::{Auto, Widening};
+use crate::outcome::ByWorkers;
+use crate::shell::{StageText, Start};
+
+/// Where a stage's workers tell what they came to: a number that hardly any pipeline uses.
+const TOLD_TO: u8 = 219;
+
+/// The stages that workers run, by their indices.
+#[derive(Debug, Default)]
+pub(super) struct Wide(BTreeMap<usize, Stage>);
+
+#[derive(Debug)]
+struct Stage {
+    workers: Auto<usize>,
+    told: PipeReader,
+    tells: PipeWriter,
+}
+
+impl Wide {
+    /// Finds the stages. One that was asked for by its number, and whose command is not known to allow
+    /// it, is an error.
+    pub(super) fn of(stages: &[StageText], asked: &Widening) -> anyhow::Result<Self> {
+        let wide: Vec<(usize, Auto<usize>)> = match asked {
+            Widening::Auto => {
+                let cores = std::thread::available_parallelism().map_or(1, usize::from);
+                let gains = |stage: &StageText| {
+                    classified(stage).is_ok_and(|known| known.may_be_cut() && known.is_costly)
+                };
+                let stages = stages.iter().enumerate();
+                let wide = stages.filter(|(_, stage)| cores > 1 && gains(stage));
+                wide.map(|(index, _)| (index, Auto::Auto)).collect()
+            }
+            Widening::Stages(asked) => asked
+                .iter()
+                .map(|&(number, workers)| Ok((asked_for(stages, number)?, workers)))
+                .collect::<anyhow::Result<_>>()?,
+        };
+        let wide = wide.into_iter().map(|(index, workers)| {
+            let (told, tells) = pipewright::pipe()?;
+            Ok((
+                index,
+                Stage {
+                    workers,
+                    told,
+                    tells,
+                },
+            ))
+        });
+        Ok(Self(wide.collect::<anyhow::Result<_>>()?))
+    }
+
+    /// The command of a stage that workers run.
+    pub(super) fn command(&self, index: usize, stage: &StageText) -> Option<Command> {
+        let (Start::Direct(words), Some(wide)) = (&stage.start, self.0.get(&index)) else {
+            return None;
+        };
+        let jobs = match wide.workers {
+            Auto::Auto => "auto".to_owned(),
+            Auto::Given(workers) => workers.to_string(),
+        };
+        let tells = wide.tells.try_clone().ok()?;
+        let options = [
+            "workers",
+            "--jobs",
+            &jobs,
+            "--told-to",
+            &TOLD_TO.to_string(),
+            "--",
+        ];
+        let command = Command::new("/proc/self/exe").args(options).args(words);
+        Some(command.fd(TOLD_TO.into(), tells))
+    }
+
+    /// Says for `--dry-run` by how many workers a stage is run.
+    pub(super) fn of_stage(&self, index: usize) -> Option<String> {
+        Some(match self.0.get(&index)?.workers {
+            Auto::Auto => "  (one worker per core)".to_owned(),
+            Auto::Given(workers) => format!("  ({workers} workers)"),
+        })
+    }
+
+    /// Reads what the workers of each stage have told, once they have ended.
+    pub(super) fn told(&mut self) -> BTreeMap<usize, ByWorkers> {
+        let wide = std::mem::take(&mut self.0).into_iter();
+        let told = wide.filter_map(|(index, Stage { told, tells, .. })| {
+            // The last writer but for those that have ended.
+            drop(tells);
+            let mut text = String::new();
+            (&told).read_to_string(&mut text).ok()?;
+            Some((index, serde_json::from_str(&text).ok()?))
+        });
+        told.collect()
+    }
+}
+
+/// The index of a stage that was asked for.
+fn asked_for(stages: &[StageText], number: usize) -> anyhow::Result<usize> {
+    let index = number - 1;
+    let Some(stage) = stages.get(index) else {
+        anyhow::bail!(
+            "--workers names stage {number}, and the pipeline has {} stages",
+            stages.len()
+        );
+    };
+    let refused = match classified(stage) {
+        Ok(known) if known.may_be_cut() => return Ok(index),
+        Ok(known) => known.reason,
+        Err(reason) => reason.to_owned(),
+    };
+    anyhow::bail!(
+        "stage {number} ({}) cannot be run by workers: {refused}; if you know that it looks at each \
+         record by itself, write the stage as: pipewright workers --assume-local -- COMMAND",
+        super::work::name(stage)
+    )
+}
+
+/// What is known of a stage; the error is why nothing is.
+fn classified(stage: &StageText) -> Result<Classified, &'static str> {
+    match &stage.start {
+        Start::Shell => Err("shell text is not looked into"),
+        Start::Direct(_) if stage.stderr_too => Err("its stderr goes down the pipe, in no order"),
+        Start::Direct(words) => {
+            let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
+            Ok(classify(&words))
+        }
+    }
+}
