@@ -205,6 +205,7 @@ fn release(instance: OwnedFd) {
 /// A close right after an open is most likely of the file that was just opened, by somebody who looks
 /// at the pipe from outside: it is *passing*, and counts for less. And two equal events in a row are
 /// one in the queue, so a passing close may hide one that is not.
+/// Where that leaves two histories, the likelier one is told: the reader was gone first.
 #[derive(Debug, Default)]
 struct Log {
     /// Opens of either kind: the kernel does not say which.
