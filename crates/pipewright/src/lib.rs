@@ -1,9 +1,13 @@
 //! Start processes, hand them any descriptor, connect them with pipes: no hang, no leak, no fork.
 //!
 //! A pipe is a queue of bytes in the kernel with two ends. It is easy to make one, and easy to get
-//! the rest wrong: an end left open somewhere, and a reader waits for ever; a descriptor that was
-//! not meant for a program, and it has it; a large parent, and every start copies page tables for
+//! the rest wrong: an end is left open somewhere, and a reader waits for ever; a program gets a
+//! descriptor that was not meant for it; the parent is large, and every start copies page tables for
 //! 50 ms. This crate is the part around the pipe.
+//!
+//! This page teaches it in order: [a pipe](#a-pipe), [a process](#a-process-and-descriptors-for-it),
+//! [a pipeline](#a-pipeline), [its output](#output), [time](#time), [whole trees](#whole-trees),
+//! [async](#async), [a child that is yourself](#a-child-that-is-this-program).
 //!
 //! # A pipe
 //!
@@ -11,10 +15,10 @@
 //! knows of the pipe.
 //!
 //! ```
-//! use std::io::{Read, Write};
+//! use std::io::Write;
 //! use pipewright::PipeExt;
 //!
-//! let (mut reader, mut writer) = pipewright::pipe()?;
+//! let (reader, mut writer) = pipewright::pipe()?;
 //! writer.write_all(b"in the kernel")?;
 //! assert_eq!(reader.unread()?, 13);
 //! assert_eq!(reader.capacity()?, 65536); // 16 pages: the default. 1 MiB is the ceiling
@@ -25,7 +29,7 @@
 //!
 //! [`Command`] looks like std's. It is consumed by [`spawn`](Command::spawn): when that returns,
 //! this process holds nothing that it gave away, so a reader here sees the end of file when the
-//! child is done. [`Command::fd`] puts any descriptor to any number.
+//! child is done. [`Command::fd`] puts any descriptor at any number.
 //!
 //! ```
 //! use std::io::Write;
@@ -43,7 +47,9 @@
 //! # A pipeline
 //!
 //! `|` between commands connects them by direct kernel pipes. At the end each stage tells how it
-//! ended, and `… | head` is no failure of what was left of it.
+//! ended. `… | head` does not count as a failure of the stages before it: a stage that wrote to a
+//! reader that had gone was [closed early](StageEnd::ClosedEarly). What a program reports as a
+//! failure all the same can be [forgiven](Command::forgive).
 //!
 //! ```
 //! use pipewright::{Command, Stdio};
@@ -59,6 +65,63 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
+//! # Output
+//!
+//! [`Command::capture`] and [`Pipeline::capture`] feed stdin and collect stdout and stderr at once,
+//! without a deadlock and without a thread. `read` gives the text of a command that must succeed,
+//! `output` everything with the status as data, `lines` and `reader` what is written while it is
+//! written, `spawn` a capture to be collected later. A failure is an error with the end of the
+//! stage's stderr.
+//!
+//! ```
+//! use pipewright::{Command, Error};
+//!
+//! let sorted = Command::new("sort").capture().input("b\na\n").read()?;
+//! assert_eq!(sorted, "a\nb");
+//! for line in Command::new("seq").arg("1000000").capture().lines()?.take(2) {
+//!     assert!(["1", "2"].contains(&&*line?)); // the rest is never written
+//! }
+//! let error = Command::new("ls").arg("/nope").capture().read().unwrap_err();
+//! assert!(error.to_string().starts_with("ls /nope failed: exit status 2: ls: "));
+//! # Ok::<(), std::io::Error>(())
+//! ```
+//!
+//! # Time
+//!
+//! Whatever waits for another process has a form with a deadline, which is kept even if a process
+//! that was left behind holds a pipe. What was collected by then is in the error.
+//!
+//! ```
+//! use std::time::Duration;
+//! use pipewright::{Command, Error};
+//!
+//! let child = Command::new("sleep").arg("60").spawn()?;
+//! assert_eq!(child.wait_timeout(Duration::from_millis(1))?, None);
+//! child.kill_after(Duration::from_secs(5))?; // SIGTERM, and SIGKILL if that does not help
+//!
+//! let slow = Command::new("sh").args(["-c", "echo begun; exec sleep 60"]);
+//! let error = slow.capture().timeout(Duration::from_millis(500)).output().unwrap_err();
+//! let Error::TimedOut { collected, .. } = error else { panic!("{error}") };
+//! println!("by then it had said {:?}", collected.stdout);
+//! # Ok::<(), std::io::Error>(())
+//! ```
+//!
+//! # Whole trees
+//!
+//! [`kill_tree`](Child::kill_tree) ends a process with everything that it started; with
+//! [`own_tree`](Command::own_tree) that reaches daemons, too.
+//!
+//! # Async
+//!
+//! With the feature `tokio`: `wait_async`, `output_async`, `read_async`, `lines_async`, and
+//! `into_async` for the ends of a pipe. With the feature `tracing`: a span for each start and an
+//! event for each end. No feature is on by default.
+//!
+//! # A child that is this program
+//!
+//! The crate `pipewright-handoff` starts your own program again with a config of any size, named
+//! descriptors and typed messages; every wait ends in an answer or an error that names the phase.
+//!
 //! # What can be relied on
 //!
 //! 1. **Nothing leaks into a child**: it has 0, 1, 2 and what was named for it, whatever other
@@ -73,42 +136,10 @@
 //!    never reaches another process that got the number.
 //! 8. **A deadline is kept** even if a process left behind holds a pipe.
 //!
-//! # Beside others
+//! # Coming from elsewhere
 //!
-//! On Linux; ✓ is yes, a word says how far, "by hand" is a few lines without a thread, empty is no. Of
-//! std 1.95, duct 1.1.2, subprocess 1.2.3, command-fds 0.3.3 (empty: as std), Go 1.27.3 and Python
-//! 3.11.7. `docs/coming-from.md` in the repository says what each word means.
-//!
-//! | | pipewright | std | duct | subprocess | command-fds | Go os/exec | Python subprocess |
-//! |---|---|---|---|---|---|---|---|
-//! | any descriptor at any number | ✓ | | | | all but one | upwards from 3 | at its own number |
-//! | a start never copies page tables, whatever its options | ✓ | some options | by path, some options | | no | all but a user namespace | some options |
-//! | no descriptor leaks, close-on-exec or not | ✓ | | | | | | ✓ |
-//! | a failed start names its step | ✓ | | | | | the directory | the directory |
-//! | pipelines | ✓ | by hand | ✓ | ✓ | | by hand | by hand |
-//! | `… \| head` is no failure | ✓ | | | only the last counts | | | |
-//! | feeds and collects at once | ✓ | | by threads | ✓ | | by goroutines | ✓ |
-//! | a limit on what is collected | ✓ | by hand | by hand | ✓ | | by hand | by hand |
-//! | a capture with a deadline, though a grandchild holds the pipe | ✓ | | without the output | `communicate` | | `WaitDelay` | ✓ |
-//! | tells "it has ended" from "its pipe is held" | ✓ | | | `poll` | | if it succeeded | `poll` |
-//! | lines as they come, the failure at the end | ✓ | by hand | ✓ | by hand | | by hand | by hand |
-//! | cancelling a capture from another thread | ✓ | | `kill` | `kill` | | ✓ | `kill` |
-//! | any thread may wait while another kills | ✓ | | ✓ | ✓ | | one may wait | ✓ |
-//! | ends daemons that a command left behind | ✓ | | | | | | |
-//! | session, credentials, mask and limits without a closure in the child | ✓ | some | std's | some | | some | some |
-//! | a parent-death signal that does not follow a thread | ✓ | | | | | | |
-//! | async | tokio | | | | tokio | goroutines | asyncio |
-//! | runs on other systems | | ✓ | ✓ | ✓ | Unix | ✓ | ✓ |
-//!
-//! # Coming from std, duct or subprocess
-//!
-//! - **std**: the names are std's. A [`Command`] is taken by value and consumed. What is
-//!   `output()` there is [`capture`](Command::capture)`().output()` here, and `Stdio::piped()` becomes
-//!   a [`pipe`] of your own whose other end you keep.
-//! - **duct**: `cmd!("a").pipe(cmd!("b")).read()` is `(a | b).capture().read()`; `unchecked()` is
-//!   `output()`, where the status is data.
-//! - **subprocess**: `Exec::cmd("a") | Exec::cmd("b")` is `a | b`; `communicate` is
-//!   [`capture`](Pipeline::capture), with `limit` and `timeout`.
+//! [The guide](https://github.com/pipewright/pipewright/blob/main/docs/coming-from.md) has a table
+//! beside std, duct, subprocess, command-fds, Go and Python, and says what stands for what.
 //!
 //! Linux 5.10 or newer, on x86-64 and aarch64.
 

@@ -43,20 +43,65 @@ fn every_test_that_stands_for_a_historic_bug_exists() {
 }
 
 #[test]
-fn the_table_beside_others_is_the_same_wherever_it_stands() {
-    let rows = |file: &str| -> Option<Vec<String>> {
-        let text = std::fs::read_to_string(package().join(file)).ok()?;
-        let lines = text.lines().map(|line| line.trim_start_matches("//! "));
-        let table = lines.skip_while(|line| !line.starts_with("| | pipewright | std |"));
-        let rows = table.take_while(|line| line.starts_with('|'));
-        Some(rows.map(str::to_owned).collect())
+fn the_table_beside_others_stands_once_and_the_rest_points_to_it() {
+    let head = "| | pipewright | std |";
+    let read = |file: &str| std::fs::read_to_string(package().join(file)).ok();
+    let Some(guide) = read("../../docs/coming-from.md") else {
+        println!("skipped: the package stands alone, without the documents beside it");
+        return;
     };
-    let here = rows("src/lib.rs").unwrap();
-    assert!(here.len() > 10 && here.iter().all(|row| !row.is_empty()));
-    for file in ["../../README.md", "../../docs/coming-from.md"] {
-        match rows(file) {
-            Some(there) => assert_eq!(here, there, "{file}"),
-            None => println!("skipped {file}: the package stands alone"),
+    assert_eq!(guide.matches(head).count(), 1);
+    for file in ["src/lib.rs", "../../README.md"] {
+        let text = read(file).unwrap();
+        assert!(
+            !text.contains(head) && text.contains("docs/coming-from.md"),
+            "{file}"
+        );
+    }
+}
+
+/// What the guide tells readers to call is there.
+#[test]
+fn every_method_that_the_guide_names_exists() {
+    let path = package().join("../../docs/coming-from.md");
+    let Ok(guide) = std::fs::read_to_string(path) else {
+        println!("skipped: the package stands alone, without the documents beside it");
+        return;
+    };
+    let mut sources = String::new();
+    let mut directories = vec![package().join("src")];
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(directory).unwrap().flatten() {
+            if entry.path().is_dir() {
+                directories.push(entry.path());
+            } else {
+                sources += &std::fs::read_to_string(entry.path()).unwrap();
+            }
         }
     }
+    // The right column of each table: `.name(`.
+    let right = guide
+        .lines()
+        .filter(|line| line.starts_with('|') && line.matches('|').count() == 3);
+    let calls = right.filter_map(|line| line.trim_end_matches('|').rsplit_once('|'));
+    let mut names = Vec::new();
+    for (_, here) in calls {
+        for part in here.split('.').skip(1) {
+            let name = part
+                .split(|c: char| !c.is_alphanumeric() && c != '_')
+                .next()
+                .unwrap();
+            if part[name.len()..].starts_with('(') {
+                names.push(name.to_owned());
+            }
+        }
+    }
+    assert!(names.len() > 20, "{names:?}");
+    let std_has = ["into"];
+    names.retain(|name| {
+        !std_has.contains(&&**name)
+            && !sources.contains(&format!("fn {name}("))
+            && !sources.contains(&format!("fn {name}<"))
+    });
+    assert_eq!(names, Vec::<String>::new());
 }

@@ -110,3 +110,10 @@ fn redirect_to_file_writes_the_files_by_the_commands_themselves() {
                     collected only \"a warning\"\n";
     assert_eq!(said_by("redirect_to_file"), expected);
 }
+
+#[test]
+fn coprocess_answers_each_question_and_its_end_is_told() {
+    let said = said_by("coprocess");
+    assert!(said.starts_with("6 * 7 = 42\n1 << 10 = 1024\n"), "{said}");
+    assert!(said.contains("1 / 0 ended it with "), "{said}");
+}
