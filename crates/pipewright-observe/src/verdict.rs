@@ -41,7 +41,7 @@ const CLEAR_PIPES: f64 = 0.15;
 /// A stage with less own time than this holds nobody up.
 const HARDLY_WAITS: f64 = 0.5;
 
-/// What the samples say.
+/// The conclusion from the samples.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -52,7 +52,7 @@ pub enum Finding {
     Balanced,
     /// There are too few samples, or they cover too short a time.
     TooShort,
-    /// The stages that would decide it may not be looked at by this user.
+    /// The stages that matter could not be looked at.
     Hidden,
     /// Every stage has ended throughout.
     Ended,
@@ -140,19 +140,19 @@ impl Verdict {
                 self.seconds, self.samples
             ),
             Finding::Hidden => {
-                "not to be told: the stages that would decide it belong to another user".into()
+                "cannot tell: the stages that matter may not be looked at (another user's), or do not answer".into()
             }
             Finding::Ended => "every stage has ended".into(),
         }
     }
 
-    /// What could be done, where there is something.
+    /// Advice on what could be done, where there is some.
     pub fn advice(&self) -> Option<String> {
         match &self.finding {
             Finding::Bottleneck(bottleneck) => bottleneck.advice(),
             Finding::Balanced if self.pipes.iter().flatten().any(PipeShares::swings) => Some(
-                "a pipe is now full and now empty: a larger one lets its two stages run at the same time \
-                 for longer (pipewright resize)"
+                "a pipe keeps filling up and running empty: a larger one would let its two stages run side by \
+                 side for longer (pipewright resize)"
                     .into(),
             ),
             _ => None,

@@ -7,14 +7,14 @@ use crate::verdict::shares::StageShares;
 /// From this share of time on, waiting for a CPU is worth a word.
 pub(super) const CROWDED: f64 = 0.2;
 
-/// What a stage that holds the others up is occupied with.
+/// The thing that keeps a stage occupied while the others wait for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Reason {
     /// It computes.
     Cpu,
-    /// It would compute, and has to wait for a CPU: the machine has no core left for it.
+    /// It could compute, but all cores are busy.
     NoCoreLeft,
     /// It waits for a disk.
     Disk,
@@ -90,9 +90,9 @@ pub struct Bottleneck {
     pub command: String,
     /// Name of the program that does its work, where figures were taken.
     pub program: Option<String>,
-    /// What it is occupied with.
+    /// The thing that keeps it occupied.
     pub reason: Reason,
-    /// The share of time in which it did not wait for its neighbours.
+    /// The share of time in which it was not waiting for its neighbours.
     pub own: f64,
     /// CPUs it used on average, 1.0 being one core, where figures were taken.
     pub cpus: Option<f64>,
@@ -102,15 +102,15 @@ pub struct Bottleneck {
 const FASTER: &[(&str, &str)] = &[
     (
         "gzip",
-        "pigz does the same on all cores, zstd -T0 is faster still where its format will do",
+        "pigz does the same on all cores; zstd -T0 is even faster if you can use its format",
     ),
     (
         "gunzip",
-        "the format unpacks on one core only; zstd unpacks several times as fast",
+        "this format can be unpacked on one core only; zstd unpacks several times as fast",
     ),
     (
         "zcat",
-        "the format unpacks on one core only; zstd unpacks several times as fast",
+        "this format can be unpacked on one core only; zstd unpacks several times as fast",
     ),
     ("bzip2", "lbzip2 or pbzip2 do the same on all cores"),
     ("bunzip2", "lbzip2 -d unpacks on all cores"),
@@ -126,7 +126,7 @@ const FASTER: &[(&str, &str)] = &[
     ),
     (
         "grep",
-        "LC_ALL=C grep works on bytes, -F on fixed strings; ripgrep uses all cores on files",
+        "LC_ALL=C makes it compare bytes, -F fixed strings; ripgrep uses all cores on files",
     ),
     ("sed", "LC_ALL=C makes it work on bytes"),
     (
@@ -137,17 +137,11 @@ const FASTER: &[(&str, &str)] = &[
         "gawk",
         "mawk is often several times as fast; LC_ALL=C makes it work on bytes",
     ),
-    (
-        "sha256sum",
-        "b3sum or b2sum are faster where the choice is free",
-    ),
-    (
-        "md5sum",
-        "b3sum or b2sum are faster where the choice is free",
-    ),
+    ("sha256sum", "b3sum or b2sum are faster if you can choose"),
+    ("md5sum", "b3sum or b2sum are faster if you can choose"),
     (
         "jq",
-        "jaq or gojq are often faster; --stream or a simpler filter may do",
+        "jaq or gojq are often faster; --stream or a simpler filter may help",
     ),
 ];
 
@@ -164,7 +158,7 @@ impl Bottleneck {
             Reason::Cpu => match self.cpus {
                 Some(cpus) if cpus >= 1.5 => {
                     format!(
-                        "{name} is the bottleneck: it keeps {cpus:.1} cores busy and waits for nobody, {percent:.0} % of the time"
+                        "{name} is the bottleneck: it keeps {cpus:.1} cores busy, {percent:.0} % of the time"
                     )
                 }
                 Some(cpus) if cpus >= 0.8 => {
@@ -172,35 +166,35 @@ impl Bottleneck {
                         "{name} is the bottleneck: it keeps one core busy, {percent:.0} % of the time"
                     )
                 }
-                _ => format!("{name} is the bottleneck: it computes, {percent:.0} % of the time"),
+                _ => {
+                    format!("{name} is the bottleneck: it is computing, {percent:.0} % of the time")
+                }
             },
             Reason::NoCoreLeft => {
-                format!(
-                    "{name} is the bottleneck, and the machine has no core left: it has to wait for a CPU"
-                )
+                format!("{name} is the bottleneck, and all cores are busy: it is waiting for a CPU")
             }
-            Reason::Disk => format!("{name} is the bottleneck: it waits for a disk"),
-            Reason::Network => format!("{name} is the bottleneck: it waits for the network"),
+            Reason::Disk => format!("{name} is the bottleneck: it is waiting for a disk"),
+            Reason::Network => format!("{name} is the bottleneck: it is waiting for the network"),
             Reason::Asleep => format!("{name} is the bottleneck: it is asleep"),
             Reason::Polling => {
                 format!(
-                    "{name} is the bottleneck: it waits for a network connection, a timer or a terminal"
+                    "{name} is the bottleneck: it is waiting for a network connection, a timer or a terminal"
                 )
             }
             Reason::Elsewhere => {
-                format!("{name} is the bottleneck: it waits for something outside the pipeline")
+                format!(
+                    "{name} is the bottleneck: it is waiting for something outside the pipeline"
+                )
             }
             Reason::Stopped => format!("{name} is the bottleneck: it is stopped"),
-            Reason::InputSlow => format!("the input is slow: {name} waits for what it reads"),
+            Reason::InputSlow => format!("the input is slow: {name} is waiting for it"),
             Reason::ConsumerSlow => {
-                format!(
-                    "the output's consumer is slow: {name} waits for somebody to take what it writes"
-                )
+                format!("the output is read slowly: {name} is waiting for its reader")
             }
         }
     }
 
-    /// What could be done, where there is something.
+    /// Advice on what could be done, where there is some.
     pub fn advice(&self) -> Option<String> {
         let advice = match self.reason {
             Reason::Cpu => return self.faster(),
@@ -209,20 +203,20 @@ impl Bottleneck {
                  larger pipes would not"
             }
             Reason::Disk => {
-                "a faster disk would help, or compressed data; two programs on one disk slow each other down"
+                "a faster disk would help, or compressed data; programs that share a disk slow each other down"
             }
             Reason::Network => {
-                "nothing in the pipeline can help; try several connections, or compression on the way"
+                "nothing in the pipeline can help; try several connections, or compress what is sent"
             }
             Reason::Asleep => {
-                "it waits on purpose (a rate limit, a pause); only its own options can change that"
+                "it pauses on purpose (a rate limit, a timer); only its own options can change that"
             }
-            Reason::Stopped => "kill -CONT lets it go on",
+            Reason::Stopped => "kill -CONT makes it continue",
             Reason::InputSlow => {
-                "nothing in the pipeline can help: the bytes do not come any faster"
+                "nothing in the pipeline can help: the input simply arrives slowly"
             }
             Reason::ConsumerSlow => {
-                "nothing in the pipeline can help: a file or a faster program at its end would"
+                "nothing in the pipeline can help; a file or a faster program at its end would"
             }
             Reason::Polling | Reason::Elsewhere => return None,
         };
@@ -241,7 +235,7 @@ impl Bottleneck {
         known.or_else(|| {
             // A stage that uses several cores already is not helped by being split.
             (self.cpus? < 1.2).then(|| {
-                "it uses one core: splitting its input over several copies of it would use more"
+                "it uses one core; several copies of it would use more, if its input can be split (parallel --pipe)"
                     .to_owned()
             })
         })
