@@ -133,3 +133,57 @@ fn where_no_handle_of_each_stage_can_be_held_the_pipeline_runs_all_the_same() {
     );
     assert_eq!(String::from_utf8_lossy(&output.stdout), "it's $HOME\n");
 }
+
+#[test]
+fn what_the_caller_has_open_from_3_on_reaches_every_stage_as_in_bash() {
+    let _watchdog = watchdog();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("f");
+    std::fs::write(&file, "from the file\n").unwrap();
+    let opened = format!("exec 3<'{}'; \"$@\"", file.display());
+    let ours = |options: &[&str], text: &str| {
+        let words = [&[PIPEWRIGHT, "run", "-q"], options, &[text]].concat();
+        prepared(&opened, &words).stdout
+    };
+    for text in [
+        "cat <&3 | cat",
+        "cat /dev/null | cat /dev/fd/3 | cat",
+        "ls /proc/self/fd | cat",
+        "cat <&3; ls /proc/self/fd | cat",
+    ] {
+        let bash = prepared(&opened, &["bash", "-c", text]).stdout;
+        assert_eq!(ours(&[], text), bash, "{text}");
+        assert_eq!(ours(&["--whole"], text), bash, "{text}");
+    }
+    let words = format!("{PIPEWRIGHT} run -- cat <(echo hi) '|' cat");
+    assert_eq!(prepared(&words, &[]).stdout, b"hi\n");
+    // With everything that pipewright can have open at once, none of it is handed on.
+    let json = format!("--json={}", directory.path().join("run.json").display());
+    let samples = format!("--samples={}", directory.path().join("samples").display());
+    let listed = ours(&[&json, &samples], "sleep 0.3 | ls /proc/self/fd | cat");
+    let bash = prepared(&opened, &["bash", "-c", "ls /proc/self/fd | cat"]);
+    assert_eq!(listed, bash.stdout);
+}
+
+#[test]
+fn a_make_below_finds_the_jobserver() {
+    let _watchdog = watchdog();
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(
+        directory.path().join("Makefile"),
+        "all:\n\t+@$(PIPEWRIGHT) run '$(MAKE) --no-print-directory below | cat'\nbelow: a b\na b:\n\t@echo $@\n",
+    )
+    .unwrap();
+    let mut make = Command::new("make");
+    make.arg("-j2").env("PIPEWRIGHT", PIPEWRIGHT);
+    let made = make.current_dir(&directory).output();
+    let Ok(made) = made else {
+        eprintln!("skipped: there is no make");
+        return;
+    };
+    let said = stderr(&made);
+    assert!(
+        made.status.success() && !said.contains("jobserver"),
+        "{said}"
+    );
+}

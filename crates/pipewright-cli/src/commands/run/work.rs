@@ -189,7 +189,10 @@ impl Work {
                 let statuses = forgiven.iter().filter_map(|it| it.statuses(text));
                 let mut command = statuses
                     .flatten()
-                    .fold(self.command(index, stage), Command::forgive);
+                    .fold(self.command(index, stage), Command::forgive)
+                    // What the caller has open from 3 on is for the stages, as in a shell; all of
+                    // pipewright's own is close-on-exec.
+                    .inherit_all();
                 // What the caller closed stays closed, as in a shell.
                 if index == 0 && inherited::was_closed(0) {
                     command = command.stdin(Stdio::Closed);
