@@ -79,6 +79,42 @@ fn lists_loops_and_scripts_are_run() {
 }
 
 #[test]
+fn every_operator_joins_as_in_bash() {
+    let _watchdog = watchdog();
+    let texts = [
+        "cat",
+        "echo 'a | b; c'",
+        "cat <<< $'x\\ny'",
+        "cat <<A <<'B C'\n|\nA\n; $x\nB C\n",
+        "{ echo \"$(echo a | tr a b)\"; exit 3; }",
+        "! (exit 4)",
+        "case x in (x|y) echo x;; esac",
+        "[[ ab =~ a|b ]]",
+        "echo $((1<<2)) ${x:-a|b} # c | d\n",
+        "nosuch 2>/dev/null",
+    ];
+    let operators = [" | ", " |& ", " && ", " || ", "; ", " & wait; ", "\n"];
+    for (first, second) in texts.iter().flat_map(|a| texts.iter().map(move |b| (a, b))) {
+        // A different operator for each pair, and in the other order of the same two.
+        let at = texts.iter().position(|it| it == first).unwrap() * 3
+            + texts.iter().position(|it| it == second).unwrap();
+        for operator in [operators[at % 7], operators[(at + 3) % 7]] {
+            // The body of a document has to follow its line.
+            let text = match first.split_once('\n') {
+                Some((line, rest)) if line.contains("<<A") && !operator.contains('\n') => {
+                    format!(
+                        "{line}{operator}{}\n{rest}",
+                        second.replace("<<A <<'B C'", "")
+                    )
+                }
+                _ => format!("{first}{operator}{second}"),
+            };
+            assert_as_bash(&text, |_| {});
+        }
+    }
+}
+
+#[test]
 fn what_bash_refuses_runs_in_no_part() {
     let _watchdog = watchdog();
     for text in [
