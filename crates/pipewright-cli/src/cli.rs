@@ -47,7 +47,7 @@ pub(crate) enum Subcommand {
 #[derive(Debug, Args)]
 #[command(after_long_help = RUN_NOTES)]
 pub(crate) struct Run {
-    /// The pipeline in bash syntax, as one argument; with --file, the arguments for $1, $2, …
+    /// The pipeline or script in bash syntax, as one argument; with --file, the arguments for $1, $2, …
     #[arg(value_name = "PIPELINE")]
     pub(crate) text: Vec<OsString>,
 
@@ -55,7 +55,7 @@ pub(crate) struct Run {
     #[arg(last = true, value_name = "WORD", conflicts_with_all = ["text", "file"])]
     pub(crate) words: Vec<OsString>,
 
-    /// Read the pipeline from a file; - is stdin. Line breaks and comments are fine
+    /// Read the pipeline or script from a file; - is stdin
     #[arg(short, long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
 
@@ -193,8 +193,15 @@ Examples:
   pipewright run --timeout 10 --kill-after 1 'curl -s https://example.org | jq .'
   pipewright run -- sort 'two words.txt' '|' uniq -c
   pipewright run --json=run.json -q -f nightly.pipe
+  pipewright run 'make -j2 2>&1 | tee log; tail log'
 
 To make a file with a pipeline executable, begin it with '#!/usr/bin/env -S pipewright run -f'.
+
+How it runs:
+  a stage of plain words is executed directly, any other by bash -c 'STAGE'. What is not one
+  pipeline (lists, loops, scripts), or cannot be cut into stages with certainty, is run whole by one
+  bash and watched from outside; --dry-run and the summary say so, and why. A syntax error is told
+  by bash, with its status, 2. Where a program is missing, nothing is started.
 
 Exit status:
   that of the rightmost stage that failed (128+n for signal n). A stage that stopped because its
