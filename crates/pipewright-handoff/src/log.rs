@@ -74,26 +74,26 @@ pub struct LogSink(Arc<Shared>);
 
 impl Clone for LogSink {
     fn clone(&self) -> Self {
-        self.0.state().sources += 1;
+        self.0.queue().sources += 1;
         Self(Arc::clone(&self.0))
     }
 }
 
 impl Drop for LogSink {
     fn drop(&mut self) {
-        self.0.state().sources -= 1;
+        self.0.queue().sources -= 1;
         self.0.changed.notify_all();
     }
 }
 
 #[derive(Debug)]
 struct Shared {
-    state: Mutex<State>,
+    queue: Mutex<Queue>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct Queue {
     lines: VecDeque<Vec<u8>>,
     /// The bytes in `lines`.
     bytes: usize,
@@ -107,45 +107,59 @@ struct State {
     writing: bool,
 }
 
+impl Queue {
+    /// Tells if all that has come was written, and no more can come.
+    fn is_done(&self) -> bool {
+        self.forwarders == 0 && !self.writing && self.lines.is_empty() && self.lost == 0
+    }
+
+    fn push(&mut self, line: Vec<u8>) {
+        self.bytes += line.len();
+        self.lines.push_back(line);
+    }
+
+    /// Puts their number in the place of lines that were dropped.
+    fn note_lost(&mut self) {
+        if self.lost > 0 {
+            let lost = std::mem::take(&mut self.lost);
+            self.push(format!("{lost} log lines were dropped: they came too fast\n").into());
+        }
+    }
+}
+
 impl Shared {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits for the next line; `None` when none can come any more.
     fn next_line(&self) -> Option<Vec<u8>> {
-        let mut state = self.state();
+        let mut queue = self.queue();
         loop {
-            if let Some(line) = state.lines.pop_front() {
-                state.bytes -= line.len();
-                state.writing = true;
+            if queue.lines.is_empty() {
+                queue.note_lost();
+            }
+            if let Some(line) = queue.lines.pop_front() {
+                queue.bytes -= line.len();
+                queue.writing = true;
                 return Some(line);
             }
-            if state.sources == 0 && state.forwarders == 0 {
+            if queue.sources == 0 && queue.forwarders == 0 {
                 return None;
             }
-            let waited = self.changed.wait(state);
-            state = waited.unwrap_or_else(PoisonError::into_inner);
+            let waited = self.changed.wait(queue);
+            queue = waited.unwrap_or_else(PoisonError::into_inner);
         }
     }
 
     fn push(&self, line: Vec<u8>) {
-        let mut state = self.state();
-        if state.bytes + line.len() > QUEUE_LIMIT {
-            state.lost += 1;
+        let mut queue = self.queue();
+        if queue.bytes + line.len() > QUEUE_LIMIT {
+            queue.lost += 1;
             return;
         }
-        if state.lost > 0 {
-            let note = format!(
-                "{} log lines were dropped: they came too fast\n",
-                state.lost
-            );
-            state.lost = 0;
-            state.bytes += note.len();
-            state.lines.push_back(note.into_bytes());
-        }
-        state.bytes += line.len();
-        state.lines.push_back(line);
+        queue.note_lost();
+        queue.push(line);
         self.changed.notify_all();
     }
 }
@@ -161,9 +175,9 @@ impl LogSink {
     /// [`Error::System`] when no thread can be started.
     pub fn new(to: impl Write + Send + 'static) -> Result<Self> {
         let shared = Arc::new(Shared {
-            state: Mutex::new(State {
+            queue: Mutex::new(Queue {
                 sources: 1,
-                ..State::default()
+                ..Queue::default()
             }),
             changed: Condvar::new(),
         });
@@ -185,17 +199,17 @@ impl LogSink {
             .try_clone_to_owned()
             .map_err(Error::io("duplicate a pidfd"))?;
         let (shared, name) = (Arc::clone(&self.0), name.to_owned());
-        shared.state().forwarders += 1;
+        shared.queue().forwarders += 1;
         let started = start("pipewright forwarder", {
             let shared = Arc::clone(&shared);
             move || {
                 forward(&shared, &name, &reader, &process);
-                shared.state().forwarders -= 1;
+                shared.queue().forwarders -= 1;
                 shared.changed.notify_all();
             }
         });
         if started.is_err() {
-            shared.state().forwarders -= 1;
+            shared.queue().forwarders -= 1;
         }
         started
     }
@@ -210,14 +224,14 @@ impl LogSink {
     /// that did not happen in time.
     pub fn finish(&self, timeout: Duration) -> bool {
         let deadline = Deadline::after(timeout);
-        let mut state = self.0.state();
-        while state.forwarders > 0 || state.writing || !state.lines.is_empty() {
+        let mut queue = self.0.queue();
+        while !queue.is_done() {
             let left = deadline.left().unwrap_or(Duration::MAX);
             if left.is_zero() {
                 return false;
             }
-            let waited = self.0.changed.wait_timeout(state, left.min(LONGEST_WAIT));
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            let waited = self.0.changed.wait_timeout(queue, left.min(LONGEST_WAIT));
+            queue = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         true
     }
@@ -250,7 +264,7 @@ fn write_lines(shared: &Shared, mut to: impl Write) {
     while let Some(line) = shared.next_line() {
         // A line that cannot be written is lost; the next one may find room.
         let _ = to.write_all(&line).and_then(|()| to.flush());
-        shared.state().writing = false;
+        shared.queue().writing = false;
         shared.changed.notify_all();
     }
 }

@@ -20,6 +20,7 @@ fn main() {
         .entry("leaving a daemon", leave_daemon)
         .entry("half a line", half_a_line)
         .entry("no line end", no_line_end)
+        .entry("too fast", too_fast)
         .dispatch();
     testing::trials::run(testing::tests![
         a_megabyte_from_two_processes_comes_in_whole_lines,
@@ -30,6 +31,7 @@ fn main() {
         a_last_line_without_end_is_forwarded,
         a_line_without_end_is_cut_and_does_not_fill_memory,
         a_sink_that_blocks_does_not_hold_up_the_child,
+        lines_that_were_dropped_are_counted_even_at_the_end,
         any_program_s_stderr_is_forwarded_and_waited_for,
     ]);
 }
@@ -277,6 +279,41 @@ fn a_sink_that_blocks_does_not_hold_up_the_child() {
     assert!(sink.finish(LONG));
     drop(sink);
     assert_eq!(reading.join().unwrap().lines().count(), LINES);
+}
+
+const FAST_LINES: usize = 3000;
+
+/// More than a sink keeps.
+fn too_fast(parent: &mut ParentLink) -> Result<()> {
+    let mut log = parent.log()?;
+    for _ in 0..FAST_LINES {
+        writeln!(log, "{}", "x".repeat(5000)).unwrap();
+    }
+    Ok(())
+}
+
+fn lines_that_were_dropped_are_counted_even_at_the_end() {
+    let (mut reader, writer) = pipe().unwrap();
+    let sink = LogSink::new(writer).unwrap();
+    let child = ReExec::new("too fast").log(&sink).spawn().unwrap();
+    assert!(child.into_child().wait().unwrap().success());
+    let reading = std::thread::spawn(move || {
+        let mut text = String::new();
+        std::io::Read::read_to_string(&mut reader, &mut text).unwrap();
+        text
+    });
+    assert!(sink.finish(LONG));
+    drop(sink);
+    let text = reading.join().unwrap();
+    let dropped = |line: &str| -> Option<usize> {
+        line.strip_suffix(" log lines were dropped: they came too fast")?
+            .parse()
+            .ok()
+    };
+    let (notes, whole): (Vec<&str>, Vec<&str>) = text.lines().partition(|it| dropped(it).is_some());
+    let lost: usize = notes.iter().filter_map(|note| dropped(note)).sum();
+    assert!(lost > 0, "the child wrote more than the sink keeps");
+    assert_eq!(whole.len() + lost, FAST_LINES);
 }
 
 fn any_program_s_stderr_is_forwarded_and_waited_for() {
