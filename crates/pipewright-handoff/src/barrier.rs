@@ -8,8 +8,8 @@ use crate::error::{Error, Result};
 use crate::frame::Control;
 
 impl Channel {
-    /// Tells the other side what this one is doing now, so that an error there can say in which phase
-    /// it happened.
+    /// Tells the other side what this one is doing now, so that an error there can say in which
+    /// phase it happened.
     ///
     /// # Errors
     ///
@@ -31,8 +31,8 @@ impl Channel {
         self.send_control(&Control::Phase(phase.to_owned()))
     }
 
-    /// Asks the other side for something that only it can do, and waits until it has done it: "map my
-    /// ids" – "mapped, go on".
+    /// Asks the other side for something that only it can do, and waits until it has done it: "map
+    /// my ids" – "mapped, go on".
     ///
     /// The other side answers with [`serve_barrier`](Self::serve_barrier).
     ///
@@ -64,7 +64,8 @@ impl Channel {
 
     /// Waits until the other side comes to the barrier, does what it asks for, and lets it go on.
     ///
-    /// If `action` fails, the other side gets the failure instead, and it is the error here as well.
+    /// If `action` fails, the other side gets the failure instead, and it is the error here as
+    /// well.
     ///
     /// # Errors
     ///
@@ -90,7 +91,8 @@ impl Channel {
     }
 
     /// Waits until the other side has come to the barrier. It stays there until
-    /// [`release_barrier`](Self::release_barrier): so several processes can be made to go on together.
+    /// [`release_barrier`](Self::release_barrier): so several processes can be made to go on
+    /// together.
     ///
     /// # Errors
     ///
@@ -132,8 +134,8 @@ impl Channel {
         self.send_control(&Control::GoOn(name.to_owned()))
     }
 
-    /// Tells the other side that this one failed: whatever it waits for ends in [`Error::Remote`] with
-    /// this phase, message and error number.
+    /// Tells the other side that this one failed: whatever it waits for ends in [`Error::Remote`]
+    /// with this phase, message and error number.
     ///
     /// # Errors
     ///

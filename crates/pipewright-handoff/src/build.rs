@@ -5,10 +5,10 @@
 //! anything.
 //!
 //! The identity is the build id that the linker writes into the program, a hash of its content. It
-//! is read from this process's own memory: so it is that of the program that runs, not of a file at some
-//! path, costs next to nothing, and needs no `/proc`. Some linkers write none. Then the identity is a
-//! hash of the read-only segments (code and constants), made once in the life of a process, at about a
-//! millisecond for each 4 MiB.
+//! is read from this process's own memory: so it is that of the program that runs, not of a file at
+//! some path, costs next to nothing, and needs no `/proc`. Some linkers write none. Then the
+//! identity is a hash of the read-only segments (code and constants), made once in the life of a
+//! process, at about a millisecond for each 4 MiB.
 #![allow(
     unsafe_code,
     reason = "reads this program's own ELF headers where they are mapped"
@@ -72,8 +72,8 @@ fn own_segments() -> Vec<Segment> {
     let start = header.as_ptr();
     let table = start.wrapping_add(number(header, 32, 8));
     let count = number(header, 56, 2);
-    // SAFETY: the table lies in the same read-only segment as the file header, which names its place
-    // and its length; an array of bytes needs no alignment.
+    // SAFETY: the table lies in the same read-only segment as the file header, which names its
+    // place and its length; an array of bytes needs no alignment.
     let table = unsafe { std::slice::from_raw_parts(table.cast::<SegmentHeader>(), count) };
     let kind = |segment: &SegmentHeader| number(segment, 0, 4) as u32;
     let flags = |segment: &SegmentHeader| number(segment, 4, 4) as u32;

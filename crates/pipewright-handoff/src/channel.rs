@@ -20,20 +20,20 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Typed messages both ways between two processes.
 ///
-/// It is one SEQPACKET socket, so packets stay whole and in order, and every packet is numbered, so a
-/// lost one is noticed. Every wait watches the socket **and** the other process, and has a deadline.
-/// All that was sent before a death is received before the death is reported. Nothing here raises
-/// SIGPIPE.
+/// It is one SEQPACKET socket, so packets stay whole and in order, and every packet is numbered, so
+/// a lost one is noticed. Every wait watches the socket **and** the other process, and has a
+/// deadline. All that was sent before a death is received before the death is reported. Nothing
+/// here raises SIGPIPE.
 ///
 /// Its methods take `&mut self`: two writers on one channel would send out of order, and the borrow
 /// checker does not let them.
 ///
-/// A message may be up to 64 KiB, encoded; attach a file or memfd for more. It is received as the very
-/// type that it was sent as: send a `String`, not a `&str`, since no type that can be received is a
-/// `&str`.
+/// A message may be up to 64 KiB, encoded; attach a file or memfd for more. It is received as the
+/// very type that it was sent as: send a `String`, not a `&str`, since no type that can be received
+/// is a `&str`.
 ///
-/// With the feature `tracing` each packet is an event at the level DEBUG, `sent` or `received`, with
-/// the `peer` and what the `packet` is.
+/// With the feature `tracing` each packet is an event at the level DEBUG, `sent` or `received`,
+/// with the `peer` and what the `packet` is.
 ///
 /// ```
 /// use pipewright_handoff::{EntryPoints, ParentLink, ReExec, Result};
@@ -98,8 +98,8 @@ impl Channel {
         self.timeout
     }
 
-    /// Sets the time that each wait may last. `Duration::MAX` is no limit; the death of the other process
-    /// still ends a wait.
+    /// Sets the time that each wait may last. `Duration::MAX` is no limit; the death of the other
+    /// process still ends a wait.
     pub fn set_timeout(&mut self, timeout: Duration) {
         self.timeout = timeout;
     }
@@ -111,7 +111,8 @@ impl Channel {
 
     /// Sends a message.
     ///
-    /// It waits only while the socket's buffer is full of packets that the other side has not taken.
+    /// It waits only while the socket's buffer is full of packets that the other side has not
+    /// taken.
     ///
     /// # Errors
     ///
@@ -125,8 +126,8 @@ impl Channel {
     ///
     /// # Errors
     ///
-    /// As [`send`](Self::send); [`Error::TooLarge`] also for more than 253 descriptors, the kernel's
-    /// limit.
+    /// As [`send`](Self::send); [`Error::TooLarge`] also for more than 253 descriptors, the
+    /// kernel's limit.
     ///
     /// ```
     /// use std::os::fd::AsFd;

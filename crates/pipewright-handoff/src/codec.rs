@@ -1,4 +1,5 @@
-//! Values as bytes in postcard's form: encoding stops at a limit, before it has filled memory. Pure.
+//! Values as bytes in postcard's form: encoding stops at a limit, before it has filled memory.
+//! Pure.
 
 use std::io::{self, Write};
 

@@ -23,7 +23,8 @@ type Entry = Box<dyn FnOnce(&mut ParentLink) -> Result<(), Failure>>;
 
 /// The entry points of this program's re-executed children, by name.
 ///
-/// [`dispatch`](Self::dispatch) belongs first in `main`; see [`ReExec`](crate::ReExec) for an example.
+/// [`dispatch`](Self::dispatch) belongs first in `main`; see [`ReExec`](crate::ReExec) for an
+/// example.
 #[derive(Default)]
 pub struct EntryPoints(BTreeMap<String, Entry>);
 
@@ -67,15 +68,15 @@ impl EntryPoints {
         self
     }
 
-    /// Runs the entry point that this process was re-executed for, and ends the process. In a process
-    /// that was started in any other way it returns and does nothing.
+    /// Runs the entry point that this process was re-executed for, and ends the process. In a
+    /// process that was started in any other way it returns and does nothing.
     ///
     /// Call it first thing in `main`: what comes before it runs in every child as well.
     ///
-    /// In a program that is set-user-ID, set-group-ID or has file capabilities it refuses and ends the
-    /// process with status 125, since whoever started it could have made up what was handed over. Such a
-    /// program gives its children real ids that match, by [`ReExec::command`](crate::ReExec::command)
-    /// and [`Command::uid`](pipewright::Command::uid).
+    /// In a program that is set-user-ID, set-group-ID or has file capabilities it refuses and ends
+    /// the process with status 125, since whoever started it could have made up what was handed
+    /// over. Such a program gives its children real ids that match, by
+    /// [`ReExec::command`](crate::ReExec::command) and [`Command::uid`](pipewright::Command::uid).
     ///
     /// # Panics
     ///
@@ -93,8 +94,8 @@ impl EntryPoints {
     }
 
     fn run(mut self, number: &str) -> i32 {
-        // No failure here may go on in `main`, which would take this process for the parent and start
-        // the next child, which would do the same.
+        // No failure here may go on in `main`, which would take this process for the parent and
+        // start the next child, which would do the same.
         let mut parent = match arrival::receive(number) {
             Ok(parent) => parent,
             Err(error) => {

@@ -13,12 +13,12 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// The failure of a hand-off, or of an exchange with the other process.
 ///
-/// Every wait ends in what was waited for or in one of these. The *phase* is the last one that either
-/// side announced, by [`Channel::enter`](crate::Channel::enter) or a barrier.
+/// Every wait ends in what was waited for or in one of these. The *phase* is the last one that
+/// either side announced, by [`Channel::enter`](crate::Channel::enter) or a barrier.
 ///
-/// The text says why it failed, so [`source`](std::error::Error::source) does not repeat it. What the
-/// other process wrote is printed with its control characters, and those that change the direction of
-/// writing, as escapes; the fields hold it as it came.
+/// The text says why it failed, so [`source`](std::error::Error::source) does not repeat it. What
+/// the other process wrote is printed with its control characters, and those that change the
+/// direction of writing, as escapes; the fields hold it as it came.
 ///
 /// ```
 /// use pipewright_handoff::{EntryPoints, Error, ReExec};
@@ -46,7 +46,8 @@ pub enum Error {
     PeerDied {
         /// The last phase that was announced.
         phase: String,
-        /// Its status; `None` if it is not a child of this process, since only the parent learns it.
+        /// Its status; `None` if it is not a child of this process, since only the parent learns
+        /// it.
         status: Option<ExitStatus>,
     },
 
@@ -110,8 +111,8 @@ pub enum Error {
         expected: u64,
     },
 
-    /// This process takes no hand-off, because it has privileges that the one who started it may lack:
-    /// its file is set-user-ID, set-group-ID or has capabilities.
+    /// This process takes no hand-off, because it has privileges that the one who started it may
+    /// lack: its file is set-user-ID, set-group-ID or has capabilities.
     #[error(
         "refused: this program is set-user-ID, set-group-ID or has file capabilities, so whoever \
          started it may have made up what it is handed; if its parent is privileged itself, let it \

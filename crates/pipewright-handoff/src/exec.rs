@@ -10,14 +10,14 @@ use crate::frame::Control;
 use crate::link::{ChildLink, ParentLink};
 
 impl ParentLink {
-    /// Replaces this process by the program of `command`, and tells the parent. It returns only when
-    /// that failed; the parent knows by then, and the entry point has nothing left to do but to
-    /// return the error.
+    /// Replaces this process by the program of `command`, and tells the parent. It returns only
+    /// when that failed; the parent knows by then, and the entry point has nothing left to do but
+    /// to return the error.
     ///
     /// First the child sends "I execute this program now". The channel is close-on-exec, so its end
-    /// means that the program runs. A failure is sent over the channel, which is kept out of the way of
-    /// the descriptors that are placed for the program. The program has 0, 1, 2 and what `command`
-    /// names.
+    /// means that the program runs. A failure is sent over the channel, which is kept out of the
+    /// way of the descriptors that are placed for the program. The program has 0, 1, 2 and what
+    /// `command` names.
     ///
     /// # Errors
     ///
@@ -67,8 +67,8 @@ impl ChildLink {
     ///
     /// [`Error::Remote`] with the program's name and the kernel's error number when it could not be
     /// executed, or with the phase in which the child failed before; [`Error::PeerDied`],
-    /// [`Error::TimedOut`] and [`Error::Protocol`] as for every wait. The child is left as it is; it
-    /// ends by itself after a failure.
+    /// [`Error::TimedOut`] and [`Error::Protocol`] as for every wait. The child is left as it is;
+    /// it ends by itself after a failure.
     pub fn wait_exec(mut self, timeout: Duration) -> Result<Child> {
         wait_exec(self.channel(), timeout)?;
         Ok(self.into_child())

@@ -27,11 +27,11 @@ pub enum SelfExe {
     #[default]
     Running,
     /// A copy of that file in sealed memory, made once in the life of this process. Nobody can
-    /// change it, not even root through `/proc/PID/exe`. That is the answer to CVE-2019-5736, in which
-    /// a container wrote to the host's program in this way.
+    /// change it, not even root through `/proc/PID/exe`. That is the answer to CVE-2019-5736, in
+    /// which a container wrote to the host's program in this way.
     Sealed,
-    /// An open file, if `/proc` is not mounted. It must be the program that this process runs; a child
-    /// from another build is refused.
+    /// An open file, if `/proc` is not mounted. It must be the program that this process runs; a
+    /// child from another build is refused.
     File(OwnedFd),
 }
 
@@ -81,8 +81,8 @@ fn sealed_copy() -> Result<OwnedFd> {
     Ok(to.into())
 }
 
-/// Makes a memfd that can be sealed. `purpose` says if it will be executed; kernels before 6.3 do not
-/// know that flag.
+/// Makes a memfd that can be sealed. `purpose` says if it will be executed; kernels before 6.3 do
+/// not know that flag.
 pub(crate) fn memory(purpose: MemfdFlags) -> Result<OwnedFd> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     let name = "pipewright-handoff";

@@ -1,8 +1,9 @@
 //! Packets of the channel as bytes. Pure.
 //!
 //! Between two processes of one build, a packet is six bytes (kind, number of descriptors, sequence
-//! number) and a body in postcard's form; a message's body starts with the name of its type, because
-//! bytes of one type may well decode as another. With a foreign program it is one JSON object.
+//! number) and a body in postcard's form; a message's body starts with the name of its type,
+//! because bytes of one type may well decode as another. With a foreign program it is one JSON
+//! object.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};

@@ -1,10 +1,10 @@
 //! The start gate: "created, not started", until another process opens it.
 //!
 //! A container runtime sets a process up in full and has it wait until somebody starts it, perhaps
-//! another process much later. With a fifo, one side's open blocks until the other side comes, and for
-//! ever if that died. Here the waiting process listens on a socket. If nobody listens any more, the
-//! kernel says so at once. Nobody can open the gate twice, because the listener is closed as soon as
-//! the gate has been opened.
+//! another process much later. With a fifo, one side's open blocks until the other side comes, and
+//! for ever if that died. Here the waiting process listens on a socket. If nobody listens any more,
+//! the kernel says so at once. Nobody can open the gate twice, because the listener is closed as
+//! soon as the gate has been opened.
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -37,9 +37,9 @@ const PHASE: &str = "gate";
 
 /// A gate at which this process is going to wait, and that others find by its path.
 ///
-/// It exists from [`new`](Self::new) on, so make it before the root directory changes. The path stays
-/// when the process ends. Put it into a directory that only the owner can enter, to keep others from
-/// opening the gate.
+/// It exists from [`new`](Self::new) on, so make it before the root directory changes. The path
+/// stays when the process ends. Put it into a directory that only the owner can enter, to keep
+/// others from opening the gate.
 ///
 /// ```
 /// use std::path::PathBuf;
@@ -72,8 +72,8 @@ impl Gate {
     ///
     /// # Errors
     ///
-    /// [`Error::TooLarge`] for a path of more than 107 bytes; [`Error::System`] with EADDRINUSE if the
-    /// path exists.
+    /// [`Error::TooLarge`] for a path of more than 107 bytes; [`Error::System`] with EADDRINUSE if
+    /// the path exists.
     ///
     /// # References
     ///
@@ -114,9 +114,10 @@ impl Gate {
     ///
     /// # Errors
     ///
-    /// [`Error::System`] with ECONNREFUSED when nobody waits there, because the gate was opened before
-    /// or the process has died; with ENOENT if there is no gate. [`Error::PeerDied`] when the process
-    /// died just now. [`Error::Remote`] when its program could not be executed. [`Error::TimedOut`].
+    /// [`Error::System`] with ECONNREFUSED when nobody waits there, because the gate was opened
+    /// before or the process has died; with ENOENT if there is no gate. [`Error::PeerDied`] when
+    /// the process died just now. [`Error::Remote`] when its program could not be executed.
+    /// [`Error::TimedOut`].
     ///
     /// # References
     ///
@@ -133,9 +134,9 @@ impl Gate {
 impl ParentLink {
     /// Tells the parent that this child is created, and waits at the gate until somebody opens it.
     ///
-    /// From the first word on the parent is free to go, and its end no longer matters. Once the gate
-    /// is opened, the process that opened it takes the parent's place: it is told the phases, the
-    /// failures and the exec.
+    /// From the first word on the parent is free to go, and its end no longer matters. Once the
+    /// gate is opened, the process that opened it takes the parent's place: it is told the phases,
+    /// the failures and the exec.
     ///
     /// # Errors
     ///

@@ -1,9 +1,9 @@
 //! The descriptors that this program was started with, each to be owned once.
 //!
 //! Rust's ownership of descriptors rests on each number having one owner. What an environment
-//! variable, an argument or a hand-off *says* about a number is no proof of that. So the numbers that
-//! are open are noted before `main`, when nothing in this program can have opened one, and each of
-//! them is given out once.
+//! variable, an argument or a hand-off *says* about a number is no proof of that. So the numbers
+//! that are open are noted before `main`, when nothing in this program can have opened one, and
+//! each of them is given out once.
 #![allow(
     unsafe_code,
     reason = "a function that runs before main, and makes owners of descriptors"
@@ -148,8 +148,8 @@ pub fn take_inherited(number: i32) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-/// Tells if this program has privileges that the one who started it may lack: its file is set-user-ID,
-/// set-group-ID or has capabilities.
+/// Tells if this program has privileges that the one who started it may lack: its file is
+/// set-user-ID, set-group-ID or has capabilities.
 ///
 /// # References
 ///

@@ -105,7 +105,8 @@ impl ParentLink {
     ///
     /// # Errors
     ///
-    /// [`Error::Protocol`] when none was given, when it was read before, or when it has another type.
+    /// [`Error::Protocol`] when none was given, when it was read before, or when it has another
+    /// type.
     pub fn config<T: DeserializeOwned>(&mut self) -> Result<T> {
         let wanted = || format!("a config of type {}", std::any::type_name::<T>());
         let Some(place) = &self.contents.config else {
@@ -117,13 +118,13 @@ impl ParentLink {
         }
     }
 
-    /// Takes the descriptor of this name, as a pipe's end, a socket, a file, a terminal, or whatever it
-    /// is (`OwnedFd`). Each can be taken once. It is close-on-exec.
+    /// Takes the descriptor of this name, as a pipe's end, a socket, a file, a terminal, or
+    /// whatever it is (`OwnedFd`). Each can be taken once. It is close-on-exec.
     ///
     /// # Errors
     ///
-    /// [`Error::Descriptor`] when there is none of that name, when it was taken before, or when it is of
-    /// another kind.
+    /// [`Error::Descriptor`] when there is none of that name, when it was taken before, or when it
+    /// is of another kind.
     pub fn take<T: FromDescriptor>(&mut self, name: &str) -> Result<T> {
         self.descriptors.take(name)
     }

@@ -1,9 +1,10 @@
 //! A child's log: whole lines, forwarded under its name.
 //!
-//! There are two kinds of thread. A *forwarder* for each child does nothing but read its pipe, so the
-//! pipe never fills up, whatever becomes of the sink. The *writer* of a sink writes the lines out.
-//! Between them is a queue of bounded size: if the sink is too slow for long, lines are dropped, and
-//! their number is written in their place. A log must not hold up the child that writes it.
+//! There are two kinds of thread. A *forwarder* for each child does nothing but read its pipe, so
+//! the pipe never fills up, whatever becomes of the sink. The *writer* of a sink writes the lines
+//! out. Between them is a queue of bounded size: if the sink is too slow for long, lines are
+//! dropped, and their number is written in their place. A log must not hold up the child that
+//! writes it.
 
 use std::collections::VecDeque;
 use std::io::{self, PipeReader, PipeWriter, Write};
@@ -37,15 +38,15 @@ pub(crate) struct Pending {
 }
 
 impl Pending {
-    /// Reads the pipe from here on, until its writer is gone or the child has ended. A start that failed
-    /// never comes here, so no forwarder waits for it.
+    /// Reads the pipe from here on, until its writer is gone or the child has ended. A start that
+    /// failed never comes here, so no forwarder waits for it.
     pub(crate) fn forward(self, name: &str, child: &Child) -> Result<()> {
         self.sink.forward(name, self.reader, child.as_fd())
     }
 }
 
-/// The place to which the log lines of children go: a writer in this process. Each line is written as
-/// `name: text`, one after the other.
+/// The place to which the log lines of children go: a writer in this process. Each line is written
+/// as `name: text`, one after the other.
 ///
 /// Clones are handles to the same sink. [`finish`](Self::finish) waits for all lines.
 ///
@@ -189,7 +190,8 @@ impl LogSink {
     /// Forwards lines from `reader` until nobody can write to it any more, or the process has ended
     /// and all that it wrote was read.
     ///
-    /// For logs that do not come by [`ReExec::log`](crate::ReExec::log), such as a program's stderr.
+    /// For logs that do not come by [`ReExec::log`](crate::ReExec::log), such as a program's
+    /// stderr.
     ///
     /// # Errors
     ///
@@ -214,14 +216,15 @@ impl LogSink {
         started
     }
 
-    /// Makes a pipe for the log of a child that is about to start, and returns the child's end as well.
+    /// Makes a pipe for the log of a child that is about to start, and returns the child's end as
+    /// well.
     pub(crate) fn pipe(self) -> Result<(Pending, OwnedFd)> {
         let (reader, writer) = pipewright::pipe()?;
         Ok((Pending { sink: self, reader }, writer.into()))
     }
 
-    /// Waits until every child's log has ended and every line was written out, and returns `false` if
-    /// that did not happen in time.
+    /// Waits until every child's log has ended and every line was written out, and returns `false`
+    /// if that did not happen in time.
     pub fn finish(&self, timeout: Duration) -> bool {
         let deadline = Deadline::after(timeout);
         let mut queue = self.0.queue();
@@ -290,8 +293,8 @@ fn forward(shared: &Shared, name: &str, reader: &PipeReader, process: &OwnedFd) 
             break;
         }
         // The process has ended. Its last words may have come between the looks at the two, so the
-        // pipe is looked at once more. A daemon that the child left behind may still hold the pipe, but
-        // is not the child.
+        // pipe is looked at once more. A daemon that the child left behind may still hold the pipe,
+        // but is not the child.
         if polled[0].revents().is_empty()
             && !matches!(poll(&mut polled[..1], Deadline::now()), Ok(1..))
         {
@@ -321,8 +324,8 @@ fn forward(shared: &Shared, name: &str, reader: &PipeReader, process: &OwnedFd) 
 /// A child's log, as [`ParentLink::log`](crate::ParentLink::log) gives it: a writer of lines.
 ///
 /// It keeps what is written until a line is whole, and writes that out at once. The kernel keeps a
-/// write of up to 4096 bytes whole even if several processes share the log. Dropping it writes out the
-/// rest of a last line. It is closed when the process executes another program.
+/// write of up to 4096 bytes whole even if several processes share the log. Dropping it writes out
+/// the rest of a last line. It is closed when the process executes another program.
 #[derive(Debug)]
 pub struct Log {
     pipe: PipeWriter,

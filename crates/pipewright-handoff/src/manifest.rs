@@ -1,8 +1,8 @@
-//! All that the child is handed, in one sealed memfd: the build, the entry point, the descriptors and
-//! the config.
+//! All that the child is handed, in one sealed memfd: the build, the entry point, the descriptors
+//! and the config.
 //!
-//! A memfd takes any number of bytes without a reader, so the parent never blocks on a child that does
-//! not read, as it would on a pipe. Once sealed, it cannot change while the child reads it.
+//! A memfd takes any number of bytes without a reader, so the parent never blocks on a child that
+//! does not read, as it would on a pipe. Once sealed, it cannot change while the child reads it.
 //!
 //! ```text
 //! offset 0    head: magic, build id, place and length of the contents
@@ -10,8 +10,8 @@
 //!        …    the contents
 //! ```
 //!
-//! The head's form does not depend on the build: a child of another build can read that it is one, and
-//! find the channel to say so.
+//! The head's form does not depend on the build: a child of another build can read that it is one,
+//! and find the channel to say so.
 #![allow(unsafe_code, reason = "mmap")]
 
 use std::ffi::c_void;
@@ -236,8 +236,8 @@ struct SealedMapping {
     length: usize,
 }
 
-// SAFETY: it is a plain address and a length. Any thread may read the bytes, which never change, and
-// any thread may unmap them.
+// SAFETY: it is a plain address and a length. Any thread may read the bytes, which never change,
+// and any thread may unmap them.
 unsafe impl Send for SealedMapping {}
 // SAFETY: likewise.
 unsafe impl Sync for SealedMapping {}
@@ -264,8 +264,8 @@ impl SealedMapping {
 
     fn bytes(&self) -> &[u8] {
         // SAFETY: mapped for reading with this length until this is dropped. The seals forbid
-        // writing to the file and shrinking it, to everybody and for ever, so the bytes neither change
-        // nor go away.
+        // writing to the file and shrinking it, to everybody and for ever, so the bytes neither
+        // change nor go away.
         unsafe { std::slice::from_raw_parts(self.start.cast(), self.length) }
     }
 }

@@ -20,8 +20,8 @@ use crate::socket::PacketSocket;
 
 /// Starts this program again as a child, with all that is to be handed over.
 ///
-/// The child runs the entry point of that name, which [`EntryPoints`](crate::EntryPoints) registered,
-/// and nothing of `main` after the dispatch. It has 0, 1, 2 and what was handed over.
+/// The child runs the entry point of that name, which [`EntryPoints`](crate::EntryPoints)
+/// registered, and nothing of `main` after the dispatch. It has 0, 1, 2 and what was handed over.
 ///
 /// ```
 /// use pipewright_handoff::{EntryPoints, ParentLink, ReExec, Result};
@@ -78,8 +78,8 @@ impl ReExec {
 
     /// Gives the child its config: any value up to 1 GiB, encoded.
     ///
-    /// It is written to memory at once and handed over at the start, so no write waits for the child,
-    /// even if it reads late or never. The child reads it by
+    /// It is written to memory at once and handed over at the start, so no write waits for the
+    /// child, even if it reads late or never. The child reads it by
     /// [`ParentLink::config`](crate::ParentLink::config), as the very type given here.
     ///
     /// # Errors
@@ -96,8 +96,8 @@ impl ReExec {
         Ok(self)
     }
 
-    /// Gives the child a descriptor under a name, at a number that is free there. This process's copy
-    /// is closed once the child has it.
+    /// Gives the child a descriptor under a name, at a number that is free there. This process's
+    /// copy is closed once the child has it.
     ///
     /// ```
     /// use std::io::{Read, Write};
@@ -123,8 +123,8 @@ impl ReExec {
         self
     }
 
-    /// Gives the child a log, whose lines are forwarded to `sink` under the name of its entry point. The
-    /// child takes it by [`ParentLink::log`](crate::ParentLink::log).
+    /// Gives the child a log, whose lines are forwarded to `sink` under the name of its entry
+    /// point. The child takes it by [`ParentLink::log`](crate::ParentLink::log).
     #[cfg(feature = "log")]
     pub fn log(mut self, sink: &LogSink) -> Self {
         self.log = Some(sink.clone());
@@ -134,8 +134,8 @@ impl ReExec {
     /// Changes how the child is started: its environment, standard descriptors, session,
     /// credentials, parent-death signal.
     ///
-    /// Leave the program as it is. Added arguments come after those of the hand-off, and descriptors
-    /// that are handed over by name keep out of the way of those added at a number.
+    /// Leave the program as it is. Added arguments come after those of the hand-off, and
+    /// descriptors that are handed over by name keep out of the way of those added at a number.
     pub fn command(mut self, change: impl FnOnce(Command) -> Command) -> Self {
         self.command = change(self.command);
         self
@@ -145,9 +145,9 @@ impl ReExec {
     ///
     /// # Errors
     ///
-    /// [`Error::Start`] when the process could not be started; [`Error::System`] when something could
-    /// not be handed over, with a sentence that says so if `/proc` is missing; [`Error::Descriptor`] for
-    /// a name that was given twice. Nothing is left of the attempt.
+    /// [`Error::Start`] when the process could not be started; [`Error::System`] when something
+    /// could not be handed over, with a sentence that says so if `/proc` is missing;
+    /// [`Error::Descriptor`] for a name that was given twice. Nothing is left of the attempt.
     ///
     /// # References
     ///

@@ -24,8 +24,8 @@ pub(crate) struct PacketSocket {
 /// Something received.
 #[derive(Debug)]
 pub(crate) enum Received {
-    /// A packet of this many bytes, which may be more than the buffer holds. `cut`: descriptors came
-    /// with it that could not be received.
+    /// A packet of this many bytes, which may be more than the buffer holds. `cut`: descriptors
+    /// came with it that could not be received.
     Packet { length: usize, cut: bool },
     /// Nobody holds the other end any more.
     End,
@@ -83,8 +83,8 @@ impl PacketSocket {
         }
     }
 
-    /// Takes the next packet into the buffer, and its descriptors into the list. If there is none it
-    /// fails with EAGAIN, with `may_wait` after as long as [`set_wait`](Self::set_wait) said.
+    /// Takes the next packet into the buffer, and its descriptors into the list. If there is none
+    /// it fails with EAGAIN, with `may_wait` after as long as [`set_wait`](Self::set_wait) said.
     ///
     /// Without a list the kernel closes the descriptors, and the call is cheaper.
     pub(crate) fn receive(

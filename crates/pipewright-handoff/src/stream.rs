@@ -50,10 +50,10 @@ fn timed_out(waited: Duration) -> Error {
 
 /// The sending end of a stream of messages of one type.
 ///
-/// Messages are collected and written in pieces of 64 KiB, whole pages of the pipe. The rest waits for
-/// more, and [`flush`](Self::flush) sends it. For messages of many KiB a larger pipe
-/// ([`PipeExt::set_capacity`](pipewright::PipeExt::set_capacity)) saves most of the waiting. Dropping
-/// the sender does not send what was not flushed, because that could block.
+/// Messages are collected and written in pieces of 64 KiB, whole pages of the pipe. The rest waits
+/// for more, and [`flush`](Self::flush) sends it. For messages of many KiB a larger pipe
+/// ([`PipeExt::set_capacity`](pipewright::PipeExt::set_capacity)) saves most of the waiting.
+/// Dropping the sender does not send what was not flushed, because that could block.
 ///
 /// ```
 /// use pipewright_handoff::{Receiver, Sender};
@@ -117,8 +117,8 @@ impl<T: Serialize> Sender<T> {
     ///
     /// # Errors
     ///
-    /// As [`send`](Self::send); [`Error::TimedOut`], after which the message waits in the buffer and
-    /// nothing is lost.
+    /// As [`send`](Self::send); [`Error::TimedOut`], after which the message waits in the buffer
+    /// and nothing is lost.
     pub fn send_timeout(&mut self, message: &T, timeout: Duration) -> Result<()> {
         self.queue(message)?;
         if self.buffer.len() - self.written >= BUFFER {
@@ -140,8 +140,8 @@ impl<T: Serialize> Sender<T> {
     ///
     /// # Errors
     ///
-    /// [`Error::TimedOut`] when the reader did not make room in time; the rest stays in the buffer, and
-    /// the next call goes on with it. Otherwise as [`flush`](Self::flush).
+    /// [`Error::TimedOut`] when the reader did not make room in time; the rest stays in the buffer,
+    /// and the next call goes on with it. Otherwise as [`flush`](Self::flush).
     pub fn flush_timeout(&mut self, timeout: Duration) -> Result<()> {
         self.write_until(self.buffer.len(), timeout)
     }
@@ -201,8 +201,8 @@ impl<T> AsFd for Sender<T> {
 
 /// The receiving end of a stream of messages of one type.
 ///
-/// It allocates what has come and no more. A length prefix that claims more than the limit is an error
-/// before anything is allocated; one that claims much and is followed by little costs little.
+/// It allocates what has come and no more. A length prefix that claims more than the limit is an
+/// error before anything is allocated; one that claims much and is followed by little costs little.
 ///
 /// ```
 /// use std::io::Write;
@@ -258,8 +258,8 @@ impl<T: DeserializeOwned> Receiver<T> {
     ///
     /// # Errors
     ///
-    /// [`Error::TimedOut`] when no whole message came in time; the part that has come is kept, and the
-    /// next call goes on from there. Otherwise as [`receive`](Self::receive).
+    /// [`Error::TimedOut`] when no whole message came in time; the part that has come is kept, and
+    /// the next call goes on from there. Otherwise as [`receive`](Self::receive).
     pub fn receive_timeout(&mut self, timeout: Duration) -> Result<Option<T>> {
         let mut deadline = None;
         loop {

@@ -39,8 +39,8 @@ fn read_late(parent: &mut ParentLink) -> Result<()> {
     parent.channel().send(&(config.len(), right))
 }
 
-/// teleport 7449, OpenSSH d47ef958b, runc 2871: the parent wrote a config into something too small for
-/// it, and waited for a child that was not reading yet.
+/// teleport 7449, OpenSSH d47ef958b, runc 2871: the parent wrote a config into something too small
+/// for it, and waited for a child that was not reading yet.
 fn a_config_of_any_size_waits_in_memory_until_it_is_read() {
     std::thread::scope(|scope| {
         // The length before the bytes takes three or four: so both the bytes and the whole are on

@@ -1,5 +1,5 @@
-//! What comes from the other side is never trusted: a typed error, no hang, no allocation beyond the
-//! limit.
+//! What comes from the other side is never trusted: a typed error, no hang, no allocation beyond
+//! the limit.
 
 #[path = "support/decoders.rs"]
 mod decoders;

@@ -237,7 +237,8 @@ fn a_last_line_without_end_is_forwarded() {
     );
 }
 
-/// More than a line may have, and no line feed in it: what is written at once past the log's own lines.
+/// More than a line may have, and no line feed in it: what is written at once past the log's own
+/// lines.
 fn no_line_end(parent: &mut ParentLink) -> Result<()> {
     use std::os::fd::AsFd;
     let log = parent.log()?;

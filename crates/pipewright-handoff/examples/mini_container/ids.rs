@@ -49,8 +49,8 @@ pub(crate) fn write(process: u32, users: IdMap, groups: IdMap) -> Result<(), Str
         fs::write(&path, &text).map_err(|error| format!("cannot write {text:?} to {path}: {error}"))
     };
     let line = |map: IdMap| format!("{} {} {}\n", map.inside, map.outside, map.count);
-    // Only root may map a group and keep setgroups, which could be used to *drop* a group that denies
-    // access to a file.
+    // Only root may map a group and keep setgroups, which could be used to *drop* a group that
+    // denies access to a file.
     write("setgroups", "deny".to_owned())?;
     write("uid_map", line(users))?;
     write("gid_map", line(groups))

@@ -42,10 +42,9 @@ pub(crate) fn run(parent: &mut ParentLink) -> Result<(), Box<dyn Error + Send + 
     mount_bind_recursive(&config.rootfs, &config.rootfs)?;
 
     channel.enter("mount /proc")?;
-    // Before the host's /proc is out of reach: the kernel gives a user namespace a new one only while
-    // one is in sight.
-    // Read-only: the kernel's settings in there are the host's, and root's to write even without
-    // capabilities.
+    // Before the host's /proc is out of reach: the kernel gives a user namespace a new one only
+    // while one is in sight. Read-only: the kernel's settings in there are the host's, and root's
+    // to write even without capabilities.
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::RDONLY;
     mount("proc", config.rootfs.join("proc"), "proc", flags, None)?;
 

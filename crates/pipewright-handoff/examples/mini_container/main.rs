@@ -1,8 +1,8 @@
-//! A small container runtime, to show what `pipewright_handoff` is for. **It is no security boundary.**
+//! A small container runtime, an example of `pipewright_handoff`: **no security boundary**.
 //!
 //! The program inside has no capabilities, gains none by an exec, and cannot write to the host's
-//! `/proc`. But there is no filter of system calls and no limit on what it uses, and as root's it is
-//! root's: run nothing in it that you do not trust.
+//! `/proc`. But there is no filter of system calls and no limit on what it uses, and as root's it
+//! is root's: run nothing in it that you do not trust.
 //!
 //! ```text
 //! mini_container run --rootfs DIR --hostname NAME -- PROGRAM ARGUMENTS
@@ -14,11 +14,12 @@
 //! Three processes take part, all of them this program:
 //!
 //! 1. the *runtime*, which somebody started;
-//! 2. the *monitor*, re-executed by the runtime. It makes the namespaces. The runtime maps the ids in the
-//!    monitor's user namespace, between two messages: "map my ids", "mapped, go on". The monitor stays,
-//!    because a process that makes a pid namespace does not enter it itself: its next child does;
-//! 3. *init*, re-executed by the monitor: pid 1 in there. It makes the rootfs its root, and in the end
-//!    becomes the program.
+//! 2. the *monitor*, re-executed by the runtime. It makes the namespaces. The runtime maps the ids
+//!    in the monitor's user namespace, between two messages: "map my ids", "mapped, go on". The
+//!    monitor stays, because a process that makes a pid namespace does not enter it itself: its
+//!    next child does;
+//! 3. *init*, re-executed by the monitor: pid 1 in there. It makes the rootfs its root, and in the
+//!    end becomes the program.
 //!
 //! Each failure travels back up with the name of its phase. When the runtime dies, the kernel kills
 //! the monitor, and with it init and all that init started. Try `--trace`.

@@ -84,8 +84,8 @@ pub(crate) fn run(parent: &mut ParentLink) -> Result<()> {
     std::process::exit(code);
 }
 
-/// Starts pid 1 and waits until it is in its program or at its gate. Its failures keep their phase on
-/// the way up.
+/// Starts pid 1 and waits until it is in its program or at its gate. Its failures keep their phase
+/// on the way up.
 fn start_init(config: &Config) -> Result<Child> {
     let mut init = ReExec::new("init")
         .config(config)?

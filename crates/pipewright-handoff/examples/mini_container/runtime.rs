@@ -17,7 +17,8 @@ use crate::state::State;
 
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// The time that an opened container may take until its program runs, and a killed one until it is gone.
+/// The time that an opened container may take until its program runs, and a killed one until it is
+/// gone.
 const SOON: Duration = Duration::from_secs(10);
 
 pub(crate) fn run(container: &Container, traced_since: Option<Duration>) -> Result<u8> {
@@ -91,7 +92,8 @@ fn begin(
         traced_since,
         gate,
     };
-    // Sealed: a program that gets hold of /proc/1/exe before the exec cannot change the host's file.
+    // Sealed: a program that gets hold of /proc/1/exe before the exec cannot change the host's
+    // file.
     let mut monitor = ReExec::new("monitor")
         .executable(SelfExe::Sealed)
         .config(&config)?;

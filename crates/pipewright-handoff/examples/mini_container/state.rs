@@ -1,7 +1,7 @@
 //! The directory in which created containers are kept, between `create`, `start` and `delete`.
 //!
-//! Whoever can write there can open a gate, and choose the process that `delete --force` kills. So it
-//! must be the caller's own and closed to everybody else, or it is refused.
+//! Whoever can write there can open a gate, and choose the process that `delete --force` kills. So
+//! it must be the caller's own and closed to everybody else, or it is refused.
 
 use std::fmt::Display;
 use std::fs;

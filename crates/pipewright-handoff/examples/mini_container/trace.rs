@@ -12,8 +12,8 @@ pub(crate) fn now() -> Duration {
     Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
 }
 
-/// Prints what this process sends and receives from here on, if a timeline was asked for. Each line is
-/// one write, so the lines of several processes do not mix.
+/// Prints what this process sends and receives from here on, if a timeline was asked for. Each line
+/// is one write, so the lines of several processes do not mix.
 pub(crate) fn print(since: Option<Duration>) {
     let Some(since) = since else { return };
     tracing_subscriber::fmt()

@@ -34,8 +34,8 @@ pub(crate) enum Peer {
     Child(Child),
     /// Any process, by its pidfd.
     Process(OwnedFd),
-    /// One that cannot be seen from here, because it is in another pid namespace. Its end shows as the
-    /// end of the channel, which nobody else holds.
+    /// One that cannot be seen from here, because it is in another pid namespace. Its end shows as
+    /// the end of the channel, which nobody else holds.
     #[cfg(feature = "gate")]
     Unseen,
 }
@@ -106,8 +106,8 @@ impl Packets {
 
     /// Sends the packet that `encode` writes into a buffer, given its number.
     ///
-    /// `end_follows`: how long the end of the process is waited for if the other side has closed the
-    /// channel; for zero, its end is not told from its closing.
+    /// `end_follows`: how long the end of the process is waited for if the other side has closed
+    /// the channel; for zero, its end is not told from its closing.
     pub(super) fn send(
         &mut self,
         encode: impl FnOnce(&mut Vec<u8>, Format, u32) -> Result<()>,
@@ -203,8 +203,8 @@ impl Packets {
         }
     }
 
-    /// Waits for the next packet and returns its length, or `None` at the end of the channel; and `true`
-    /// if the process has ended as well.
+    /// Waits for the next packet and returns its length, or `None` at the end of the channel; and
+    /// `true` if the process has ended as well.
     fn next_packet(
         &mut self,
         deadline: Deadline,
@@ -273,7 +273,12 @@ impl Packets {
     )]
     fn trace(&self, way: &'static str, what: impl FnOnce() -> String) {
         #[cfg(feature = "tracing")]
-        tracing::debug!(target: "pipewright_handoff", peer = %Shown(&self.name), packet = %Shown(&what()), "{way}");
+        tracing::debug!(
+            target: "pipewright_handoff",
+            peer = %Shown(&self.name),
+            packet = %Shown(&what()),
+            "{way}",
+        );
     }
 
     /// Waits for the end of the process, no longer than `within`; `false` if it still lives.
@@ -308,8 +313,8 @@ impl Packets {
     }
 }
 
-/// Refuses a packet that is not the next one, or has other descriptors attached than it announces, or
-/// any if nobody asked for them.
+/// Refuses a packet that is not the next one, or has other descriptors attached than it announces,
+/// or any if nobody asked for them.
 fn check(packet: &Packet<'_>, sequence: u32, descriptors: Option<&Vec<OwnedFd>>) -> Result<()> {
     if packet.sequence != sequence {
         let expected = format_args!("packet number {sequence}");

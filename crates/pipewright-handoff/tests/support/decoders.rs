@@ -1,5 +1,5 @@
-//! Bytes of any kind, put through the two decoders by way of real sockets and pipes. The fuzz targets
-//! and the ordinary tests both call this.
+//! Bytes of any kind, put through the two decoders by way of real sockets and pipes. The fuzz
+//! targets and the ordinary tests both call this.
 
 #![allow(
     unreachable_pub,
