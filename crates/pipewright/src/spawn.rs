@@ -161,7 +161,7 @@ fn mark_descendants(command: &mut Command) -> Result<Descent> {
 
 /// One attempt.
 fn clone_child(image: &Image) -> Result<(i32, OwnedFd), Failure> {
-    let stack = stack::Loan::take().map_err(at(&Step::MapStack))?;
+    let stack = stack::Loan::take(image.parent).map_err(at(&Step::MapStack))?;
     let under_way = UnderWay::new(image.parent, image.changes_credentials());
     let (pid, pidfd, failure) = stack.clone_onto(image)?;
     drop(under_way);

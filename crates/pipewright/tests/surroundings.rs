@@ -199,3 +199,38 @@ fn nothing_that_is_loaded_first_comes_between() {
     let tool = tool.arg(format!("LD_PRELOAD={}", library.display()));
     starts_within("nothing_that_is_loaded_first_comes_between", tool);
 }
+
+/// Parent and copy have the same mappings; what they start must be told to the one that started it.
+#[test]
+fn starts_are_told_to_their_process_after_a_fork_elsewhere() {
+    isolated(
+        "starts_are_told_to_their_process_after_a_fork_elsewhere",
+        || {
+            let fails = || Command::new("/no/such").spawn().unwrap_err().raw_os_error();
+            let works = || {
+                Command::new("/bin/true")
+                    .spawn()
+                    .unwrap()
+                    .wait()
+                    .unwrap()
+                    .success()
+            };
+            assert!(works());
+            // SAFETY: the other threads are this test's harness, which waits.
+            let pid = unsafe { libc::fork() };
+            if pid == 0 {
+                let all = std::panic::catch_unwind(|| (0..500).all(|_| works()));
+                // SAFETY: ends the copy without running what belongs to the original.
+                unsafe { libc::_exit(if matches!(all, Ok(true)) { 0 } else { 1 }) };
+            }
+            assert_ne!(pid, -1);
+            for _ in 0..500 {
+                assert_eq!(fails(), Some(libc::ENOENT));
+            }
+            let mut status = 0;
+            // SAFETY: waits for the child just made.
+            assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
+            assert_eq!(status, 0);
+        },
+    );
+}

@@ -86,7 +86,7 @@ fn advice(step: &Step, errno: Errno, directory: Option<&Path>) -> Option<Cow<'st
         (Step::PlaceDescriptor(_), Errno::BADF) => {
             "the number must be below the limit on open descriptors (ulimit -n), and its source open"
         }
-        (Step::OpenNull | Step::MakePipe, Errno::MFILE) => {
+        (Step::OpenNull | Step::MakePipe | Step::Clone, Errno::MFILE) => {
             "this process has no descriptor left: see ulimit -n"
         }
         _ => return None,

@@ -14,7 +14,8 @@ use crate::error::{Error, Step};
 /// The error that a start would fail with, if nothing is there that could be executed. Whether
 /// what is there can be, only the start can tell.
 pub(crate) fn missing(command: &Command) -> Option<Error> {
-    if command.executable.is_some() {
+    // In another root, the same path is another file.
+    if command.executable.is_some() || command.root.is_some() {
         return None;
     }
     let directory = command.directory.as_deref().unwrap_or(Path::new(""));

@@ -32,6 +32,9 @@ pub(super) struct Stack {
     start: *mut c_void,
     length: usize,
     report: *mut Report,
+    /// The process that mapped it. One that was forked elsewhere has the mapping as well, and must not
+    /// use it: the report is shared.
+    process: i32,
 }
 
 /// What the child tells: nothing, unless the start failed.
@@ -84,12 +87,15 @@ unsafe impl Send for Stack {}
 pub(super) struct Loan(Option<Stack>);
 
 impl Loan {
-    pub(super) fn take() -> Result<Self, i32> {
-        let spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        Ok(Self(Some(match spare {
-            Some(stack) => stack,
-            None => Stack::map()?,
-        })))
+    /// For a start by the process of this number, which is this one's.
+    pub(super) fn take(process: i32) -> Result<Self, i32> {
+        let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
+        spare.retain(|stack| stack.process == process);
+        let stack = spare.pop();
+        drop(spare);
+        stack
+            .map_or_else(|| Stack::map(process), Ok)
+            .map(|stack| Self(Some(stack)))
     }
 }
 
@@ -114,7 +120,7 @@ impl Drop for Loan {
 }
 
 impl Stack {
-    fn map() -> Result<Self, i32> {
+    fn map(process: i32) -> Result<Self, i32> {
         let length = PAGE + SIZE + PAGE;
         let access = ProtFlags::READ | ProtFlags::WRITE;
         let private = MapFlags::PRIVATE | MapFlags::STACK | MapFlags::NORESERVE;
@@ -126,8 +132,9 @@ impl Stack {
             start,
             length,
             report: report.cast(),
+            process,
         };
-        // SAFETY: the first page of addresses and the last one of the mapping just made, which nothing uses yet.
+        // SAFETY: both ends of the mapping just made, which nothing uses yet.
         unsafe {
             mprotect(stack.start, PAGE, MprotectFlags::empty())
                 .and_then(|()| {
@@ -234,8 +241,8 @@ unsafe fn clone(top: *mut c_void, start: &Start<'_>, pidfd: &mut c_int) -> Resul
             in("rdi") flags as isize,
             in("rsi") top,
             in("rdx") pidfd,
-            in("r10") 0,
-            in("r8") 0,
+            in("r10") 0_usize,
+            in("r8") 0_usize,
             in("r12") start,
             in("r13") child as unsafe extern "C" fn(_) -> !,
             lateout("rcx") _,
@@ -258,8 +265,8 @@ unsafe fn clone(top: *mut c_void, start: &Start<'_>, pidfd: &mut c_int) -> Resul
             inlateout("x0") flags as isize => result,
             in("x1") top,
             in("x2") pidfd,
-            in("x3") 0,
-            in("x4") 0,
+            in("x3") 0_usize,
+            in("x4") 0_usize,
             in("x20") start,
             in("x21") child as unsafe extern "C" fn(_) -> !,
         );
