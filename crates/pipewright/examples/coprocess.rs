@@ -46,9 +46,9 @@ impl Calculator {
     }
 
     /// No more questions: the end of file, which it ends by.
-    fn finish(self) -> Result<()> {
+    fn finish(mut self) -> Result<()> {
         drop(self.questions);
-        self.answers.map(|answer| answer.map(drop)).collect()
+        self.answers.try_for_each(|answer| answer.map(drop))
     }
 }
 

@@ -100,17 +100,6 @@ impl RunningPipeline {
     /// # Panics
     ///
     /// As [`Child::wait_async`].
-    ///
-    /// ```
-    /// use pipewright::Command;
-    ///
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pipewright::Result<()> {
-    /// let running = (Command::new("sh").args(["-c", "exit 2"]) | Command::new("cat")).spawn()?;
-    /// let (first, second) = tokio::join!(running.wait_async(), running.wait_async());
-    /// assert_eq!(first?.exit_code(), 2);
-    /// assert_eq!(second?.failed_stage(), Some(0)); // any number of tasks may wait
-    /// # Ok(()) }
-    /// ```
     pub async fn wait_async(&self) -> Result<PipelineStatus> {
         let children = self.stages().iter().filter_map(Stage::child);
         let events = Events::new(children.map(|child| (child.as_fd(), PollFlags::IN)))?;
@@ -147,20 +136,6 @@ impl RunningPipeline {
 /// ```
 pub trait AsyncPipe {
     /// Tokio's type for this end.
-    ///
-    /// ```
-    /// use pipewright::AsyncPipe;
-    /// use tokio::net::unix::pipe::{Receiver, Sender};
-    ///
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> pipewright::Result<()> {
-    /// let (reader, writer) = pipewright::pipe()?;
-    /// let receiver: Receiver = reader.into_async()?;
-    /// let sender: Sender = writer.into_async()?;
-    /// sender.writable().await.expect("it is watched");
-    /// assert_eq!(sender.try_write(b"bytes").expect("an empty pipe has room"), 5);
-    /// # drop(receiver);
-    /// # Ok(()) }
-    /// ```
     type End;
 
     /// The end for tokio.
@@ -172,19 +147,6 @@ pub trait AsyncPipe {
     /// # Panics
     ///
     /// Outside of a tokio runtime, or in one without I/O.
-    ///
-    /// ```
-    /// use pipewright::AsyncPipe;
-    /// use tokio::io::AsyncReadExt;
-    ///
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// let (reader, writer) = pipewright::pipe()?;
-    /// let child = pipewright::Command::new("seq").arg("3").stdout(writer).spawn()?;
-    /// let mut said = Vec::new();
-    /// reader.into_async()?.read_to_end(&mut said).await?;
-    /// assert_eq!(said, b"1\n2\n3\n");
-    /// # child.wait()?; Ok(()) }
-    /// ```
     ///
     /// # References
     ///

@@ -78,12 +78,12 @@ impl Pipeline {
 /// [`reader`](Self::reader) the bytes as they come. [`spawn`](Self::spawn) starts it now, to be
 /// collected later.
 ///
-/// What a command says itself about its stdin, stdout or stderr stays so. What it leaves unset is
-/// collected; an unset stdin is `/dev/null`, or the [`input`](Self::input).
+/// A stdin, stdout or stderr that the command chooses itself stays as it is. One that it leaves unset
+/// is collected; an unset stdin is `/dev/null`, or the [`input`](Self::input).
 ///
 /// Everything is done on the calling thread, in one loop: it feeds and reads whatever is ready.
-/// So no sizes and no order of reading and writing can block it, and nothing has to be joined. A
-/// child that does not read all of its input is no error.
+/// So no sizes and no order of reading and writing can block it, and there is nothing to join. A
+/// child may leave a part of its input unread.
 ///
 /// # Bounds
 ///
@@ -119,7 +119,7 @@ pub struct Capture<'a> {
     bounds: Bounds,
 }
 
-/// What is to be run.
+/// The command or pipeline to run.
 #[derive(Debug)]
 enum Running {
     /// One command, whose failure to start is an error.
@@ -137,37 +137,37 @@ impl<'a> Capture<'a> {
         }
     }
 
-    /// What the (first) command reads on its stdin: bytes, text, a file, a [reader](Input::reader).
+    /// Feeds the stdin of the (first) command: with bytes, text, a file, a [reader](Input::reader).
     pub fn input(mut self, input: impl Into<Input<'a>>) -> Self {
         self.input = Some(input.into());
         self
     }
 
-    /// The time from the start in which everything must have ended. It is kept even if somebody
-    /// else still holds a pipe then.
+    /// Limits the time from the start to the end of everything. The limit is kept even if another
+    /// process still holds a pipe then.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.bounds.timeout = Some(timeout);
         self
     }
 
-    /// How long after the end of every stage the output may stay open. It is open as long as a
-    /// process that was left behind has it. After that time it is an [`Error::PipeHeldOpen`], which
-    /// tells how the stages ended. A child that this process is starting just then is no holder; 10
+    /// Limits how long the output may stay open after the end of every stage. A process that was left
+    /// behind keeps it open. After that time it is an [`Error::PipeHeldOpen`], which tells how the
+    /// stages ended. A child that this process is starting just then is no holder; 10
     /// ms are added to tell it apart.
     pub fn pipe_grace(mut self, grace: Duration) -> Self {
         self.bounds.pipe_grace = Some(grace);
         self
     }
 
-    /// The most bytes that may be collected, of all streams together. Of [lines](Self::lines): the
-    /// most that are held at once.
+    /// Limits the bytes that are collected, of all streams together. Of [lines](Self::lines) and of a
+    /// [reader](Self::reader): those that are held at once.
     pub fn limit(mut self, bytes: usize) -> Self {
         self.bounds.limit = Some(bytes);
         self
     }
 
-    /// Has the stages killed when the capture is dropped before it is over, as with
-    /// [`Command::kill_on_drop`]: a future that is not polled any more, [lines](Self::lines) of
+    /// Kills the stages when the capture is dropped before it is over, as
+    /// [`Command::kill_on_drop`] does: a future that is not polled any more, [lines](Self::lines) of
     /// which no more are wanted. Otherwise they run on, without a reader.
     pub fn kill_on_drop(mut self) -> Self {
         self.running = match self.running {
@@ -194,19 +194,19 @@ impl<'a> Capture<'a> {
     /// let script = "trap 'echo tidied up; exit' TERM; echo begun; while :; do sleep 0.01; done";
     /// let error = Command::new("sh").args(["-c", script])
     ///     .capture()
-    ///     .limit(6)
     ///     .timeout(Duration::from_secs(1))
     ///     .kill_after(Duration::from_secs(60))
     ///     .output()
     ///     .unwrap_err();
     /// assert!(matches!(error, Error::TimedOut { .. }));
+    /// println!("{:?}", error.collected()); // begun, tidied up
     /// ```
     pub fn kill_after(mut self, grace: Duration) -> Self {
         self.bounds.kill_after = Some(grace);
         self
     }
 
-    /// Has everything that was started killed when a bound is reached, and not only the stages:
+    /// Kills everything that was started when a bound is reached, and not only the stages:
     /// as [`Child::kill_tree`](crate::Child::kill_tree) does. With
     /// [`Command::own_tree`] that reaches daemons, too.
     pub fn kill_tree(mut self) -> Self {

@@ -60,7 +60,7 @@ fn above_stdio(descriptor: OwnedFd) -> Result<OwnedFd> {
     rustix::io::fcntl_dupfd_cloexec(&descriptor, 3).map_err(Error::system("make a pipe"))
 }
 
-/// What either end of a pipe can tell about the pipe, and set.
+/// The pipe behind an end: its capacity, and the bytes in it.
 ///
 /// ```
 /// use std::io::Write;
@@ -82,15 +82,6 @@ pub trait PipeExt: AsFd {
     /// # Errors
     ///
     /// [`Error::System`] with EBADF when the descriptor is not a pipe.
-    ///
-    /// ```
-    /// use pipewright::PipeExt;
-    ///
-    /// let (reader, writer) = pipewright::pipe()?;
-    /// let granted = reader.set_capacity(16384)?;
-    /// assert_eq!(writer.capacity()?, granted); // both ends are of one pipe
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
     ///
     /// # References
     ///
@@ -147,22 +138,11 @@ pub trait PipeExt: AsFd {
         }
     }
 
-    /// How many bytes were written to the pipe and not read yet.
+    /// The number of bytes that were written to the pipe and not read yet.
     ///
     /// # Errors
     ///
     /// [`Error::System`] when the descriptor cannot tell.
-    ///
-    /// ```
-    /// use std::io::{Read, Write};
-    /// use pipewright::PipeExt;
-    ///
-    /// let (mut reader, mut writer) = pipewright::pipe()?;
-    /// writer.write_all(b"seven.bytes")?;
-    /// reader.read_exact(&mut [0; 6])?;
-    /// assert_eq!(writer.unread()?, 5); // either end tells
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
     ///
     /// # References
     ///
@@ -177,7 +157,7 @@ pub trait PipeExt: AsFd {
 impl PipeExt for PipeReader {}
 impl PipeExt for PipeWriter {}
 
-/// What the kernel lets an unprivileged process ask for, in bytes.
+/// The most that the kernel grants an unprivileged process, in bytes.
 fn ceiling() -> Option<usize> {
     number_in("/proc/sys/fs/pipe-max-size")
 }
@@ -190,11 +170,11 @@ fn number_in(path: &str) -> Option<usize> {
     text.trim().parse().ok()
 }
 
-/// The capacity in bytes that each of `pipes` pipes of one pipeline may ask for, where `wanted` is
-/// what its user asked for, or else 1 MiB.
+/// The capacity in bytes that each of `pipes` pipes of one pipeline may ask for: what its user
+/// `wanted`, or else 1 MiB, as far as the quota allows.
 ///
-/// All of them together take at most half of the user's soft quota, because past the quota every
-/// *other* new pipe of the user gets two pages.
+/// Together they take at most half of the user's soft quota, because past the quota every *other*
+/// new pipe of the user gets two pages.
 pub(crate) fn fair_capacity(pipes: usize, wanted: Option<usize>) -> usize {
     let quota_pages = number_in("/proc/sys/fs/pipe-user-pages-soft").unwrap_or(16384);
     let wanted = wanted.unwrap_or_else(|| ceiling().map_or(MEBIBYTE, |it| it.min(MEBIBYTE)));

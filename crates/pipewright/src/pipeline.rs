@@ -63,12 +63,12 @@ pub struct Pipeline {
 /// The time that killed processes are waited for. They end at once unless the kernel is stuck in them.
 const KILLED: Duration = Duration::from_millis(100);
 
-/// How large the pipes between stages are made.
+/// The size of the pipes between stages.
 ///
 /// All pipes of one pipeline together never take more than half of the user's soft quota
 /// (`/proc/sys/fs/pipe-user-pages-soft`), so that nobody else's new pipes shrink to two pages: the
-/// pipes of a very long pipeline are smaller. What the kernel refuses is no error; it gets what
-/// there is.
+/// pipes of a very long pipeline are smaller. A refusal by the kernel is not an error: the pipe then
+/// is as large as it grants.
 ///
 /// ```
 /// use pipewright::{Capacity, Command};
@@ -111,7 +111,7 @@ impl Pipeline {
         self
     }
 
-    /// Chooses which stages' ends decide whether the pipeline succeeded.
+    /// Chooses the stages whose ends decide whether the pipeline succeeded.
     ///
     /// ```
     /// use pipewright::{Command, Policy};
@@ -173,8 +173,8 @@ impl Pipeline {
         })
     }
 
-    /// Where the stderr of every stage goes that does not choose it itself: as
-    /// [`Command::stderr`]. All have the one descriptor together.
+    /// Sends the stderr of every stage to one place, except of those that choose their own: as
+    /// [`Command::stderr`].
     ///
     /// ```
     /// use pipewright::{Command, Stdio};

@@ -308,3 +308,14 @@ fn async_lines_that_are_not_utf_8_are_lines_of_bytes() {
         assert!(lines.next_bytes().await.is_none());
     });
 }
+
+#[test]
+fn any_number_of_tasks_wait_for_one_pipeline() {
+    let _watchdog = watchdog();
+    run(async {
+        let running = (sh("exit 2") | Command::new("cat")).spawn().unwrap();
+        let (first, second) = tokio::join!(running.wait_async(), running.wait_async());
+        assert_eq!(first.unwrap().exit_code(), 2);
+        assert_eq!(second.unwrap().failed_stage(), Some(0));
+    });
+}

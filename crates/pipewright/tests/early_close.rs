@@ -81,6 +81,23 @@ fn a_sigpipe_from_elsewhere_is_a_failure_every_time() {
 }
 
 #[test]
+fn a_sigpipe_from_a_socket_is_a_failure() {
+    let _watchdog = watchdog();
+    for _ in 0..TIMES {
+        let (socket, nobody) = std::os::unix::net::UnixStream::pair().unwrap();
+        drop(nobody);
+        let writes = sh("echo partial; echo lost >&3").fd(3, socket);
+        let status = (writes | sh("exec cat").stdout(Stdio::Null)).run().unwrap();
+        let end = &status.stages()[0].end;
+        assert!(
+            matches!(end, StageEnd::Signaled { signal: 13, .. }),
+            "{end}"
+        );
+        assert_eq!(status.exit_code(), 141);
+    }
+}
+
+#[test]
 fn both_are_told_apart_when_everything_has_ended_before_anybody_looks() {
     let _watchdog = watchdog();
     for (writer, early) in [("exec yes", true), ("echo partial; kill -PIPE $$", false)] {
@@ -222,6 +239,29 @@ fn a_failure_says_that_its_reader_had_gone_and_may_be_forgiven() {
         status.stages()[0].to_string(),
         "sh -c 'echo line; exit 23': exit status 23"
     );
+}
+
+#[test]
+fn curl_before_head_fails_with_its_own_status_and_says_why() {
+    let _watchdog = watchdog();
+    if Command::new("curl")
+        .arg("--version")
+        .capture()
+        .output()
+        .is_err()
+    {
+        println!("skipped: there is no curl");
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("large");
+    std::fs::write(&file, vec![b'x'; 16 << 20]).unwrap();
+    let curl = || Command::new("curl").args(["-s", &format!("file://{}", file.display())]);
+    let head = || Command::new("head").args(["-c", "1"]).stdout(Stdio::Null);
+    let status = (curl() | head()).run().unwrap();
+    assert_eq!(status.exit_code(), 23);
+    assert!(status.stages()[0].reader_gone);
+    assert!((curl().forgive(23) | head()).run().unwrap().success());
 }
 
 #[test]

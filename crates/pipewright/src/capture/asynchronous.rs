@@ -168,7 +168,7 @@ impl<'a> AsyncLines<'a> {
         }
     }
 
-    /// How every stage ended. `None` until the lines have come to their end, and after a bound was
+    /// The status of every stage. `None` until the lines have come to their end, and after a bound was
     /// reached.
     pub fn status(&self) -> Option<&PipelineStatus> {
         self.split.status.as_ref()

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::process::ExitStatus;
 
-/// What was collected of a command's or pipeline's output before the collecting was given up.
+/// The output of a command or pipeline, as far as it was collected before the capture was given up.
 ///
 /// It comes with [`Error::TimedOut`](crate::Error::TimedOut) and its like, so that nothing that
 /// arrived is lost.
@@ -23,7 +23,7 @@ pub struct Collected {
     pub stdout: Vec<u8>,
     /// The bytes of each stage's stderr, in the order of the stages.
     pub stderr: Vec<Vec<u8>>,
-    /// How each stage ended, in the same order. `None`: it had not ended, or was never started.
+    /// The status of each stage, in the same order. `None`: it had not ended, or was never started.
     pub statuses: Vec<Option<ExitStatus>>,
 }
 

@@ -1,4 +1,4 @@
-//! The poll loop: one look at everything a running pipeline is connected to, and what follows.
+//! The poll loop: looks at everything that a running pipeline is connected to, and serves it.
 
 use std::os::fd::AsFd;
 #[cfg(feature = "tokio")]
@@ -32,7 +32,7 @@ pub(super) struct Bounds {
     pub(super) kill_after: Option<Duration>,
 }
 
-/// What one turn came to.
+/// The outcome of one turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Turn {
     /// Something was moved, or the time was up before anything could be.
@@ -51,7 +51,7 @@ struct Ending {
     until: Deadline,
 }
 
-/// What a polled descriptor is.
+/// The meaning of a polled descriptor.
 #[derive(Debug, Clone, Copy)]
 enum Polled {
     Feed,
@@ -72,18 +72,18 @@ pub(super) struct Exchange<'a> {
     pub(super) streams: Vec<Stream>,
     /// The stages whose end was not seen yet.
     unended: Vec<usize>,
-    /// Whether the last stage's end was seen.
+    /// True once the last stage's end was seen.
     ended: bool,
     /// When a pipe that others hold is given up: known once every stage has ended.
     grace_end: Deadline,
     /// The starts that were under way at the end of the grace.
     earlier: Option<spawn::Earlier>,
-    /// Whether they are over.
+    /// True once they are over.
     settled: bool,
     bounds: Bounds,
     deadline: Deadline,
     ending: Option<Ending>,
-    /// Whether the stages were asked to end.
+    /// True once the stages were asked to end.
     asked: bool,
     /// Bytes that each pipe may have; asked for once, when one is full.
     share: Option<usize>,
@@ -96,11 +96,11 @@ const FIRST_READ: usize = 8 * 1024;
 const TAIL: usize = 2048;
 /// The most bytes asked for in one read: what the largest unprivileged pipe holds.
 const LARGEST_READ: usize = 1 << 20;
-/// How long killed processes are waited for. They end at once unless the kernel is stuck in them.
+/// The time that killed processes are waited for. They end at once unless the kernel is stuck in them.
 const KILLED: Duration = Duration::from_millis(10);
 /// The same for whole trees, which have to be found first.
 const TREE_KILLED: Duration = Duration::from_millis(100);
-/// What a child that has just executed its program needs to lose the copies it is not to have.
+/// The time that a child, once it executes its program, needs to lose the copies it should not have.
 const SETTLING: Duration = Duration::from_millis(10);
 
 impl<'a> Exchange<'a> {
@@ -178,7 +178,7 @@ impl<'a> Exchange<'a> {
             .chain(written)
     }
 
-    /// How every stage ended. Does not block once the exchange is finished.
+    /// The status of every stage. Does not block once the exchange is finished.
     pub(super) fn status(&self) -> Result<PipelineStatus> {
         self.running.wait()
     }

@@ -1,4 +1,4 @@
-//! What a child reads on its stdin while its output is collected.
+//! The stdin of a child, fed while its output is collected.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::pipe;
 use crate::spawn::write_without_sigpipe;
 
-/// What the first stage of a [`Capture`](crate::Capture) reads on its stdin.
+/// The stdin of the first stage of a [`Capture`](crate::Capture).
 ///
 /// Bytes and text become one with `into()`, borrowed or owned; so does everything that owns a
 /// descriptor.
@@ -122,11 +122,11 @@ pub(super) struct Feed<'a> {
     source: Source<'a>,
     /// Of bytes: how many were written. Of a reader: where in `chunk` the unwritten ones begin.
     written: usize,
-    /// What was read from a reader.
+    /// The bytes that were read from a reader.
     chunk: Vec<u8>,
 }
 
-/// What is left to feed.
+/// The rest of the feeding.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Fed {
     More,

@@ -29,8 +29,8 @@ pub struct Line {
 /// is not UTF-8 are each an `Err` item. After a failed status or a bound comes `None`; after a line
 /// that is not UTF-8 the next line. [`next_bytes`](Self::next_bytes) takes any bytes for a line.
 ///
-/// What the stages write to stderr meanwhile is read, so that they cannot block on it, and its end
-/// is kept for the error. At most a line (see [`limit`](super::Capture::limit)) and a few KiB are
+/// Their stderr is read meanwhile, so that the stages cannot block on it, and its end is kept for the
+/// error. At most a line (see [`limit`](super::Capture::limit)) and a few KiB are
 /// held, however much is written.
 ///
 /// Dropping it early closes the pipes: the command learns by SIGPIPE that no more is wanted.
@@ -78,7 +78,7 @@ pub struct TaggedLines<'a>(Split<'a>);
 macro_rules! shared_methods {
     ($iterator:ident) => {
         impl $iterator<'_> {
-            /// How every stage ended. `None` until the iterator has come to its end, and after a
+            /// The status of every stage. `None` until the iterator has come to its end, and after a
             /// bound was reached.
             pub fn status(&self) -> Option<&PipelineStatus> {
                 self.0.status.as_ref()
@@ -172,7 +172,7 @@ impl Iterator for TaggedLines<'_> {
     }
 }
 
-/// What an exchange collects, as lines.
+/// The output of an exchange, cut into lines.
 #[derive(Debug)]
 pub(super) struct Split<'a> {
     pub(super) exchange: Exchange<'a>,
@@ -246,7 +246,7 @@ impl<'a> Split<'a> {
         })
     }
 
-    /// What the end of a turn means: an error to be told, or nothing.
+    /// Takes note of the end of a turn. Gives an error if there is one to be told.
     pub(super) fn after(&mut self, turn: Result<Turn>) -> Option<Error> {
         let error = match turn {
             Ok(Turn::Moved | Turn::Idle) => return None,

@@ -1,4 +1,4 @@
-//! What a command wrote, and how it ended.
+//! The whole output of a command that has ended.
 
 use std::fmt;
 use std::process::ExitStatus;
@@ -27,7 +27,7 @@ use crate::pipeline::{PipelineStatus, StageEnd};
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Output {
-    /// How each stage ended; for a single command there is one.
+    /// The end of each stage; a single command is one stage.
     pub status: PipelineStatus,
     /// The bytes of the last stage's stdout. Empty where the command sent it elsewhere.
     pub stdout: Vec<u8>,

@@ -150,7 +150,7 @@ impl<'a> RunningCapture<'a> {
 #[must_use = "nothing is read, and the command waits, until the bytes are asked for"]
 pub struct OutputReader<'a> {
     exchange: Exchange<'a>,
-    /// How many bytes of stdout's buffer were given out.
+    /// The bytes of stdout's buffer that were given out.
     given: usize,
     status: Option<PipelineStatus>,
     done: bool,
@@ -180,7 +180,7 @@ impl<'a> OutputReader<'a> {
         count.ok_or_else(|| self.exchange.nothing_yet(time))
     }
 
-    /// How every stage ended. `None` until the end was read, and after a bound was reached.
+    /// The status of every stage. `None` until the end was read, and after a bound was reached.
     pub fn status(&self) -> Option<&PipelineStatus> {
         self.status.as_ref()
     }

@@ -4,7 +4,7 @@ use std::io::PipeReader;
 
 use crate::error::{Error, Result};
 
-/// Where bytes come from: see [`TaggedLines`](crate::TaggedLines).
+/// The origin of bytes: see [`TaggedLines`](crate::TaggedLines).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum OutputStream {

@@ -36,7 +36,7 @@ use rustix::process::{Pid, getpid};
 pub(super) struct Closes {
     watch: i32,
     process: Pid,
-    /// Whether the writing stage was seen to have ended.
+    /// True once the writing stage was seen to have ended.
     ended: AtomicBool,
 }
 
@@ -119,7 +119,7 @@ impl Drop for Closes {
     }
 }
 
-/// How many milliseconds a started process may take to lose a copy that it is not to have.
+/// The milliseconds that a process may take, once started, to lose a copy that it should not have.
 const STRAGGLING: usize = 10;
 
 /// Takes the events that have come so far. Somebody who looks at a pipe again and again makes many,
@@ -200,7 +200,7 @@ fn release(instance: OwnedFd) {
     let _ = rustix::net::sendmsg(&from, &byte, &mut message, SendFlags::DONTWAIT);
 }
 
-/// What the events of one pipe have told so far.
+/// The events of one pipe so far.
 ///
 /// A close right after an open is most likely of the file that was just opened, by somebody who looks
 /// at the pipe from outside: it is *passing*, and counts for less. And two equal events in a row are
@@ -212,15 +212,15 @@ struct Log {
     opened: usize,
     /// Closes of either kind.
     closed: usize,
-    /// Whether the last event was an open.
+    /// True if the last event was an open.
     just_opened: bool,
     /// Of the files that are read from.
     reading: Side,
     /// Of those that are written to.
     writing: Side,
-    /// Whether the writing stage had ended when its reader was still there.
+    /// True if the writing stage ended while its reader was still there.
     alive_at_end: bool,
-    /// Whether events were lost.
+    /// True if events were lost.
     lost: bool,
 }
 

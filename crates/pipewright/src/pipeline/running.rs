@@ -68,11 +68,11 @@ impl Stage {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct StagePipe {
-    /// How many bytes it holds at most.
+    /// The bytes that it holds at most.
     pub capacity: usize,
     /// The inode number, by which `/proc/PID/fd` names it: `pipe:[4711]`.
     pub inode: u64,
-    /// Which of its ends is closed first; `None` where that cannot be learnt.
+    /// Watches how its ends are closed; `None` where they cannot be watched.
     pub(super) closes: Option<Closes>,
 }
 
@@ -272,7 +272,7 @@ impl RunningPipeline {
         self.pipes.get(writer)?.as_ref()?.closes.as_ref()
     }
 
-    /// How it ended. Every stage has.
+    /// The status. Every stage has ended.
     fn status(&self) -> Result<PipelineStatus> {
         let mut stages = Vec::with_capacity(self.stages.len());
         for (index, stage) in self.stages.iter().enumerate() {

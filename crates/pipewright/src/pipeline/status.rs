@@ -39,7 +39,7 @@ pub enum Policy {
     Any,
 }
 
-/// How one stage ended.
+/// The end of one stage.
 ///
 /// ```
 /// use pipewright::{Command, Pipeline, StageEnd};
@@ -60,7 +60,7 @@ pub enum StageEnd {
     Signaled {
         /// The signal's number.
         signal: i32,
-        /// Whether the kernel wrote a core file.
+        /// True if the kernel wrote a core file.
         core_dumped: bool,
     },
     /// SIGPIPE ended it after its reader had gone: it was told that no more is wanted. That is no
@@ -177,11 +177,11 @@ const SIGNALS: [&str; 31] = [
 pub struct StageStatus {
     /// The command as one would type it.
     pub name: String,
-    /// How it ended.
+    /// Its end.
     pub end: StageEnd,
     /// From its start to its end.
     pub wall: Duration,
-    /// What it used.
+    /// The resources that it used.
     pub usage: ResourceUsage,
     /// Its reader was gone before it had ended. Programs that handle SIGPIPE themselves report what
     /// follows as a failure of their own: curl exits with 23, Python with 1. False where it is not
@@ -222,7 +222,7 @@ impl StageStatus {
         self
     }
 
-    /// How it ended, in words, with what may explain a failure.
+    /// Its end in words, with what may explain a failure.
     pub(crate) fn explained_end(&self) -> String {
         let failed = matches!(self.end, StageEnd::Exited(1..) | StageEnd::Signaled { .. });
         let reader = if failed && self.reader_gone {
@@ -241,7 +241,7 @@ impl fmt::Display for StageStatus {
     }
 }
 
-/// How a whole pipeline ended.
+/// The end of a whole pipeline, stage by stage.
 ///
 /// ```
 /// use pipewright::{Command, StageEnd, Stdio};
