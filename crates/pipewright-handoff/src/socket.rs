@@ -138,13 +138,10 @@ impl PacketSocket {
 
     /// Tells the end of the channel from a packet of no bytes.
     fn hung_up(&self) -> bool {
-        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        use pipewright::poll::{Deadline, poll};
+        use rustix::event::{PollFd, PollFlags};
         let mut polled = [PollFd::new(&self.socket, PollFlags::RDHUP)];
-        let at_once = Timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
-        poll(&mut polled, Some(&at_once)).is_ok_and(|ready| ready > 0)
+        poll(&mut polled, Deadline::now()).is_ok_and(|ready| ready > 0)
     }
 
     /// Duplicates the descriptor, at this number or above.

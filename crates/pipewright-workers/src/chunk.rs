@@ -223,8 +223,6 @@ pub(crate) fn wait_until_writable(output: BorrowedFd<'_>) -> io::Result<()> {
         output,
         rustix::event::PollFlags::OUT,
     )];
-    match rustix::event::poll(&mut polled, None) {
-        Ok(_) | Err(Errno::INTR) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
+    pipewright::poll::poll(&mut polled, None)?;
+    Ok(())
 }

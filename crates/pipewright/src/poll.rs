@@ -7,7 +7,6 @@ use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::io::Errno;
 
 use crate::error::{Error, Result};
 
@@ -100,17 +99,24 @@ pub fn poll(
     deadline: impl Into<Deadline>,
 ) -> rustix::io::Result<usize> {
     let deadline = deadline.into();
-    loop {
-        let timeout = deadline.left().map(|left| Timespec {
-            // The kernel takes any number of seconds, and waits as long as it can.
-            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: left.subsec_nanos().into(),
-        });
-        match rustix::event::poll(descriptors, timeout.as_ref()) {
-            Err(Errno::INTR) => {}
-            result => return result,
-        }
-    }
+    rustix::io::retry_on_intr(|| poll_until_signal(descriptors, deadline))
+}
+
+/// Likewise, but a signal that is handled ends the wait.
+///
+/// # Errors
+///
+/// As [`poll`], and EINTR after a signal.
+pub fn poll_until_signal(
+    descriptors: &mut [PollFd<'_>],
+    deadline: impl Into<Deadline>,
+) -> rustix::io::Result<usize> {
+    let timeout = deadline.into().left().map(|left| Timespec {
+        // The kernel takes any number of seconds, and waits as long as it can.
+        tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: left.subsec_nanos().into(),
+    });
+    rustix::event::poll(descriptors, timeout.as_ref())
 }
 
 /// Waits until one of the descriptors is readable and returns the indices of those that are; none

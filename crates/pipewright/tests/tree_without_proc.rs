@@ -143,6 +143,33 @@ fn without_a_descriptor_left_the_child_ends_all_the_same() {
 }
 
 #[test]
+fn when_proc_cannot_be_read_the_child_ends_all_the_same() {
+    let name = "when_proc_cannot_be_read_the_child_ends_all_the_same";
+    isolated(name, || {
+        let opening = libc::SYS_openat;
+        let calls = [opening, libc::SYS_getdents64, libc::SYS_fstatfs];
+        for call in calls {
+            for errno in [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::EIO] {
+                let child = sleep();
+                let report = std::thread::scope(|scope| {
+                    let killed = scope.spawn(|| {
+                        fault(call, errno).install();
+                        let signalled = child.signal_tree(Signal::CONT).unwrap();
+                        assert_eq!((signalled.signalled, signalled.daemons_known), (1, false));
+                        child.kill_tree(LONG).unwrap()
+                    });
+                    killed.join().unwrap()
+                });
+                assert_eq!(report.signalled, 1);
+                let error = report.unlisted.as_ref().expect("nothing was listed");
+                assert_eq!(error.raw_os_error(), Some(errno), "{report:?}");
+                assert_eq!(child.wait().unwrap().signal(), Some(9));
+            }
+        }
+    });
+}
+
+#[test]
 fn a_tree_larger_than_the_descriptors_left_ends_in_parts() {
     let name = "a_tree_larger_than_the_descriptors_left_ends_in_parts";
     isolated(name, || {

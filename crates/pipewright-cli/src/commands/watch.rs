@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use pipewright::poll::{Deadline, poll_until_signal};
 use pipewright_observe::topology::Scan;
 use pipewright_observe::{Activity, Intervals, Process, Sampler};
 use ratatui::DefaultTerminal;
@@ -14,7 +15,7 @@ use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, Ke
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span, Text};
 use ratatui::widgets::{Block, Clear, Paragraph, Wrap};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGTSTP};
 
 use crate::cli;
@@ -319,12 +320,8 @@ impl Drop for Held {
 fn terminal_is_gone(timeout: Duration) -> bool {
     let stdin = std::io::stdin();
     let mut polled = [PollFd::new(&stdin, PollFlags::IN)];
-    let timeout = Timespec {
-        tv_sec: timeout.as_secs() as i64,
-        tv_nsec: timeout.subsec_nanos().into(),
-    };
     // Interrupted: perhaps by a change of the terminal's size, which the caller asks for next.
-    let _ = poll(&mut polled, Some(&timeout));
+    let _ = poll_until_signal(&mut polled, Deadline::after(timeout));
     let gone = PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL;
     polled[0].revents().intersects(gone)
 }

@@ -152,6 +152,13 @@ impl<'a> Passing<'a> {
         self.tell_of(unreached);
     }
 
+    /// Says that only the stages themselves were reached, and why.
+    pub(super) fn tell_unlisted(&self, error: &std::io::Error) {
+        view::complain(&format!(
+            "cannot find what the stages started, so only the stages were killed: {error}"
+        ));
+    }
+
     /// Says once of each process that it could not be signalled, and why.
     pub(super) fn tell_of(&mut self, unreached: impl IntoIterator<Item = Unreached>) {
         for it in unreached {

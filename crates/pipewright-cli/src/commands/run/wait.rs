@@ -134,8 +134,13 @@ pub(super) fn wait(
             } else {
                 deadline = None;
                 match running.kill_tree(TO_DIE) {
-                    Ok(report) => passing.tell_of(report.unreached),
-                    // Not even looked for: the stages themselves are ended all the same.
+                    Ok(report) => {
+                        if let Some(error) = report.unlisted {
+                            passing.tell_unlisted(&error);
+                        }
+                        passing.tell_of(report.unreached);
+                    }
+                    // Its end could not be waited for.
                     Err(_) => passing.send(Signal::KILL),
                 }
             }
