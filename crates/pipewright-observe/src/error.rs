@@ -8,7 +8,7 @@ use crate::pipe::id::PipeId;
 
 pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why something could not be looked at.
+/// A reason why something could not be looked at.
 ///
 /// ```
 /// use pipewright_observe::{Error, Process};

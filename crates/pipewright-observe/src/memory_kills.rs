@@ -9,7 +9,7 @@ use crate::proc::root;
 /// The file with a cgroup's counter.
 type Counter = PathBuf;
 
-/// What was known of kills for memory at some moment, to be compared with later.
+/// The kills for memory counted at some moment, to be compared with later ones.
 ///
 /// # References
 ///

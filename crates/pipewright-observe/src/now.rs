@@ -11,7 +11,7 @@ use crate::sampler::Activity;
 use crate::sampler::activity::{self, Neighbour, Neighbours};
 use crate::topology::{FoundPipe, Pipeline};
 
-/// What a pipeline does now.
+/// A pipeline at this moment.
 #[derive(Debug, Clone)]
 pub struct PipelineNow {
     /// One for each stage.
@@ -20,13 +20,13 @@ pub struct PipelineNow {
     pub levels: Vec<Option<PipeLevel>>,
 }
 
-/// What a stage does now.
+/// A stage at this moment.
 #[derive(Debug, Clone)]
 pub struct StageNow {
     /// The command line of its first process, safe to show; `None` if it has none or does not let it
     /// be read.
     pub command: Option<String>,
-    /// What the busiest of its processes does.
+    /// The activity of the busiest of its processes.
     pub activity: Activity,
     /// It did not answer in time.
     pub silent: bool,

@@ -11,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
-/// How long an answer may take. The kernel needs microseconds; the rest is for a machine with more
+/// The time that an answer may take. The kernel needs microseconds; the rest is for a machine with more
 /// to do than it has cores.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(500);
 

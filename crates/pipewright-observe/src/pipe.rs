@@ -14,7 +14,7 @@ use crate::proc::root;
 
 pub(crate) mod id;
 
-/// What one look at a pipe shows.
+/// The contents of a pipe at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PipeLevel {
     /// Bytes written and not yet read.
@@ -66,13 +66,13 @@ fn pipe_behind(proc: &OwnedFd, path: &str) -> Result<Option<PipeId>, Errno> {
 ///
 /// # What looking changes
 ///
-/// An `O_PATH` descriptor of a pipe is neither a reader nor a writer, and can be held for as long
-/// as one likes. It answers no question either: to ask, a real end has to be opened, and for as
+/// An `O_PATH` descriptor of a pipe is neither a reader nor a writer, and can be held for as
+/// long as you like. It answers no question either: to ask, a real end has to be opened, and for as
 /// long as that end is open, a few microseconds, it counts. What that can change:
 ///
 /// * **A reader too many.** When the last real reader has gone, a write that falls into those
 ///   microseconds succeeds instead of raising `SIGPIPE`, and its bytes are lost. A writer that
-///   writes seldom could be told a lie by this.
+///   writes seldom could lose bytes without notice.
 /// * **A writer too many.** When the last real writer has gone, a read of the drained pipe that
 ///   falls into those microseconds blocks instead of returning end of file (or gives `EAGAIN` on a
 ///   non-blocking descriptor). Closing the extra end wakes that reader, which then sees the end of

@@ -21,10 +21,10 @@ mod look;
 mod sample;
 mod stage;
 
-/// How often to look.
+/// The time between two looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Intervals {
-    /// Between two looks at the states of stages and pipes.
+    /// Between two samples: the states of stages and pipes.
     pub states: Duration,
     /// Between two sets of figures: CPU time, bytes, rates.
     pub figures: Duration,
@@ -142,7 +142,7 @@ impl Sampler {
                 what: "start the thread that looks at a pipeline".into(),
                 reason: error,
             })?;
-        // What the stages have used until now is known then. Later is better than never.
+        // From then on it is known what the stages have used until now. Later is better than never.
         let _ = begins.recv_timeout(PATIENCE);
         let now = Instant::now();
         Ok(Self {
@@ -220,7 +220,7 @@ impl Sampler {
         &self.layout
     }
 
-    /// How long to wait until the next sample is due; zero if it is due now.
+    /// The time until the next sample is due; zero if it is due now.
     pub fn due_in(&self) -> Duration {
         self.next_states.saturating_duration_since(Instant::now())
     }
@@ -281,7 +281,7 @@ impl Sampler {
     }
 }
 
-/// What to call the stages: as they were named, else by their command lines. A process that does not
+/// The stages by the names that they were given, or else by their command lines. A process that does not
 /// let its command line be read is called by the kernel's name for it, in brackets, as ps does it.
 fn stage_layouts(stages: &[Process]) -> Result<Vec<StageLayout>> {
     let unnamed: Vec<ProcessId> = stages

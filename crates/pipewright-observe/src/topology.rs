@@ -3,7 +3,7 @@
 //! # From holders to pipelines
 //!
 //! 1. **Both ends in one process.** A shell holds both ends of a pipe for a moment while it starts
-//!    a pipeline, and careless programs for ever. Such an end counts only if nobody else holds
+//!    a pipeline; careless programs hold them for ever. Such an end counts only if nobody else holds
 //!    that side.
 //! 2. **A stage is a process and its descendants.** A process whose ends are all held by an
 //!    ancestor too has inherited them: it is part of that ancestor's stage.
@@ -14,7 +14,7 @@
 //!    standard error, do not merge two pipelines into one. They make a pipeline where there is no
 //!    other; a logger of one pipeline's messages is part of it, a logger of several is part of none.
 //!    The same goes for an end that many processes hold under one number above 2: whoever started
-//!    the first of them forgot to close it, and who is at its other end is part of nothing by that.
+//!    the first of them forgot to close it, so the process at its other end is no neighbour of theirs.
 //!
 //! ```
 //! use pipewright_observe::topology::Scan;

@@ -4,7 +4,7 @@ use linux_raw_sys::general as call;
 
 use super::stat::words;
 
-/// What a thread that is not running waits for.
+/// The thing that a thread waits for while it is not running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BlockedOn {

@@ -12,7 +12,7 @@ use super::stat::{number, words};
 use crate::error::{Error, Result};
 use crate::pipe::id::PipeId;
 
-/// What a descriptor of a process leads to.
+/// The thing that a descriptor of a process leads to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
     /// An anonymous pipe.
@@ -23,7 +23,7 @@ pub enum Target {
     Other(PathBuf),
 }
 
-/// How far a process has got in a regular file.
+/// The place that a process has reached in a regular file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FilePosition {
     /// The file, as the kernel names it; raw, so not to be shown as it is.
@@ -35,7 +35,7 @@ pub struct FilePosition {
 }
 
 impl Process {
-    /// What descriptor `descriptor` of the process leads to.
+    /// Finds out where a descriptor of the process leads.
     ///
     /// # Errors
     ///
@@ -59,7 +59,7 @@ impl Process {
         })
     }
 
-    /// How far the process has got in the regular file behind `descriptor`; `None` if that
+    /// Finds out how far the process has got in the regular file behind `descriptor`; `None` if that
     /// descriptor leads to no regular file, or into a file system that does not answer. The size is
     /// asked for once a second at most.
     ///

@@ -12,7 +12,7 @@ use crate::patience;
 /// The sizes of so many files are remembered.
 const MOST: usize = 16;
 
-/// What was found out about the files at some paths.
+/// The sizes found out so far, by path.
 #[derive(Debug, Default)]
 pub(super) struct FileSizes(Vec<FileSize>);
 

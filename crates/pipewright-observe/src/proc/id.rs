@@ -16,7 +16,7 @@ pub struct ProcessId {
 }
 
 impl ProcessId {
-    /// How long ago the process started, to a hundredth of a second.
+    /// The time since the process started, to a hundredth of a second.
     ///
     /// # References
     ///

@@ -82,7 +82,7 @@ pub(crate) fn open_own_surely() -> Result<OwnedFd> {
     Ok(proc)
 }
 
-/// How many numbers the `NSpid` line of `/proc/PID/status` lists; 0 where there is no such line.
+/// Counts the numbers in the `NSpid` line of `/proc/PID/status`; 0 where there is no such line.
 fn numbers_of_this_process(status: &[u8]) -> usize {
     status
         .split(|&byte| byte == b'\n')

@@ -9,7 +9,7 @@ use crate::text::displayable;
 /// `PF_KTHREAD` in the flags of `/proc/PID/stat` (linux/sched.h).
 const KERNEL_THREAD: u64 = 0x0020_0000;
 
-/// What the scheduler says of a process's main thread.
+/// The state of a process's main thread, as the scheduler sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProcessState {
     /// `R`: on a CPU, or ready and waiting for one.
@@ -53,7 +53,7 @@ pub struct Stat {
     pub pid: u32,
     /// The kernel's short name for it, at most 15 bytes, any bytes.
     pub name: Vec<u8>,
-    /// What its main thread is doing.
+    /// The state of its main thread.
     pub state: ProcessState,
     /// The parent's number.
     pub parent: u32,

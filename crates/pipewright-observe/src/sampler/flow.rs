@@ -11,10 +11,10 @@ use crate::pipe::PipeLevel;
 /// Bytes that a process reads before its own program begins, mostly the loader's.
 const LOADER_NOISE: u64 = 64 * 1024;
 
-/// What the counters of the processes at one end of a pipe say.
+/// The counters of the processes at one end of a pipe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Counted {
-    /// Bytes counted; `None` where they are not to be known.
+    /// Bytes counted; `None` where this user may not know.
     pub(crate) bytes: Option<u64>,
     /// Seen in `splice` or `tee`.
     pub(crate) splices: bool,
@@ -51,7 +51,7 @@ impl Passed {
     }
 }
 
-/// What one side's counters are worth.
+/// The worth of one side's counters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Worth {
     /// An upper bound of the bytes.

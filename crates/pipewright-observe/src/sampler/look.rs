@@ -13,7 +13,7 @@ use crate::pipe::PipeLevel;
 use crate::proc::Process;
 use crate::topology;
 
-/// What one look has shown.
+/// The result of one look.
 #[derive(Debug)]
 pub(super) struct Look {
     pub(super) at: Instant,

@@ -52,21 +52,21 @@ pub struct PipeLayout {
 }
 
 impl Layout {
-    /// Whether some pipe of the layout leads into the stage.
+    /// `true` if a pipe of the layout leads into the stage.
     pub fn has_input(&self, stage: usize) -> bool {
         self.pipes.iter().any(|pipe| pipe.readers.contains(&stage))
     }
 
-    /// Whether some pipe of the layout leads out of the stage.
+    /// `true` if a pipe of the layout leads out of the stage.
     pub fn has_output(&self, stage: usize) -> bool {
         self.pipes.iter().any(|pipe| pipe.writers.contains(&stage))
     }
 }
 
-/// What a stage was doing at the moment of a sample.
+/// The activity of a stage at the moment of a sample.
 ///
-/// A stage is many threads. It is said to do what the busiest of them does; the order of the
-/// variants, from least to most, is the order of that choice.
+/// A stage can be many threads. It counts as doing what the busiest of them does; the variants are
+/// ordered from least to most busy.
 ///
 /// ```
 /// use pipewright_observe::Activity;
@@ -84,7 +84,7 @@ pub enum Activity {
     Ended,
     /// Waiting for a child, for another thread, or for something with no name here.
     Elsewhere,
-    /// Not to be known: the kernel does not let this user look.
+    /// Unknown: the kernel does not let this user look, or there was no answer.
     Unknown,
     /// Stopped by a signal or a debugger.
     Stopped,
@@ -151,9 +151,9 @@ pub struct Sample {
     /// Time since the sampler was made, written as microseconds.
     #[serde(with = "crate::microseconds")]
     pub at: Duration,
-    /// What each stage was doing.
+    /// The activity of each stage.
     pub stages: Vec<Activity>,
-    /// What each pipe showed; `None` where the kernel does not let this user look.
+    /// The contents of each pipe; `None` where the kernel does not let this user look.
     pub pipes: Vec<Option<PipeLevel>>,
     /// Figures, in the samples where they were due.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -172,7 +172,7 @@ pub struct Figures {
     pub pipes: Vec<PipeFigures>,
 }
 
-/// What a stage, all its processes together, has used.
+/// The resources that a stage, all its processes together, has used.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct StageFigures {
@@ -184,9 +184,9 @@ pub struct StageFigures {
     /// Of the interval, thread by thread added up: time on a CPU, and time ready but with no CPU
     /// free. `None` where the kernel keeps no such account.
     pub scheduled: Option<Scheduled>,
-    /// Bytes read from any descriptor since the start; `None` where they are not to be known.
+    /// Bytes read from any descriptor since the start; `None` where this user may not know.
     pub read: Option<u64>,
-    /// Bytes written to any descriptor since the start; `None` where they are not to be known.
+    /// Bytes written to any descriptor since the start; `None` where this user may not know.
     pub written: Option<u64>,
     /// Seen in `splice` or `tee`: its bytes are in no counter.
     pub splices: bool,
@@ -196,7 +196,7 @@ pub struct StageFigures {
     pub program: String,
 }
 
-/// What has gone through a pipe, estimated from the counters of the processes at its ends.
+/// The bytes that went through a pipe, estimated from the counters of the processes at its ends.
 ///
 /// Show these with `≈`: the counters add up every descriptor of a process.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]

@@ -25,7 +25,7 @@ struct Member {
     wait: Wait,
 }
 
-/// A wait that was understood, and how it was told: number, arguments and stack pointer of the call.
+/// A wait that was understood, and the signs of it: number, arguments and stack pointer of the call.
 #[derive(Debug, Default)]
 struct Wait {
     call: Vec<u8>,
@@ -33,7 +33,7 @@ struct Wait {
     trusted: u32,
 }
 
-/// Which children belong to which parent, for kernels that do not list a process's children.
+/// Each process with its parent, for kernels that do not list a process's children.
 pub(crate) type Parents = Vec<(u32, u32)>;
 
 /// A process and its descendants.
@@ -248,7 +248,7 @@ impl Member {
         }
     }
 
-    /// What it does, if it waits in the same call as before, and nothing but that call decides.
+    /// Its activity, if it waits in the same call as before, and that call alone decides.
     fn same_wait(&mut self) -> Option<Activity> {
         let activity = self.wait.activity?;
         let mut buffer = [0; 256];
@@ -261,7 +261,7 @@ impl Member {
         Some(activity)
     }
 
-    /// What its busiest thread does.
+    /// The activity of its busiest thread.
     fn observe(&mut self, near: Neighbours<'_>, splices: &mut bool) -> Result<Activity> {
         let mut buffer = [0; 256];
         let call = self.process.system_call(&mut buffer);

@@ -6,7 +6,7 @@ use crate::pipe::PipeId;
 use crate::proc::ProcessId;
 use crate::proc::stat::number;
 
-/// Which end of a pipe.
+/// One of the two ends of a pipe.
 #[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -23,7 +23,7 @@ pub enum Direction {
 pub struct PipeEnd {
     /// The pipe.
     pub pipe: PipeId,
-    /// Which end of it.
+    /// The end of it.
     pub direction: Direction,
     /// The descriptor's number in the process that holds it.
     pub descriptor: u32,

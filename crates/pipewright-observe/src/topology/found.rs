@@ -64,7 +64,7 @@ pub struct Pipeline {
     pub stages: Vec<FoundStage>,
     /// Its pipes, in the order of the first stage that writes to them.
     pub pipes: Vec<FoundPipe>,
-    /// What it looks like.
+    /// The way its stages are connected.
     pub shape: Shape,
     /// A program and its own ancestor, connected by pipes: a co-process, or a program whose
     /// output its parent captures, rather than stages side by side.
@@ -72,7 +72,7 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// Whether the process is a stage, or part of one.
+    /// `true` if the process is a stage, or part of one.
     pub fn contains(&self, pid: u32) -> bool {
         self.stages
             .iter()

@@ -18,13 +18,13 @@ pub(super) struct Graph {
     sides: Vec<BTreeMap<Side, u32>>,
     /// For each stage the other processes that are part of it, by number.
     members: Vec<Vec<u32>>,
-    /// How many processes hold a side under the same number.
+    /// The number of processes that hold a side under the same descriptor.
     sharing: HashMap<(Side, u32), usize>,
     /// Stages at both ends of each pipe.
     pipes: BTreeMap<PipeId, Ends>,
 }
 
-/// Why a connection makes no pipeline of two that there are already.
+/// A reason for a connection not to merge two pipelines into one.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Weakness {
     /// It is for standard error only.
@@ -211,7 +211,7 @@ impl Graph {
         pipelines
     }
 
-    /// Whether a stage holds a side for messages, or by accident.
+    /// The reason not to count a side that a stage holds for messages, or by accident.
     fn weakness(&self, stage: usize, side: Side) -> Option<Weakness> {
         match *self.sides[stage].get(&side)? {
             2 => Some(Weakness::Messages),
@@ -323,7 +323,7 @@ impl Graph {
 }
 
 impl Ends {
-    /// Whether it leads from one stage to another.
+    /// `true` if it leads from one stage to another.
     fn connects(&self) -> bool {
         self.pairs().next().is_some()
     }

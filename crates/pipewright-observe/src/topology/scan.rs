@@ -38,14 +38,14 @@ pub struct Scan {
     /// Processes whose descriptors this user may not look at, threads of the kernel left out.
     #[doc(hidden)]
     pub denied: Vec<u32>,
-    /// How many processes there were, threads of the kernel included.
+    /// The number of processes, kernel threads included.
     #[doc(hidden)]
     pub processes: usize,
     /// `/proc` shows no processes of others (`hidepid`): not even the first one, which every
     /// namespace has.
     #[doc(hidden)]
     pub others_hidden: bool,
-    /// How many descriptors were looked at.
+    /// The number of descriptors that were looked at.
     #[doc(hidden)]
     pub descriptors: usize,
 }
@@ -53,7 +53,7 @@ pub struct Scan {
 impl Scan {
     /// Looks at every descriptor of every process that this user may look at.
     ///
-    /// Processes come and go meanwhile: what is told was true of each process at its own moment.
+    /// Processes come and go meanwhile: each is described as it was at its own moment.
     ///
     /// # Errors
     ///
@@ -156,7 +156,7 @@ impl Scan {
     }
 }
 
-/// What was seen of one process.
+/// The result of looking at one process.
 struct Look {
     pid: u32,
     descriptors: usize,

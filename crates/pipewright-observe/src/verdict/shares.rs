@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::sampler::Layout;
 
-/// How a stage has spent its time. The shares add up to 1.
+/// The shares of its time that a stage has spent in each activity. They add up to 1.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct StageShares {
     /// Waiting for bytes from the stage before, or from the standard input if there is none.
@@ -60,7 +60,7 @@ impl StageShares {
     }
 }
 
-/// How a pipe has spent its time. Neither full nor empty is what is left of 1.
+/// The shares of its time that a pipe was full and empty; the rest, up to 1, it was neither.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PipeShares {
@@ -81,7 +81,7 @@ impl PipeShares {
     }
 }
 
-/// What the pipes next to a stage say: towards 1 if those before it are full and those after it
+/// The evidence of the pipes next to a stage: towards 1 if those before it are full and those after it
 /// empty, towards -1 if it is the other way round.
 pub(super) fn evidence(layout: &Layout, pipes: &[Option<PipeShares>], stage: usize) -> f64 {
     let mut sum = 0.0;

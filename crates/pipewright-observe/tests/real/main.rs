@@ -4,4 +4,5 @@ mod common;
 mod pipe;
 mod pipelines;
 mod process;
+mod sampler;
 mod stubborn;
