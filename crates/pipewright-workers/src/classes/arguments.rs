@@ -1,11 +1,11 @@
 //! Reads a command line by the flags that a row of the table knows.
 
-/// The flags that a row takes: `"ab:"` is `-a` and `-b VALUE`; long ones likewise, `"name"` and
-/// `"name:"`, and `"name?"` for one whose value is optional (`--color`, `--color=auto`).
+/// The flags that a row takes: `"ab:"` is `-a` and `-b VALUE`; long ones likewise, with blanks
+/// between: `name` and `name:`, and `name?` for one whose value is optional (`--color`, `--color=auto`).
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Flags {
     pub(super) short: &'static str,
-    pub(super) long: &'static [&'static str],
+    pub(super) long: &'static str,
     /// Flags behind an operand are operands, as for a program that runs another.
     pub(super) ends_at_operand: bool,
     /// `-5` is `-n 5`.
@@ -47,7 +47,7 @@ impl<'a> Arguments<'a> {
                 // Abbreviations are not known: which flag they are depends on the program's version.
                 let form = known
                     .long
-                    .iter()
+                    .split_whitespace()
                     .find(|form| form.trim_end_matches([':', '?']) == name);
                 let value = match form.ok_or(argument)? {
                     form if form.ends_with(':') => {
@@ -107,7 +107,7 @@ mod tests {
 
     const KNOWN: Flags = Flags {
         short: "ab:n:",
-        long: &["all", "by:", "color?"],
+        long: "all by: color?",
         ends_at_operand: false,
         numbers: true,
     };
