@@ -114,9 +114,10 @@ pub enum Error {
     /// This process takes no hand-off, because it has privileges that the one who started it may
     /// lack: its file is set-user-ID, set-group-ID or has capabilities.
     #[error(
-        "refused: this program is set-user-ID, set-group-ID or has file capabilities, so whoever \
-         started it may have made up what it is handed; if its parent is privileged itself, let it \
-         start this child with real ids that match, by ReExec::command with Command::uid and gid"
+        "refused: this program is set-user-ID or set-group-ID, has file capabilities, or gets another \
+         security context, so whoever started it may have made up what it is handed; if its parent \
+         is privileged itself, let it start this child with real ids that match, by ReExec::command \
+         with Command::uid and gid"
     )]
     Privileged,
 

@@ -305,7 +305,7 @@ fn a_program_with_privileges_of_its_own_takes_no_hand_over() {
             "{kind}: {answer}{said}"
         );
         assert!(
-            said.contains("refused: this program is set-user-ID"),
+            said.contains("refused: this program is set-user-ID or set-group-ID"),
             "{kind}: {said}"
         );
 
