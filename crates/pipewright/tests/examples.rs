@@ -77,6 +77,11 @@ fn deadline_keeps_each_of_its_deadlines() {
         lines[4].starts_with("sleep 60 was cancelled and killed; "),
         "{said}"
     );
+    let last = [
+        "nothing has come from cat within 10ms; it still runs",
+        "and then None",
+    ];
+    assert_eq!(lines[5..], last);
 }
 
 #[test]

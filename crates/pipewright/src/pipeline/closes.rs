@@ -111,10 +111,13 @@ impl Drop for Closes {
         let mut queue = queue();
         if let Some(instance) = queue.as_mut().filter(|it| it.process == self.process) {
             instance.logs.remove(&self.watch);
+            if instance.logs.is_empty() {
+                // The watch goes with the instance.
+                return release_if_unused(queue);
+            }
             let _ = inotify::remove_watch(&instance.events, self.watch);
             // That it is removed is an event, too.
             instance.take_events();
-            release_if_unused(queue);
         }
     }
 }
