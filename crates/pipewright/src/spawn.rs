@@ -52,6 +52,10 @@ impl Command {
     /// When this returns, the program is executing, or nothing of it is left; and every descriptor
     /// that was given to the command is closed in this process.
     ///
+    /// A program on a file system that does not answer blocks this call, as it would any exec; no other
+    /// start waits for it. A start that the kernel refuses for the moment is tried again for half a
+    /// second: when the limit on processes is reached, or when the program is still open for writing.
+    ///
     /// # Errors
     ///
     /// [`Error::Invalid`] when the command was put together wrongly; nothing was started.
