@@ -103,6 +103,19 @@ fn a_command_is_shown_so_that_a_shell_reads_the_same() {
 }
 
 #[test]
+fn a_wrapper_adds_arguments_in_front_and_sees_which_numbers_are_taken() {
+    let _watchdog = watchdog();
+    let (reader, writer) = pipe().unwrap();
+    let given = Command::new("printf").args(["%s-", "last"]);
+    let given = given.fd(7, reader).fd(4, writer);
+    assert_eq!(given.get_program(), "printf");
+    assert_eq!(given.fd_numbers().collect::<Vec<_>>(), [7, 4]);
+    let wrapped = given.first_args(["first %s ", "second"]);
+    let output = wrapped.capture().output().unwrap();
+    assert_eq!(output.stdout, b"first second first %s- first last ");
+}
+
+#[test]
 fn an_error_has_the_status_that_a_shell_would_give() {
     let _watchdog = watchdog();
     let code = |program: &str| Command::new(program).spawn().unwrap_err().exit_code();

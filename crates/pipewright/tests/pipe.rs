@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 
-use pipewright::{Error, PipeExt, pipe, splice, tee};
+use pipewright::{Error, PipeExt, pipe, splice, tee, write_without_sigpipe};
 use testing::{is_root, isolated, watchdog};
 
 #[test]
@@ -160,5 +160,24 @@ fn a_destination_without_a_reader_is_a_broken_pipe() {
             let error = std::io::Error::from(result.unwrap_err());
             assert_eq!(error.kind(), ErrorKind::BrokenPipe);
         }
+    });
+}
+
+#[test]
+fn a_write_that_nobody_reads_fails_without_a_signal() {
+    isolated("a_write_that_nobody_reads_fails_without_a_signal", || {
+        #[allow(unsafe_code, reason = "the disposition of a signal")]
+        // SAFETY: the default disposition runs no code of this process.
+        unsafe {
+            libc::signal(libc::SIGPIPE, libc::SIG_DFL)
+        };
+        let (mut reader, writer) = pipe().unwrap();
+        assert_eq!(write_without_sigpipe(&writer, b"read").unwrap(), 4);
+        let mut bytes = [0; 4];
+        reader.read_exact(&mut bytes).unwrap();
+        assert_eq!(&bytes, b"read");
+        drop(reader);
+        let error = write_without_sigpipe(&writer, b"unread").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::BrokenPipe);
     });
 }
