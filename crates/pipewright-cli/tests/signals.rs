@@ -42,9 +42,9 @@ fn ended_by(output: &Output, signal: Signal) {
 /// meanwhile: a signal in the middle of a fork would be written down by both.
 fn recorder(file: &str) -> String {
     format!(
-        "{{ mkfifo {file}.wait; exec 7<>{file}.wait; \
+        "{{ mkfifo {file}.wait; {{ \
          for s in INT TERM HUP QUIT; do trap \"echo $s >>{file}\" $s; done; echo ready >>ready; \
-         until test -e go; do read -t 0.02 -u 7; done; }}"
+         until test -e go; do read -t 0.02 -u 7; done; }} 7<>{file}.wait; }}"
     )
 }
 
@@ -94,7 +94,7 @@ fn stages_that_die_of_the_signal_are_told_of() {
     ] {
         let directory = tempfile::tempdir().unwrap();
         // It does not read what ends when the stage before it has died, and so ends of the signal.
-        let text = "tail -f /dev/null | sh -c 'echo ready >ready; exec tail -f /dev/null'";
+        let text = "tail -f /dev/null | { echo ready >ready; tail -f /dev/null; }";
         let child = start(&[text], directory.path());
         wait_for_lines(&directory.path().join("ready"), 1);
         send(&child, signal);

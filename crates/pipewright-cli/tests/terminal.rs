@@ -91,9 +91,9 @@ fn colour_is_for_terminals_that_want_it() {
 /// starts nobody meanwhile: a signal in the middle of a fork would be written down by both.
 fn recorder(directory: &Path, file: &str) -> String {
     format!(
-        "{{ cd '{}'; mkfifo {file}.wait; exec 7<>{file}.wait; \
+        "{{ cd '{}'; mkfifo {file}.wait; {{ \
          for s in INT QUIT; do trap \"echo $s >>{file}\" $s; done; echo ready >>ready; \
-         until test -e go; do read -t 0.02 -u 7; done; true; }}",
+         until test -e go; do read -t 0.02 -u 7; done; true; }} 7<>{file}.wait; }}",
         directory.display()
     )
 }
@@ -162,7 +162,7 @@ fn ctrl_z_is_ignored_where_no_shell_could_let_it_go_on() {
 #[test]
 fn ctrl_c_ends_what_does_not_mind_it() {
     let _watchdog = watchdog();
-    let terminal = Terminal::start(&PROMPT, "{ echo ready >&2; exec sleep 1000; } | cat | cat");
+    let terminal = Terminal::start(&PROMPT, "{ echo ready >&2; sleep 1000; } | cat | cat");
     terminal.wait_for("the first stage", |screen| screen.contains("ready"));
     terminal.type_in("\x03");
     assert_eq!(terminal.end().signal(), Some(Signal::INT.as_raw()));

@@ -12,7 +12,7 @@ use rustix::process::{Pid, kill_process, kill_process_group};
 use support::pipewright;
 use testing::{
     Fault, PATIENCE, campaign, is_root, lives, signals_at_their_default, stderr, wait_for_lines,
-    watchdog,
+    watchdog, write_script,
 };
 
 /// Starts a pipeline in a process group of its own, with its files in `directory`.
@@ -28,12 +28,16 @@ fn start_in_a_group(text: &str, directory: &Path) -> Child {
     command.spawn().unwrap()
 }
 
+/// A program that says when it runs, and stays: one process, without a child that somebody would have
+/// to find.
+const SAYS_UP: &str = "#!/bin/sh\necho up >ready\nexec tail -f /dev/null\n";
+
 /// A stage that writes down which signals it gets until the file `go` is there. It starts nobody.
 fn recorder(file: &str) -> String {
     format!(
-        "{{ mkfifo {file}.wait; exec 7<>{file}.wait; \
+        "{{ mkfifo {file}.wait; {{ \
          for s in INT TERM HUP QUIT; do trap \"echo $s >>{file}\" $s; done; echo ready >>ready; \
-         until test -e go; do read -t 0.02 -u 7; done; true; }}"
+         until test -e go; do read -t 0.02 -u 7; done; true; }} 7<>{file}.wait; }}"
     )
 }
 
@@ -42,7 +46,7 @@ fn a_stage_gets_once_what_its_whole_group_got() {
     let _watchdog = watchdog();
     // The last stage minds no signal, so that it shows who was meant: it dies of it.
     let text = format!(
-        "{} | sh -c 'echo ready >>ready; exec tail -f /dev/null'",
+        "{} | {{ echo ready >>ready; tail -f /dev/null; }}",
         recorder("got")
     );
     for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
@@ -77,12 +81,15 @@ fn a_stage_that_died_of_the_same_signal_alone_keeps_it_from_nobody() {
     let _watchdog = watchdog();
     let directory = tempfile::tempdir().unwrap();
     let at = |file: &str| directory.path().join(file);
-    let sleeps = "sh -c 'echo $$ >>pids; exec tail -f /dev/null'";
-    let text = format!("{sleeps} | {sleeps} | {}", recorder("got"));
+    let text = format!(
+        "tail -f /dev/null | tail -f /dev/null | {}",
+        recorder("got")
+    );
     let child = start_in_a_group(&text, directory.path());
     wait_for_lines(&at("ready"), 1);
-    let pids = wait_for_lines(&at("pids"), 2);
-    let first = pids.lines().next().unwrap().parse().unwrap();
+    let stages = format!("/proc/{0}/task/{0}/children", child.id());
+    let stages = std::fs::read_to_string(stages).unwrap();
+    let first = stages.split(' ').next().unwrap().parse().unwrap();
     kill_process(Pid::from_raw(first).unwrap(), Signal::TERM).unwrap();
     kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
     assert_eq!(wait_for_lines(&at("got"), 1), "TERM\n");
@@ -94,7 +101,9 @@ fn a_stage_that_died_of_the_same_signal_alone_keeps_it_from_nobody() {
 /// Sends a signal to what runs a long pipeline at some moment of its start, and returns how many of
 /// its processes are left when it has ended.
 fn left_by_a_signal_after(delay: Duration, signal: Signal, to_group: bool, mark: u32) -> usize {
-    let text = vec![format!("(exec sleep {mark})"); 12].join(" | ");
+    // Each stage by a shell of its own, or all by one, which `exec` asks for.
+    let exec = if mark % 2 == 0 { "exec " } else { "" };
+    let text = vec![format!("({exec}sleep {mark})"); 12].join(" | ");
     let directory = tempfile::tempdir().unwrap();
     let mut child = start_in_a_group(&text, directory.path());
     std::thread::sleep(delay);
@@ -188,7 +197,7 @@ fn as_the_first_process_it_ends_with_128_and_the_signal_and_reaps_orphans() {
     // The second stage waits until an orphan, whose parent is the first process, has been reaped.
     let text = "tail -f /dev/null | { sh -c 'sh -c \"sleep 0.1; echo >ended\" & echo $! >orphan'; \
                 until test -e ended && ! test -e /proc/$(cat orphan); do sleep 0.02; done; \
-                echo ready >ready; exec tail -f /dev/null; }";
+                echo ready >ready; tail -f /dev/null; }";
     let Some(mut unshare) = unshare(&["-pf", "--mount-proc"], "exec \"$1\" run \"$2\"") else {
         return;
     };
@@ -225,10 +234,11 @@ fn the_deadline_and_signals_are_kept_without_a_proc() {
     let _watchdog = watchdog();
     let script = "mount -t tmpfs none /proc || exit 77; \
                   \"$1\" run --timeout 0.3 --kill-after 0.2 'sleep 1000 | cat'; echo $?; \
-                  \"$1\" run \"sleep 1000 | { echo up >&2; exec cat; }\" 2>said & \
-                  until test -s said; do :; done; kill -TERM $!; wait $!; echo $?; \
+                  \"$1\" run 'tail -f /dev/null | ./says_up' & \
+                  until test -s ready; do :; done; kill -TERM $!; wait $!; echo $?; \
                   jobs -r | wc -l";
     let directory = tempfile::tempdir().unwrap();
+    write_script(&directory.path().join("says_up"), SAYS_UP);
     let command = unshare(&["-m"], script).map(|mut command| {
         command.current_dir(directory.path());
         command
@@ -306,7 +316,8 @@ fn the_deadline_and_signals_are_kept_where_a_sandbox_denies_pidfds() {
                 assert_eq!(output.status.code(), Some(124), "{}", stderr(&output));
 
                 let directory = tempfile::tempdir().unwrap();
-                let text = "sleep 1000 | sh -c 'echo >ready; exec tail -f /dev/null'";
+                write_script(&directory.path().join("says_up"), SAYS_UP);
+                let text = "tail -f /dev/null | ./says_up";
                 let child = start_in_a_group(text, directory.path());
                 wait_for_lines(&directory.path().join("ready"), 1);
                 kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
