@@ -145,7 +145,7 @@ pub(crate) struct WholePipeline {
 impl WholePipeline {
     /// `None`: it is something else, or cannot be told.
     pub(crate) fn of(text: &OsStr) -> Option<Self> {
-        let outline = Outline::of(text.to_str()?).ok()?;
+        let outline = Outline::loosely(text.to_str()?)?;
         let stages = outline.pieces.len();
         (stages > 1).then_some(Self {
             stages,

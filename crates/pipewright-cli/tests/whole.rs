@@ -314,6 +314,8 @@ fn of_one_pipeline_the_stages_statuses_are_known_and_count() {
         json(&["--whole", "yes | head -n 1 >/dev/null"]),
         (serde_json::json!([141, 0]), 0)
     );
+    let shift = "{ ((1<<1)); exit 3; } | case x in x) cat; exit 4;; esac | true";
+    assert_eq!(json(&[shift]), (serde_json::json!([3, 4, 0]), 4));
     // Of a list they are not.
     assert_eq!(json(&["exit 3 | true; true"]), (serde_json::json!([]), 0));
     // Nothing of ours is handed to the stages for it.

@@ -6,9 +6,13 @@
 //! for two reasons that do not depend on each other: this reader understood every byte of the text
 //! ([`Outline::covers`]), and the parser, which was written by others, agrees with it.
 
+mod documents;
 mod lexis;
+mod loose;
 
 use std::ops::Range;
+
+use documents::Document;
 
 /// Why the text has no outline. Completes "bash runs the text whole: …".
 pub(super) type Doubt = &'static str;
@@ -55,18 +59,17 @@ pub(super) struct Piece {
 impl Outline {
     /// Reads the whole text, which must be one pipeline.
     pub(super) fn of(text: &str) -> Result<Self> {
-        let mut reader = Reader {
-            text: text.as_bytes(),
-            at: 0,
-            depth: 0,
-            documents: Vec::new(),
-            outline: Self::default(),
-        };
-        reader.commands(true)?;
-        if !reader.outline.covers(text) {
+        let outline = Reader::read(text, false)?;
+        if !outline.covers(text) {
             return Err("its stages do not cover its text");
         }
-        Ok(reader.outline)
+        Ok(outline)
+    }
+
+    /// Reads a text of any grammar that a shell has accepted, to count its stages. Nothing may be
+    /// cut by it.
+    pub(super) fn loosely(text: &str) -> Option<Self> {
+        Reader::read(text, true).ok()
     }
 
     /// Tells whether stages, operators and bodies cover every byte of the text exactly once, but for
@@ -107,17 +110,13 @@ fn is_blank(gap: &str) -> bool {
     true
 }
 
-/// A here-document whose body has not been reached.
-struct Document {
-    piece: usize,
-    delimiter: String,
-    quoted: bool,
-    tabs: bool,
-}
-
 /// What ends an open compound command.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Closer {
+    /// The list behind a pattern of `case`: `;;` or `esac`.
+    Clause,
+    /// A pattern, or `esac`.
+    Pattern,
     Brace,
     Parenthesis,
     Fi,
@@ -125,7 +124,7 @@ enum Closer {
 }
 
 enum Token {
-    /// One of `|`, `|&`, `||`, `&&`, `&`, `;`, a new line, `(`, `)`.
+    /// One of `|`, `|&`, `||`, `&&`, `&`, `;`, a new line, `(`, `)`; loosely, `;;` and its like.
     Operator(&'static str),
     /// The operator; its target follows.
     Redirection,
@@ -141,6 +140,8 @@ struct Reader<'a> {
     at: usize,
     /// How many substitutions are open.
     depth: usize,
+    /// Read what is not exactly known too.
+    loose: bool,
     documents: Vec<Document>,
     outline: Outline,
 }
@@ -148,7 +149,20 @@ struct Reader<'a> {
 /// More open commands than anybody writes; each takes stack here or in the parser.
 const DEEPEST: usize = 40;
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    fn read(text: &'a str, loose: bool) -> Result<Outline> {
+        let mut reader = Self {
+            text: text.as_bytes(),
+            at: 0,
+            depth: 0,
+            loose,
+            documents: Vec::new(),
+            outline: Outline::default(),
+        };
+        reader.commands(true)?;
+        Ok(reader.outline)
+    }
+
     /// Reads commands up to the end of the text, or, inside of another command, to its `)`.
     fn commands(&mut self, outermost: bool) -> Result<()> {
         let mut open: Vec<Closer> = Vec::new();
@@ -163,6 +177,13 @@ impl Reader<'_> {
             let token = self.token()?;
             let start = self.at;
             let top = outermost && open.is_empty();
+            if let Some(Closer::Pattern) = open.last() {
+                reserved = self.pattern(&token, &mut open)?;
+                if let Some(piece) = &mut piece {
+                    piece.code.end = self.at;
+                }
+                continue;
+            }
             match token {
                 Token::End => {
                     if !outermost || !open.is_empty() || !self.documents.is_empty() {
@@ -182,27 +203,39 @@ impl Reader<'_> {
                         over |= piece.is_some();
                         self.bodies(&mut piece)?;
                     } else if !self.documents.is_empty() {
-                        return Err(NESTED_DOCUMENT);
+                        self.unless_loose(NESTED_DOCUMENT)?;
+                        self.bodies(&mut piece)?;
                     }
                     continue;
                 }
                 Token::Operator(operator @ ("(" | ")")) => {
                     self.at += 1;
                     let opens = operator == "(";
-                    if opens && (!reserved || self.peek() == Some(b'(')) {
+                    if opens && self.loose && self.round(reserved)? {
+                        reserved = true;
+                    } else if opens && (!reserved || self.peek() == Some(b'(')) {
                         return Err("it has '((' or '(' inside a word");
-                    }
-                    match (opens, open.last()) {
-                        (true, _) => {
-                            open.push(Closer::Parenthesis);
-                            self.outline.nests = true;
+                    } else {
+                        match (opens, open.last()) {
+                            (true, _) => {
+                                open.push(Closer::Parenthesis);
+                                self.outline.nests = true;
+                            }
+                            (false, Some(Closer::Parenthesis)) => _ = open.pop(),
+                            (false, None) if !outermost => return Ok(()),
+                            (false, _) => return Err(UNFINISHED),
                         }
-                        (false, Some(Closer::Parenthesis)) => _ = open.pop(),
-                        (false, None) if !outermost => return Ok(()),
-                        (false, _) => return Err(UNFINISHED),
+                        // Behind `(` and behind `)` a reserved word is one.
+                        reserved = true;
                     }
-                    // Behind `(` and behind `)` a reserved word is one.
-                    reserved = true;
+                }
+                Token::Operator(operator @ (";;" | ";&" | ";;&")) => {
+                    self.at += operator.len();
+                    match open.last_mut() {
+                        Some(closer @ Closer::Clause) => *closer = Closer::Pattern,
+                        _ => return Err(UNFINISHED),
+                    }
+                    continue;
                 }
                 Token::Operator(operator) => {
                     self.at += operator.len();
@@ -236,7 +269,7 @@ impl Reader<'_> {
                 }
                 Token::Document { tabs } => {
                     if !top {
-                        return Err(NESTED_DOCUMENT);
+                        self.unless_loose(NESTED_DOCUMENT)?;
                     }
                     self.document(tabs)?;
                     reserved = false;
@@ -255,7 +288,8 @@ impl Reader<'_> {
                         self.outline.bang = Some(start..self.at);
                         continue;
                     } else {
-                        reserved = reserved && self.keyword(start..self.at, &mut open)?;
+                        reserved = reserved && self.keyword(start..self.at, &mut open)?
+                            || self.text[..self.at].ends_with(b"()");
                     }
                     let compound = reserved || number;
                     if top && !over && !compound {
@@ -313,43 +347,62 @@ impl Reader<'_> {
             b"while" | b"until" => open.push(Closer::Done),
             b"for" => {
                 open.push(Closer::Done);
-                self.for_name()?;
                 self.outline.nests = true;
-                return Ok(false);
+                return self.for_name();
             }
             // Where they do not belong, the shell refuses the text.
             b"!" | b"then" | b"elif" | b"else" | b"do" => {}
-            b"case" => return Err("it has 'case'"),
-            b"select" => return Err("it has 'select'"),
-            b"function" => return Err("it has 'function'"),
+            b"esac" => return close(Closer::Clause),
             b"coproc" => return Err("it has 'coproc'"),
             b"time" => return Err("it has the keyword 'time'"),
-            b"[[" => return Err("it has '[['"),
-            b"esac" => return Err(UNFINISHED),
+            b"case" => {
+                self.unless_loose("it has 'case'")?;
+                open.push(Closer::Pattern);
+                self.case_in()?;
+            }
+            b"select" => {
+                self.unless_loose("it has 'select'")?;
+                open.push(Closer::Done);
+                return self.for_name();
+            }
+            b"function" => {
+                self.unless_loose("it has 'function'")?;
+                self.token()?;
+                self.word(false)?;
+            }
+            b"[[" => {
+                self.unless_loose("it has '[['")?;
+                self.test()?;
+            }
             _ => return Ok(false),
         }
         self.outline.nests = true;
         Ok(true)
     }
 
-    /// `NAME in` behind a `for`.
-    fn for_name(&mut self) -> Result<()> {
+    /// `NAME in` behind a `for`. Whether a reserved word may follow.
+    fn for_name(&mut self) -> Result<bool> {
         for wanted in [None, Some("in")] {
-            let Token::Word = self.token()? else {
-                return Err("it has a 'for' without 'in'");
-            };
+            let token = self.token()?;
             let start = self.at;
-            self.word(false)?;
-            let word = &self.text[start..self.at];
-            let fits = match wanted {
-                Some(wanted) => word == wanted.as_bytes(),
-                None => word.iter().all(|&byte| is_name(byte)),
+            let fits = match token {
+                Token::Word => {
+                    self.word(false)?;
+                    let word = &self.text[start..self.at];
+                    match wanted {
+                        Some(wanted) => word == wanted.as_bytes(),
+                        None => word.iter().all(|&byte| is_name(byte)),
+                    }
+                }
+                _ => false,
             };
             if !fits {
-                return Err("it has a 'for' without 'in'");
+                self.unless_loose("it has a 'for' without 'in'")?;
+                self.at = start;
+                return Ok(true);
             }
         }
-        Ok(())
+        Ok(false)
     }
 
     /// The kind of what comes next, with blanks and comments before it skipped.
@@ -360,6 +413,10 @@ impl Reader<'_> {
                 Some(b'\\') if self.text.get(self.at + 1) == Some(&b'\n') => {
                     let before = self.at.checked_sub(1).map(|before| self.text[before]);
                     let joins = !matches!(before, None | Some(b' ' | b'\t' | b'\n'));
+                    if self.loose {
+                        self.at += 2;
+                        continue;
+                    }
                     if joins
                         || !self.documents.is_empty()
                         || self.text.get(self.at + 2) == Some(&b'#')
@@ -392,9 +449,11 @@ impl Reader<'_> {
             b'<' | b'>' => Token::Redirection,
             b'&' if starts("&>") => Token::Redirection,
             b'|' | b'&' | b';' | b'\n' | b'(' | b')' => {
-                let operators = ["|&", "||", "|", "&&", "&", ";", "\n", "(", ")"];
+                let operators = [
+                    ";;&", ";;", ";&", "|&", "||", "|", "&&", "&", ";", "\n", "(", ")",
+                ];
                 if starts(";;") || starts(";&") {
-                    return Err(UNFINISHED);
+                    self.unless_loose(UNFINISHED)?;
                 }
                 let found = operators.into_iter().find(|operator| starts(operator));
                 Token::Operator(found.ok_or(UNFINISHED)?)
@@ -426,67 +485,12 @@ impl Reader<'_> {
         }
         let start = self.at;
         self.word(true)?;
-        if self.at == start {
+        // `2` in `<>2>&1` is no target: it belongs to the redirection that follows.
+        let next = matches!(self.peek(), Some(b'<' | b'>'));
+        if self.at == start || next {
             return Err(UNFINISHED);
         }
         Ok(start)
-    }
-
-    /// A `<<` with its delimiter, which must be plain, or plain in quotes.
-    fn document(&mut self, tabs: bool) -> Result<()> {
-        self.at += if tabs { 3 } else { 2 };
-        let start = self.target()?;
-        let word = std::str::from_utf8(&self.text[start..self.at]).map_err(|_| ODD_DOCUMENT)?;
-        let inner = ['\'', '"'].iter().find_map(|&quote| {
-            let inner = word.strip_prefix(quote)?.strip_suffix(quote)?;
-            Some(inner)
-        });
-        let delimiter = inner.unwrap_or(word);
-        let plain =
-            |c: char| c.is_alphanumeric() || "_-.".contains(c) || (c == ' ' && inner.is_some());
-        if delimiter.is_empty() || !delimiter.chars().all(plain) {
-            return Err(ODD_DOCUMENT);
-        }
-        self.documents.push(Document {
-            piece: self.outline.pieces.len(),
-            delimiter: delimiter.to_owned(),
-            quoted: inner.is_some(),
-            tabs,
-        });
-        Ok(())
-    }
-
-    /// The bodies that follow this line.
-    fn bodies(&mut self, current: &mut Option<Piece>) -> Result<()> {
-        for document in std::mem::take(&mut self.documents) {
-            let start = self.at;
-            loop {
-                let rest = &self.text[self.at..];
-                if rest.is_empty() {
-                    return Err(ODD_DOCUMENT); // it goes on to the end of the text
-                }
-                let length = rest.iter().position(|&byte| byte == b'\n');
-                let mut line = &rest[..length.unwrap_or(rest.len())];
-                self.at += length.map_or(rest.len(), |length| length + 1);
-                if document.tabs {
-                    let tabs = line.iter().take_while(|&&byte| byte == b'\t').count();
-                    line = &line[tabs..];
-                }
-                if line == document.delimiter.as_bytes() {
-                    break;
-                }
-                // A line that is continued takes the next one in, the delimiter too.
-                if !document.quoted && line.ends_with(b"\\") {
-                    return Err(ODD_DOCUMENT);
-                }
-            }
-            let body = start..self.at;
-            match (self.outline.pieces.get_mut(document.piece), &mut *current) {
-                (Some(piece), _) | (None, Some(piece)) => piece.bodies.push(body),
-                (None, None) => return Err(UNFINISHED),
-            }
-        }
-        Ok(())
     }
 }
 

@@ -216,6 +216,8 @@ fn what_could_be_cut_wrongly_is_run_whole() {
         "function f { a; } | c",
         "coproc a | b",
         "touch made | ls !(x)",
+        "a <>2>&1 | b",
+        "a >{x}>f | b",
         "ls foo=(1 2) | a",
         "a |\\\n| b",
         "a &\\\n& b",
@@ -246,6 +248,41 @@ fn what_could_be_cut_wrongly_is_run_whole() {
     let deep = format!("{}a{}", "$(".repeat(5000), ")".repeat(5000));
     whole(&deep);
     whole(&format!("a | {}", "{ ".repeat(5000)));
+}
+
+#[test]
+fn the_stages_of_a_text_that_is_not_cut_are_counted() {
+    let count = |text: &str| {
+        let pipeline = WholePipeline::of(OsStr::new(text))?;
+        Some((pipeline.stages, pipeline.inverted))
+    };
+    for stage in [
+        "case x in a|b) c | d;; (e) f & ;; *) g;& h) i;;& esac",
+        "case $(a | b) in\n esac",
+        "[[ a || b && c =~ ^(a|b) ]]",
+        "((1<<2 | 3))",
+        "{ ((1<<1))\n:; }",
+        "for ((i=0;i<1<<2;i++)); do a | b; done",
+        "for x do a | b; done",
+        "select x in a b; do c | d; done",
+        "f() { a | b; }",
+        "function g () ( a | b )",
+        "echo ${x:1<<1} $((1<<2)) \"${x:-'}'}\"",
+        "echo $(case a in a) echo x | cat;; esac)",
+        "x=(a b 'c|d') y+=( $(a | b) )",
+        "{ cat <<A\nbody | x\nA\n}",
+        "ls !(a|b)",
+        "ec\\\nho a",
+    ] {
+        assert_eq!(count(&format!("{stage} | a")), Some((2, false)), "{stage}");
+        assert_eq!(
+            count(&format!("! a |& {stage} | b")),
+            Some((3, true)),
+            "{stage}"
+        );
+        assert_eq!(count(stage), None, "{stage}");
+        assert_eq!(count(&format!("{stage} | a; b")), None, "{stage}");
+    }
 }
 
 #[test]

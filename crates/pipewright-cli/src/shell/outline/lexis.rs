@@ -17,19 +17,20 @@ impl Reader<'_> {
                     self.nested()?;
                 }
                 b'<' | b'>' => break,
+                b'(' if self.loose && self.round_in_word(start)? => {}
                 b'(' => return Err("it has '(' behind a word: a function, an array or a pattern"),
                 b'\'' => self.single_quoted()?,
                 b'"' => self.double_quoted()?,
                 b'\\' => match self.text.get(self.at + 1) {
                     None => return Err("it ends in a backslash"),
-                    Some(b'\n') => {
+                    Some(b'\n') if !self.loose => {
                         return Err("it has a line continued inside a word or an operator");
                     }
                     Some(_) => self.at += 2,
                 },
                 b'$' => self.dollar(false)?,
                 b'`' => self.backquoted()?,
-                b'\r' => return Err(CARRIAGE_RETURN),
+                b'\r' if !self.loose => return Err(CARRIAGE_RETURN),
                 0 => return Err("it has a zero byte"),
                 _ => self.at += 1,
             }
@@ -40,7 +41,7 @@ impl Reader<'_> {
             return Err("it may have an array's subscript");
         }
         // Where bash reads the body of a document that begins before such a word is not obvious.
-        if word.contains(&b'\n') && !self.documents.is_empty() {
+        if word.contains(&b'\n') && !self.documents.is_empty() && !self.loose {
             return Err(ODD_DOCUMENT);
         }
         Ok(())
@@ -141,7 +142,10 @@ impl Reader<'_> {
                 b'"' if !in_quotes => self.double_quoted()?,
                 b'$' => self.dollar(in_quotes)?,
                 b'`' => self.backquoted()?,
-                b'<' | b'>' | b'(' | b')' | b'{' | b'\'' | b'"' | b'\\' | b'\n' | b'\r' | b';' => {
+                b'"' if self.loose => self.double_quoted()?,
+                b'<' | b'>' | b'(' | b')' | b'{' | b'\'' | b'"' | b'\\' | b'\n' | b'\r' | b';'
+                    if !self.loose =>
+                {
                     return Err("it has '${…}' with more than a plain expansion in it");
                 }
                 _ => self.at += 1,
@@ -160,7 +164,7 @@ impl Reader<'_> {
                     self.at += 2;
                     return Ok(());
                 }
-                b'<' if self.text.get(self.at + 1) == Some(&b'<') => return Err(SHIFT),
+                b'<' if self.text.get(self.at + 1) == Some(&b'<') => self.unless_loose(SHIFT)?,
                 b'$' => {
                     self.dollar(false)?;
                     continue;
