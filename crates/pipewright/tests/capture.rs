@@ -367,8 +367,12 @@ fn a_deadline_is_kept_while_output_never_stops() {
         (!collected.stdout.is_empty()).then_some(collected)
     });
     assert!(collected.stdout.starts_with(b"y\ny\n"));
-    let mut statuses = collected.statuses.iter().flatten();
-    assert!(statuses.all(|status| status.signal().is_some()));
+    // The second stage may have seen the end of file before it was killed, too.
+    let first = collected.statuses[0];
+    assert!(
+        first.is_none_or(|status| status.signal().is_some()),
+        "{first:?}"
+    );
 }
 
 /// A grandchild that holds the pipes until the test lets it go.
