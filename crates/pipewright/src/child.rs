@@ -140,7 +140,9 @@ impl Child {
         }
     }
 
-    /// Returns the status if the process has ended, `None` if it runs. Does not block.
+    /// Returns the status if the process has ended, `None` if it runs. Does not block. With
+    /// [`Command::own_tree`] the first look after the end also finds what the process left behind, for
+    /// a tenth of a second at most.
     ///
     /// # Errors
     ///
@@ -176,7 +178,7 @@ impl Child {
     ///
     /// # Errors
     ///
-    /// [`Error::System`] when the pidfd cannot be polled.
+    /// [`Error::System`] when the kernel does not let it be looked at.
     ///
     /// # References
     ///
@@ -184,7 +186,13 @@ impl Child {
     pub fn has_ended(&self) -> Result<bool> {
         let mut state = self.state();
         if let State::Running = *state {
-            if wait_readable(&[self.as_fd()], Deadline::now())?.is_empty() {
+            let ended = match wait_readable(&[self.as_fd()], Deadline::now()) {
+                Ok(ready) => !ready.is_empty(),
+                Err(_) => {
+                    spawn::has_ended(self.as_fd()).map_err(Error::system("look at a child"))?
+                }
+            };
+            if !ended {
                 return Ok(false);
             }
             let wall = self.origin.started.elapsed();
@@ -215,8 +223,11 @@ impl Child {
         let deadline = Deadline::from(deadline);
         let mut pause = Duration::from_millis(1);
         loop {
-            // The lock is let go before the wait, so that nobody else has to wait for it.
-            let ready = self.is_reaped() || !wait_readable(&[self.as_fd()], deadline)?.is_empty();
+            // The lock is let go before the wait, so that nobody else has to wait for it. Where the
+            // kernel refuses to poll (with a limit of no descriptors it does), it is looked at again
+            // and again.
+            let ready = self.is_reaped()
+                || wait_readable(&[self.as_fd()], deadline).map_or(true, |ready| !ready.is_empty());
             let status = self.try_wait()?;
             if status.is_some() || !ready {
                 return Ok(status);

@@ -33,7 +33,7 @@ pub(crate) use missing::missing;
 pub use orphans::reap_dropped;
 pub(crate) use orphans::{adopt, reaping};
 pub use reap::ResourceUsage;
-pub(crate) use reap::{Reaped, is_unreaped, own_peak_memory, reap, wait_for_end};
+pub(crate) use reap::{Reaped, has_ended, is_unreaped, own_peak_memory, reap, wait_for_end};
 pub(crate) use signal::{is_sigchld_ignored, lost_status, signal_group};
 pub use sigpipe::write_without_sigpipe;
 pub(crate) use under_way::Earlier;

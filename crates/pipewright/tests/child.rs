@@ -7,7 +7,9 @@ use std::os::unix::process::ExitStatusExt;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use pipewright::{Child, Command, Error, LostStatus, PipeWriter, Signal, Stdio, pipe};
+use pipewright::{
+    Child, Command, Error, LostStatus, PipeWriter, Resource, Rlimit, Signal, Stdio, pipe,
+};
 use rustix::process::WaitOptions;
 use testing::{fault, isolated, watchdog};
 
@@ -240,6 +242,51 @@ fn a_signal_to_a_group_reaches_all_of_it_and_only_where_there_is_one() {
     assert_eq!(child.try_wait().unwrap(), None);
     child.kill().unwrap();
     child.wait().unwrap();
+}
+
+#[test]
+fn a_group_is_reached_after_its_leader_was_waited_for_where_the_kernel_can() {
+    let _watchdog = watchdog();
+    let (mut reader, writer) = pipe().unwrap();
+    let script = "sleep 1000 & echo";
+    let child = Command::new("sh").args(["-c", script]).process_group(0);
+    let child = child.stdout(writer).spawn().unwrap();
+    reader.read_exact(&mut [0]).unwrap();
+    child.wait().unwrap();
+    if let Err(error) = child.signal_group(Signal::KILL) {
+        println!("before Linux 6.9: {error}");
+        assert_eq!(error.raw_os_error(), Some(libc::ESRCH));
+        // Still unmistakable: nobody else can have the number while the group has a member.
+        let group = rustix::process::Pid::from_raw(child.id() as i32).unwrap();
+        rustix::process::kill_process_group(group, Signal::KILL).unwrap();
+    }
+    assert_eq!(reader.read(&mut [0]).unwrap(), 0);
+    // Nobody is left, and that is no error; or cannot be told.
+    assert!(
+        child
+            .signal_group(Signal::KILL)
+            .map_or_else(|it| it.raw_os_error() == Some(libc::ESRCH), |()| true)
+    );
+}
+
+#[test]
+fn a_wait_needs_no_descriptor_and_no_leave_to_poll() {
+    isolated("a_wait_needs_no_descriptor_and_no_leave_to_poll", || {
+        let (child, hold) = stubborn();
+        let limit = rustix::process::getrlimit(Resource::Nofile);
+        let none = Rlimit {
+            current: Some(0),
+            ..limit
+        };
+        rustix::process::setrlimit(Resource::Nofile, none).unwrap();
+        assert!(!child.has_ended().unwrap());
+        assert_eq!(child.try_wait().unwrap(), None);
+        let short = Duration::from_millis(5);
+        assert_eq!(child.wait_timeout(short).unwrap(), None);
+        drop(hold);
+        assert_eq!(child.wait().unwrap().code(), Some(5));
+        rustix::process::setrlimit(Resource::Nofile, limit).unwrap();
+    });
 }
 
 #[test]

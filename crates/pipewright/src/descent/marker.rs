@@ -12,7 +12,7 @@ use rustix::process::{getpid, set_child_subreaper};
 pub(crate) struct Descent {
     /// A word in the environment of the child, and so of its descendants.
     pub(crate) marker: Option<String>,
-    /// Whether it leads a process group.
+    /// It leads a process group.
     pub(crate) leads_group: bool,
 }
 

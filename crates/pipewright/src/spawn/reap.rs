@@ -134,6 +134,16 @@ pub(super) fn await_end(pid: u32) {
     }
 }
 
+/// Tells whether the child has ended, and leaves its status to be taken.
+pub(crate) fn has_ended(pidfd: BorrowedFd<'_>) -> Result<bool, Errno> {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    match waitid(WaitId::PidFd(pidfd), options) {
+        Ok(ended) => Ok(ended.is_some()),
+        Err(Errno::CHILD) => Ok(true),
+        Err(errno) => Err(errno),
+    }
+}
+
 /// Tells whether the child's status has not been taken, by this crate or by anybody else. Till then
 /// its number stays its own.
 pub(crate) fn is_unreaped(pidfd: BorrowedFd<'_>) -> bool {
