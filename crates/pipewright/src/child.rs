@@ -148,6 +148,11 @@ impl Child {
     ///
     /// As [`wait`](Self::wait).
     pub fn try_wait(&self) -> Result<Option<ExitStatus>> {
+        self.look(Deadline::NEVER)
+    }
+
+    /// Takes the status, if it is there. What the end entails is over by the deadline.
+    fn look(&self, deadline: Deadline) -> Result<Option<ExitStatus>> {
         let mut state = self.state();
         let first = !state.is_reaped();
         if first {
@@ -161,7 +166,7 @@ impl Child {
         let known = *state;
         drop(state);
         if first {
-            self.follow_up(known);
+            self.follow_up(known, deadline);
         }
         if let State::Ended { status, .. } = known {
             return Ok(Some(status));
@@ -228,7 +233,7 @@ impl Child {
             // and again.
             let ready = self.is_reaped()
                 || wait_readable(&[self.as_fd()], deadline).map_or(true, |ready| !ready.is_empty());
-            let status = self.try_wait()?;
+            let status = self.look(deadline)?;
             if status.is_some() || !ready {
                 return Ok(status);
             }
@@ -237,7 +242,7 @@ impl Child {
             std::thread::sleep(deadline.left().map_or(pause, |left| left.min(pause)));
             pause = (pause * 2).min(Duration::from_millis(50));
             if deadline.has_passed() {
-                return self.try_wait();
+                return self.look(deadline);
             }
         }
     }
@@ -439,7 +444,7 @@ impl Child {
     }
 
     /// Does what the end entails, once. Not under the lock: it may take its time.
-    fn follow_up(&self, end: State) {
+    fn follow_up(&self, end: State, deadline: Deadline) {
         #[cfg(feature = "tracing")]
         if let State::Ended { status, wall, .. } = end {
             let program = &self.origin.program;
@@ -447,7 +452,7 @@ impl Child {
         }
         // What it left behind is this process's now.
         if let (State::Ended { .. }, Some(marker)) = (end, &self.origin.descent.marker) {
-            descent::adopt_orphans(marker);
+            descent::adopt_orphans(marker, deadline);
         }
     }
 

@@ -61,9 +61,9 @@ pub(crate) fn members<'a>(
 
 /// Reaps what the child with this word left behind, as far as it runs: this process has adopted it.
 ///
-/// It takes a moment, and no longer. What keeps its environment to itself is asked on by a thread,
-/// and reaped if it answers one day.
-pub(crate) fn adopt_orphans(marker: &str) {
+/// It takes a moment, and no longer, nor longer than the deadline. What keeps its environment to
+/// itself is asked on by a thread, and reaped if it answers in a while.
+pub(crate) fn adopt_orphans(marker: &str, deadline: Deadline) {
     // Without its own /proc there is nothing that could be known of them.
     let Ok(proc) = Proc::own().map(Arc::new) else {
         return;
@@ -94,7 +94,8 @@ pub(crate) fn adopt_orphans(marker: &str) {
     // Without a thread they stay to be reaped by `reap_adopted`.
     let thread = std::thread::Builder::new().name("pipewright orphans".to_owned());
     if thread.spawn(adopt).is_ok() {
-        let _ = wait.recv_timeout(A_MOMENT);
+        let moment = deadline.left().map_or(A_MOMENT, |left| left.min(A_MOMENT));
+        let _ = wait.recv_timeout(moment);
     }
 }
 

@@ -69,7 +69,9 @@ impl Child {
     /// Sends a signal once to the process and to everything that it started and that
     /// [can be found](Command::own_tree). Signals to forward, as a terminal's interrupt.
     ///
-    /// What is started at this very moment may be missed, as with any signal.
+    /// What is started at this very moment may be missed, as with any signal. With
+    /// [`own_tree`](Command::own_tree), a process that was adopted and keeps its environment from being
+    /// read is waited for, for a second at most.
     ///
     /// # Errors
     ///
