@@ -150,9 +150,7 @@ impl Outcome {
             code
         }
     }
-}
 
-impl Outcome {
     /// The whole pipeline in one line, safe to show.
     pub(crate) fn pipeline(&self) -> String {
         let names: Vec<&str> = self.stages.iter().map(|stage| &*stage.name).collect();

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{FileType, fstat};
 use rustix::io::Errno;
 
 use crate::inherited;
@@ -69,10 +70,11 @@ impl Output {
         Ok(Self { target, name })
     }
 
-    /// A regular file takes bytes at once, and from one writer at a time.
-    fn is_regular(&self) -> bool {
-        let metadata = self.file().and_then(File::metadata);
-        metadata.is_ok_and(|metadata| metadata.is_file())
+    /// The regular file that it is, by device and inode.
+    fn regular_file(&self) -> Option<(u64, u64)> {
+        let stat = fstat(&self.target).ok()?;
+        let is_regular = FileType::from_raw_mode(stat.st_mode).is_file();
+        is_regular.then_some((stat.st_dev, stat.st_ino))
     }
 
     /// The file that it is; a standard stream is none of ours.
@@ -124,13 +126,22 @@ pub(crate) struct Recording {
 impl Recording {
     /// Opens the target; `-` is stdout.
     pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
-        let is_stdout = path == Path::new("-");
-        let output = if is_stdout {
+        let output = if path == Path::new("-") {
             Output::stdout()?
         } else {
             Output::open(path)?
         };
-        let (growing, target) = if is_stdout || !output.is_regular() {
+        // The pipeline writes to these, whatever the name: /dev/stdout begins at the file's beginning.
+        let file = output.regular_file();
+        let standard = [Output::stdout(), Output::stderr()].into_iter().flatten();
+        let standard = standard
+            .into_iter()
+            .find(|standard| file.is_some() && standard.regular_file() == file);
+        let is_apart = file.is_some() && standard.is_none();
+        let output = standard.unwrap_or(output);
+        let (growing, target) = if is_apart {
+            (output, None)
+        } else {
             let file = tempfile::tempfile().with_context(|| {
                 let directory = std::env::temp_dir();
                 format!("cannot make a temporary file in {}", directory.display())
@@ -138,8 +149,6 @@ impl Recording {
             let name = format!("a temporary file for {}", output.name);
             let target = Target::File(file);
             (Output { target, name }, Some(output))
-        } else {
-            (output, None)
         };
         Ok(Self {
             growing: BufWriter::with_capacity(1 << 16, growing),

@@ -267,3 +267,68 @@ fn what_goes_to_stdout_comes_behind_what_the_pipeline_writes() {
         );
     }
 }
+
+#[test]
+fn another_name_of_stdout_is_stdout() {
+    let _watchdog = watchdog();
+    let directory = tempfile::tempdir().unwrap();
+    let out = directory.path().join("out");
+    for (name, last) in [
+        ("--json", "}\n"),
+        ("--samples", "}\n"),
+        ("--trace", "]}\n"),
+        ("--report", "</html>"),
+    ] {
+        for target in ["/dev/stdout", "/proc/self/fd/1", out.to_str().unwrap()] {
+            let script = format!("\"$@\" >{}", out.display());
+            let text = "{ sleep 0.2; echo data; } | cat";
+            let output = by_bash(&script, &["run", "-q", &option(name, target), text]);
+            assert!(output.status.success(), "{}", stderr(&output));
+            let whole = fs::read_to_string(&out).unwrap();
+            assert!(
+                whole.starts_with("data\n") && whole.ends_with(last),
+                "{name} {target}: {whole}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_reader_of_a_recording_that_has_gone_wanted_no_more() {
+    let _watchdog = watchdog();
+    for name in RECORDINGS {
+        let script = "set -o pipefail; \"$@\" | sleep 0";
+        let output = by_bash(script, &["run", "-q", &option(name, "-"), "sleep 0.3"]);
+        assert_eq!(
+            (output.status.code(), stderr(&output)),
+            (Some(0), String::new()),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn a_recording_that_nobody_takes_does_not_keep_a_signal_from_ending_pipewright() {
+    let _watchdog = watchdog();
+    let (reader, writer) = std::io::pipe().unwrap();
+    let handle = PipeHandle::of_end(&reader).unwrap();
+    handle.set_capacity(4096).unwrap();
+    let mut child = pipewright();
+    child.args(["run", "-q", "--report=-", "true"]);
+    let mut child = child.stdin(Stdio::null()).stdout(writer).spawn().unwrap();
+    while !handle.level().unwrap().full {
+        assert!(
+            child.try_wait().unwrap().is_none(),
+            "the page is longer than the pipe"
+        );
+        std::thread::yield_now();
+    }
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    let status = child.wait().unwrap();
+    assert_eq!(
+        std::os::unix::process::ExitStatusExt::signal(&status),
+        Some(15)
+    );
+    drop(reader);
+}

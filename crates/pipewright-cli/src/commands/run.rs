@@ -87,6 +87,7 @@ pub(crate) fn run(options: cli::Run) -> anyhow::Result<ExitCode> {
     if let Some(status) = outcome.whole.as_ref().and_then(|whole| whole.status) {
         outcome.failed = (status != 0).then_some(0);
     }
+    signals.release();
     let status = conclude(&outcome, &plan.telling, recorder);
     if let Some(signal) = outcome.signal {
         disposition::die_of(signal);
@@ -94,7 +95,7 @@ pub(crate) fn run(options: cli::Run) -> anyhow::Result<ExitCode> {
     Ok(status)
 }
 
-/// Tells of the run, and says what to end with.
+/// Tells of the run, and returns the status to end with.
 fn conclude(outcome: &Outcome, telling: &Telling, recorder: Recorder) -> ExitCode {
     let told = telling.tell(outcome).err();
     let failures = recorder.finish(outcome);

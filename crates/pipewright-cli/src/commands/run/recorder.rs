@@ -72,6 +72,9 @@ impl Recorder {
         let finished = self.recordings.into_iter();
         let finished = finished.filter_map(|(_, recording)| recording.finish().err());
         self.failures.extend(finished);
+        // A reader that has gone wanted no more.
+        let wanted = |failure: &io::Error| failure.kind() != io::ErrorKind::BrokenPipe;
+        self.failures.retain(wanted);
         self.failures
     }
 

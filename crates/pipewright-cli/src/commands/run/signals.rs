@@ -2,9 +2,12 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use pipewright::{PipelineStatus, Signal, StageEnd};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP};
+use signal_hook::flag::register_conditional_default;
 use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::WithOrigin;
 use signal_hook::low_level::siginfo::{Cause, Origin};
@@ -13,6 +16,8 @@ use crate::inherited::was_ignored;
 
 /// Catches SIGINT, SIGTERM, SIGHUP and SIGQUIT for as long as the stages run.
 pub(super) struct Signals {
+    /// True: each signal has its default action again.
+    released: Arc<AtomicBool>,
     delivery: SignalDelivery<UnixStream, WithOrigin>,
     /// All that came, in their order.
     came: Vec<i32>,
@@ -38,9 +43,14 @@ impl Signals {
             wanted.push(SIGTSTP);
         }
         wanted.retain(|&signal| signal == SIGCHLD || !was_ignored(signal));
+        let released = Arc::new(AtomicBool::new(false));
+        for &signal in wanted.iter().filter(|&&signal| signal != SIGCHLD) {
+            register_conditional_default(signal, Arc::clone(&released))?;
+        }
         let (read, write) = UnixStream::pair()?;
         let delivery = SignalDelivery::with_pipe(read, write, WithOrigin::default(), wanted)?;
         Ok(Self {
+            released,
             delivery,
             came: Vec::new(),
             stop: false,
@@ -80,6 +90,12 @@ impl Signals {
     /// Tells whether the state of a child has changed since the last call.
     pub(super) fn take_child(&mut self) -> bool {
         std::mem::take(&mut self.child)
+    }
+
+    /// Lets signals end this process at once, now that there is nobody to pass them on to: somebody
+    /// may still have to be waited for who takes a recording slowly, or never.
+    pub(super) fn release(&self) {
+        self.released.store(true, Ordering::Relaxed);
     }
 
     /// The signal that this process is to die of, now that the stages have ended.

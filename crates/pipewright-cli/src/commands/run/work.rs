@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use pipewright::{Command, Pipeline, Policy, StageEnd, Stdio};
+use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::Resource;
 
@@ -459,8 +460,16 @@ fn by_shell(name: &str, stderr_too: bool) -> bool {
 fn read(path: &Path) -> std::io::Result<Vec<u8>> {
     if path.as_os_str() == "-" {
         let mut text = Vec::new();
-        std::io::stdin().lock().read_to_end(&mut text)?;
-        return Ok(text);
+        let stdin = std::io::stdin();
+        loop {
+            match stdin.lock().read_to_end(&mut text) {
+                // It is non-blocking. What was read stays.
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                    rustix::event::poll(&mut [PollFd::new(&stdin, PollFlags::IN)], None)?;
+                }
+                read => return read.map(|_| text),
+            }
+        }
     }
     std::fs::read(path)
 }
