@@ -147,7 +147,7 @@ fn why_a_program_could_not_be_executed_is_told() {
         ("/etc", 126, "it is a directory"),
         ("/etc/passwd", 126, "chmod +x"),
         ("/etc/passwd/x", 126, "Not a directory"),
-        (orphan, 127, "the interpreter its first line names"),
+        (orphan, 127, "the interpreter that its first line names"),
     ] {
         let output = run(&["--", program]);
         assert_eq!(output.status.code(), Some(status), "{program}");
