@@ -10,6 +10,7 @@ mod observe;
 mod spawn;
 mod startup;
 mod throughput;
+mod workers;
 
 use crate::report::Report;
 
@@ -25,6 +26,8 @@ pub(crate) enum Bench {
     Startup(startup::Options),
     /// What watching costs: the live view of a pipeline, and a list of all of them.
     Observe(observe::Options),
+    /// One stage run several times, beside one run and GNU parallel.
+    Workers(workers::Options),
     /// A config, messages and streams between this program and its child.
     Handoff(handoff::Options),
 }
@@ -37,6 +40,7 @@ impl Bench {
             Self::Throughput(options) => throughput::run(options),
             Self::Startup(options) => startup::run(options),
             Self::Observe(options) => observe::run(options),
+            Self::Workers(options) => workers::run(options),
             Self::Handoff(options) => handoff::run(options),
         }
     }
