@@ -50,7 +50,7 @@ pub(super) fn ticks(span: Duration) -> Vec<(f64, String)> {
             ..1.0 => format!("{time:.1} s"),
             _ if span < 120.0 => format!("{whole} s"),
             _ if span < 3600.0 => format!("{}:{:02}", whole / 60, whole % 60),
-            _ => format!("{}:{:02} h", whole / 3600, whole / 60 % 60),
+            _ => format!("{}h{:02}m", whole / 3600, whole / 60 % 60),
         }
     };
     (0..10)
@@ -95,9 +95,7 @@ mod tests {
         );
         assert_eq!(
             labels(7_200_000),
-            [
-                "0", "0:20 h", "0:40 h", "1:00 h", "1:20 h", "1:40 h", "2:00 h"
-            ]
+            ["0", "0h20m", "0h40m", "1h00m", "1h20m", "1h40m", "2h00m"]
         );
     }
 }
