@@ -218,18 +218,21 @@ fn a_start_over_the_limit_on_processes_is_tried_again_for_a_moment() {
     let name = "a_start_over_the_limit_on_processes_is_tried_again_for_a_moment";
     if std::env::var_os(LIMITED).is_some() {
         // This process's two threads and the sleep; nothing more.
+        let sleep = |seconds: &str| loop {
+            if let Ok(child) = Command::new("sleep").arg(seconds).spawn() {
+                break child;
+            }
+        };
         let tried_again = (0..30).any(|_| {
-            drop(Command::new("sleep").arg("0.05").spawn().unwrap());
-            Command::new("true").spawn().is_ok()
+            drop(sleep("0.05"));
+            let tried = Command::new("true").spawn();
+            tried.is_ok_and(|child| child.wait().unwrap().success())
         });
         assert!(tried_again);
-        let _stays = Command::new("sleep")
-            .arg("60")
-            .kill_on_drop()
-            .spawn()
-            .unwrap();
+        let stays = sleep("60");
         let (step, errno) = failed_step(Command::new("true"));
         assert_eq!((step, errno), (Step::Clone, libc::EAGAIN));
+        stays.kill().unwrap();
         return;
     }
     let _watchdog = watchdog();
