@@ -172,6 +172,9 @@ fn cut(text: &OsStr, by_shell: impl Fn(&str, bool) -> bool) -> Result<Script, Re
     let Some(text) = text.to_str() else {
         return Err(Reason::Contains("it is not UTF-8"));
     };
+    if text.starts_with('\u{feff}') {
+        return Err(Reason::Contains("it begins with a byte order mark"));
+    }
     let outline = Outline::of(text).map_err(Reason::Contains)?;
     // The parser is asked last: text that is no shell's can make it panic, or take for ever.
     let program = parsed(text).ok_or(Reason::Unread)?;
@@ -230,6 +233,21 @@ fn cut(text: &OsStr, by_shell: impl Fn(&str, bool) -> bool) -> Result<Script, Re
         whole: None,
         ask: outline.nests,
     })
+}
+
+/// What may be wrong with a text, for whoever has no eye for invisible characters.
+pub(crate) fn hint(text: &[u8]) -> Option<&'static str> {
+    if text.starts_with(b"\xef\xbb\xbf") {
+        return Some(
+            "it begins with a byte order mark, which bash takes for a part of the first word: remove it \
+             with sed -i '1s/^\\xef\\xbb\\xbf//'",
+        );
+    }
+    let from_windows = text.windows(2).any(|pair| pair == b"\r\n");
+    from_windows.then_some(
+        "its lines end in \\r\\n, as on Windows, and bash takes the \\r for a part of the last word: \
+         remove it with sed -i 's/\\r$//'",
+    )
 }
 
 /// The stages of a command line that names them word by word, with the separator, `|` if no other

@@ -369,11 +369,28 @@ fn lines_are_counted_as_in_the_whole_text() {
 }
 
 #[test]
-fn carriage_returns_are_hinted_at() {
+fn what_windows_leaves_in_a_text_is_hinted_at() {
     let _watchdog = watchdog();
-    let output = run(&["cat /dev/null |\r\nsort\r\n"]);
-    assert_ne!(output.status.code(), Some(0));
-    assert!(stderr(&output).contains("\\r"), "{}", stderr(&output));
+    for (text, hint) in [
+        ("cat /dev/null |\r\nsort\r\n", "\\r"),
+        ("\u{feff}cat /dev/null", "byte order mark"),
+    ] {
+        assert_as_bash(text, |_| {});
+        let output = run(&[text]);
+        assert_ne!(output.status.code(), Some(0));
+        assert!(stderr(&output).contains(hint), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn a_text_sees_nothing_of_what_stands_behind_it() {
+    let _watchdog = watchdog();
+    let text = "[[ a ]] | echo \"$BASH_EXECUTION_STRING\"";
+    assert_as_bash(text, |_| {});
+    let function = "() {  echo \"mine\"\n}";
+    assert_as_bash("[[ a ]] | exit 3", |command| {
+        command.env("BASH_FUNC_exit%%", function);
+    });
 }
 
 #[test]

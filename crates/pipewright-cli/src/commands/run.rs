@@ -1,5 +1,6 @@
 //! `pipewright run`: one pipeline, from its text to the status that pipewright ends with.
 
+mod asking;
 mod passing;
 mod pipelines;
 mod plan;

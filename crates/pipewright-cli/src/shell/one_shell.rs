@@ -3,10 +3,13 @@
 /// Variables that tell of the shell itself.
 const VARIABLES: &[&str] = &[
     "BASHPID",
+    "BASH_ARGC",
+    "BASH_ARGV",
     "BASH_ARGV0",
     "BASH_COMMAND",
     "BASH_EXECUTION_STRING",
     "BASH_LINENO",
+    "BASH_SOURCE",
     "BASH_SUBSHELL",
     "EPOCHREALTIME",
     "FUNCNAME",

@@ -16,6 +16,7 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::Resource;
 
+use super::asking::{Answer, ask, no_option};
 use super::programs::{Program, usual_shell};
 use super::statuses::Statuses;
 use super::wide::Wide;
@@ -67,8 +68,8 @@ pub(super) struct Work {
     arguments: Vec<OsString>,
     text: WholeText,
     statuses: Option<Statuses>,
-    /// The text has lines that end as Windows ends them.
-    carriage_returns: bool,
+    /// What may be wrong with the text.
+    hint: Option<&'static str>,
     /// The stages that workers run.
     wide: Wide,
 }
@@ -113,15 +114,25 @@ impl Work {
                 (OsString::from_vec(text), Some(path), arguments)
             }
         };
-        let shell = manner.shell.unwrap_or_else(usual_shell);
-        let is_bash = is_bash(&shell);
+        // Another shell than bash knows nothing of these.
+        let is_other = manner.shell.as_ref().is_some_and(|it| !is_bash(it));
         let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-        let variable = VARIABLES.into_iter().find(|name| is_bash && is_set(name));
+        let variable = VARIABLES.into_iter().find(|name| !is_other && is_set(name));
         let script = match variable {
             _ if manner.whole => Script::whole(&source, Reason::Asked),
             Some(name) => Script::whole(&source, Reason::Variable(name)),
             None => shell::parse(&source, by_shell),
         };
+        let shell = manner.shell.unwrap_or_else(|| {
+            // Where nothing is for a shell, none is looked for.
+            let mut starts = script.stages.iter().map(|stage| &stage.start);
+            if starts.any(|start| *start == Start::Shell) || !has_room_for(&script) {
+                usual_shell()
+            } else {
+                PathBuf::new()
+            }
+        });
+        let is_bash = is_bash(&shell);
         let answer = (script.ask || script.whole.is_some()).then(|| ask(&shell, &source));
         let script = match answer {
             Some(Answer::No) => script.into_whole(&source, Reason::Refused),
@@ -132,12 +143,13 @@ impl Work {
         let mut work = Self::new(script, shell, start_without);
         work.pipefail = manner.pipefail && is_bash;
         work.arguments = arguments;
-        work.carriage_returns = source.as_bytes().windows(2).any(|pair| pair == b"\r\n");
+        work.hint = shell::hint(source.as_bytes());
         if work.script.whole.is_some() {
             // Words behind the text are safe where nothing before them is left open.
             let pipeline = WholePipeline::of(&source);
             if let (Some(pipeline), None, Some(Answer::Yes)) = (pipeline, variable, answer)
                 && is_bash
+                && !may_see_words(source.as_bytes())
             {
                 work.statuses = Statuses::new(pipeline);
             }
@@ -155,7 +167,7 @@ impl Work {
             arguments: Vec::new(),
             text: WholeText::Argument,
             statuses: None,
-            carriage_returns: false,
+            hint: None,
             wide: Wide::default(),
         }
     }
@@ -312,10 +324,7 @@ impl Work {
             status: found.as_ref().map(|found| found.status(policy, &forgiven)),
             statuses: found.map_or_else(Vec::new, |found| found.stages),
             pipelines,
-            hint: self.carriage_returns.then_some(
-                "its lines end in \\r\\n, as on Windows, and bash takes the \\r for a part of the last \
-                 word: remove it with sed -i 's/\\r$//'",
-            ),
+            hint: self.hint,
         })
     }
 }
@@ -412,32 +421,11 @@ impl fmt::Display for Work {
     }
 }
 
-/// What a shell says to `-n`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Answer {
-    /// It takes the text.
-    Yes,
-    /// It takes the text, and says something about it, such as that a here-document has no end.
-    Grudgingly,
-    No,
-}
-
-/// Asks a shell whether it takes a text.
-fn ask(shell: &Path, text: &OsStr) -> Answer {
-    if text.len() > LONGEST_ARGUMENT {
-        return Answer::Grudgingly;
-    }
-    let asked = Command::new(shell)
-        .args(["-n", "-c"])
-        .arg(no_option(text.to_owned()))
-        .capture()
-        .output();
-    match asked {
-        Ok(output) if !output.status.success() => Answer::No,
-        Ok(output) if output.stderr.iter().all(Vec::is_empty) => Answer::Yes,
-        // One that cannot be started says so when it is to run the text.
-        Ok(_) | Err(_) => Answer::Grudgingly,
-    }
+/// Tells whether a text may see the words behind it, or a function of the caller's may change them.
+fn may_see_words(text: &[u8]) -> bool {
+    let sees = |name: &[u8]| text.windows(name.len()).any(|part| part == name);
+    let is_function = |name: &OsStr| name.as_bytes().starts_with(b"BASH_FUNC_");
+    sees(b"BASH_") || std::env::vars_os().any(|(name, _)| is_function(&name))
 }
 
 /// Tells whether a shell is bash, by its name.
@@ -472,12 +460,4 @@ fn read(path: &Path) -> std::io::Result<Vec<u8>> {
         }
     }
     std::fs::read(path)
-}
-
-/// The text so that a shell does not take it for options of its own: it would, behind -c, too.
-fn no_option(text: OsString) -> OsString {
-    if text.as_bytes().starts_with(b"-") || text.as_bytes().starts_with(b"+") {
-        return [OsStr::new(" "), &text].join(OsStr::new(""));
-    }
-    text
 }
