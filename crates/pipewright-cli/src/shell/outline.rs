@@ -12,8 +12,6 @@ mod loose;
 
 use std::ops::Range;
 
-use documents::Document;
-
 /// Why the text has no outline. Completes "bash runs the text whole: …".
 pub(super) type Doubt = &'static str;
 
@@ -133,6 +131,15 @@ enum Token {
     },
     Word,
     End,
+}
+
+/// A here-document whose body has not been reached.
+#[derive(Debug)]
+struct Document {
+    piece: usize,
+    delimiter: String,
+    quoted: bool,
+    tabs: bool,
 }
 
 struct Reader<'a> {

@@ -1,15 +1,6 @@
 //! Here-documents: the delimiter where the `<<` stands, and the body below its line.
 
-use super::{ODD_DOCUMENT, Piece, Reader, Result, UNFINISHED};
-
-/// A here-document whose body has not been reached.
-#[derive(Debug)]
-pub(super) struct Document {
-    piece: usize,
-    delimiter: String,
-    quoted: bool,
-    tabs: bool,
-}
+use super::{Document, ODD_DOCUMENT, Piece, Reader, Result, UNFINISHED};
 
 impl Reader<'_> {
     /// A `<<` with its delimiter, which must be plain, or plain in quotes.
