@@ -39,6 +39,29 @@ fn a_stage_that_its_reader_told_to_stop_did_not_fail() {
     assert_eq!(code(&["true | sh -c 'kill -PIPE $$'"]), Some(141));
 }
 
+/// The sampler opens the pipe now and then, which must not pass for a stage's doing.
+#[test]
+fn a_sigpipe_from_elsewhere_is_a_failure_watched_or_not() {
+    let _watchdog = watchdog();
+    let watched = ["--json", "--progress", "plain"];
+    for time in 0..20 {
+        for (text, expected) in [
+            ("sh -c 'echo partial; kill -PIPE $$' | cat", 141),
+            ("{ echo partial; exit 141; } | cat", 141),
+            ("yes | { head -1; exec <&-; sleep 0.05; }", 0),
+        ] {
+            assert_eq!(code(&[text]), Some(expected), "{text}, {time}");
+        }
+        for (text, expected) in [
+            ("sh -c 'echo partial; sleep 0.15; kill -PIPE $$' | cat", 141),
+            ("yes | { sleep 0.15; head -1; }", 0),
+        ] {
+            let options = [&watched[..], &[text]].concat();
+            assert_eq!(code(&options), Some(expected), "{text}, {time}");
+        }
+    }
+}
+
 #[test]
 fn each_policy_has_its_own_mind_about_the_same_pipeline() {
     let _watchdog = watchdog();
