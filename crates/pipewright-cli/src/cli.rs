@@ -210,7 +210,9 @@ Exit status:
   125  pipewright itself failed, or could not write a file about a pipeline that did not fail
   126  the program of a stage could not be executed
   127  the program of a stage was not found
-pipewright passes SIGINT, SIGTERM, SIGHUP and SIGQUIT on to the stages, and waits for them to end.";
+pipewright passes SIGINT, SIGTERM, SIGHUP and SIGQUIT on to the stages, unless they have got them
+with it, and waits for them to end. Then it ends by the same signal; by SIGINT or SIGQUIT only if a
+stage did.";
 
 /// List the running pipelines, and what each process is waiting for
 ///

@@ -12,6 +12,9 @@ pub(crate) mod units;
 
 use std::io::Write;
 
+use pipewright::poll::{Deadline, poll};
+use rustix::event::{PollFd, PollFlags};
+
 use crate::output::Output;
 
 /// Writes to stdout. A reader that has gone is no error: it wanted no more.
@@ -26,6 +29,14 @@ pub(crate) fn print(bytes: &[u8]) -> std::io::Result<()> {
 /// that fails.
 pub(crate) fn tell(text: &str) {
     let _ = Output::stderr().and_then(|mut stderr| stderr.write_all(text.as_bytes()));
+}
+
+/// Tells whether stderr would take a text now, without waiting for whoever reads it.
+pub(crate) fn would_take_text() -> bool {
+    let stderr = rustix::stdio::stderr();
+    let mut polled = [PollFd::new(&stderr, PollFlags::OUT)];
+    // Where it cannot be asked, as for want of memory, the text is left out.
+    poll(&mut polled, Deadline::now()).is_ok_and(|ready| ready == 1)
 }
 
 /// An error of pipewright's own.

@@ -140,6 +140,28 @@ fn a_key_that_a_stage_takes_for_itself_does_not_end_pipewright() {
 }
 
 #[test]
+fn a_terminal_that_is_stopped_by_ctrl_s_does_not_hold_up_the_deadline() {
+    let _watchdog = watchdog();
+    let directory = tempfile::tempdir().unwrap();
+    let ended = directory.path().join("ended");
+    let setup = Setup {
+        options: &["--timeout", "3"],
+        ..USUAL
+    };
+    let text = format!(
+        "{{ trap 'echo >\"{}\"; exit 0' TERM; while :; do sleep 0.1; done; }} 2>/dev/null | cat",
+        ended.display()
+    );
+    let terminal = Terminal::start(&setup, &text);
+    // What a stage says there would wait, too; these say nothing.
+    terminal.type_in("\x13");
+    wait_for_lines(&ended, 1);
+    assert!(lives(terminal.pid), "it has more to say");
+    terminal.type_in("\x11");
+    assert_eq!(terminal.end().code(), Some(124));
+}
+
+#[test]
 fn ctrl_z_is_ignored_where_no_shell_could_let_it_go_on() {
     let _watchdog = watchdog();
     // It leads the session, as under `ssh -t`: its process group is an orphan. With the live view,

@@ -161,6 +161,9 @@ impl<'a> Watching<'a> {
         }
         match &mut self.watch.face {
             Face::Nowhere => {}
+            // A terminal that was stopped by Ctrl-S, or a reader that is late, must not hold up the
+            // deadline and the signals that this process waits for.
+            _ if !view::would_take_text() => self.next_show = Instant::now() + REPAINT,
             Face::Live(inline) => {
                 self.next_show = Instant::now() + REPAINT;
                 match (inline.may_paint(), inline.room()) {
