@@ -4,7 +4,7 @@
 mod support;
 
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::process::{Command, Output, Stdio};
 
 use pipewright_observe::PipeHandle;
@@ -331,4 +331,28 @@ fn a_recording_that_nobody_takes_does_not_keep_a_signal_from_ending_pipewright()
         Some(15)
     );
     drop(reader);
+}
+
+#[test]
+fn a_pipeline_from_a_non_blocking_stdin_is_waited_for() {
+    let _watchdog = watchdog();
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    fcntl_setfl(&reader, OFlags::NONBLOCK).unwrap();
+    let child = pipewright()
+        .args(["run", "-q", "-f", "-"])
+        .stdin(reader)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    while testing::state(child.id()) != Some('S') {
+        std::thread::yield_now();
+    }
+    writer.write_all(b"echo read |").unwrap();
+    while testing::state(child.id()) != Some('S') {
+        std::thread::yield_now();
+    }
+    writer.write_all(b" sed s/r/R/\n").unwrap();
+    drop(writer);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.stdout, b"Read\n");
 }
