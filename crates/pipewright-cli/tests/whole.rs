@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
 use support::{pipewright, run};
@@ -349,12 +350,23 @@ fn the_pipelines_of_a_list_are_told_each_with_its_bottleneck() {
 #[test]
 fn the_pipelines_of_a_list_come_and_go_in_the_view() {
     let _watchdog = watchdog();
-    let text = "sleep 1.5 | cat; sleep 1.5 | tr a b";
-    let output = run(&["--progress", "plain", "-i", "300ms", text]);
-    let told = stderr(&output);
-    let shown = |stage: &str| told.lines().position(|line| line.contains(stage));
-    let (cat, tr) = (shown("2 cat"), shown("2 tr a b"));
-    assert!(cat.is_some() && tr > cat, "{told}");
+    let directory = tempfile::tempdir().unwrap();
+    // Each lasts until it was seen.
+    let until = |file: &str| format!("until test -e {file}; do sleep 0.05; done");
+    let text = format!("{} | cat; {} | tr a b", until("first"), until("second"));
+    let mut ours = pipewright();
+    ours.args(["run", "--progress", "plain", "-i", "200ms", &text]);
+    ours.current_dir(&directory)
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped());
+    let mut child = ours.spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    for (stage, file) in [("2 cat", "first"), ("2 tr a b", "second")] {
+        assert!(lines.any(|line| line.unwrap().contains(stage)), "{stage}");
+        std::fs::write(directory.path().join(file), "").unwrap();
+    }
+    let left: Vec<String> = lines.map(Result::unwrap).collect();
+    assert!(child.wait().unwrap().success(), "{left:?}");
 }
 
 #[test]
