@@ -114,7 +114,8 @@ fn threads_are_listed_and_ages_are_in_order() {
     let _watchdog = watchdog();
     let me = me();
     let parent = Process::open(std::os::unix::process::parent_id()).unwrap();
-    assert!(parent.id().age() >= me.id().age());
+    let mine = me.id().age();
+    assert!(parent.id().age() >= mine);
     let (end, ended) = std::sync::mpsc::channel::<()>();
     let (number, of_thread) = std::sync::mpsc::channel();
     let thread = std::thread::spawn(move || {
