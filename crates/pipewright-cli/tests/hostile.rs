@@ -121,15 +121,14 @@ fn is_timed_out_and_told_of(timeout: &str) -> bool {
         return true;
     };
     let mark = mark(2002);
-    let stage = stubborn_stage(&unanswering, &mark);
     let mut run = pipewright();
-    // With exec, so that the shell's process becomes it.
     run.args(["run", "--timeout", timeout, "--kill-after", "1"])
         .arg("--json=-")
         .arg(format!(
-            "sleep {mark} | {{ export {}; }} >/dev/null",
-            stage.replacen(" exec", "; exec", 1)
+            "sleep {mark} | {} --exact a_stage_that_holds_its_own_memory >/dev/null",
+            std::env::current_exe().unwrap().display()
         ))
+        .env(HOLD, unanswering.file())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null());
