@@ -121,16 +121,18 @@ fn is_timed_out_and_told_of(timeout: &str) -> bool {
         return true;
     };
     let mark = mark(2002);
+    let directory = tempfile::tempdir().unwrap();
+    let json = directory.path().join("run.json");
     let mut run = pipewright();
+    // No shell between: the stage is the process that cannot be read.
     run.args(["run", "--timeout", timeout, "--kill-after", "1"])
-        .arg("--json=-")
-        .arg(format!(
-            "sleep {mark} | {} --exact a_stage_that_holds_its_own_memory >/dev/null",
-            std::env::current_exe().unwrap().display()
-        ))
+        .arg(format!("--json={}", json.display()))
+        .args(["--", "sleep", &mark, "|"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "a_stage_that_holds_its_own_memory"])
         .env(HOLD, unanswering.file())
         .stdin(Stdio::null())
-        .stdout(Stdio::piped())
+        .stdout(Stdio::null())
         .stderr(Stdio::null());
     let mut run = run.spawn().unwrap();
     let Some(found) = find_beside(&mark, 2, || run.try_wait().unwrap().is_none()) else {
@@ -149,7 +151,8 @@ fn is_timed_out_and_told_of(timeout: &str) -> bool {
     drop(unanswering);
     let output = run.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(124), "{}", stderr(&output));
-    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let told = std::fs::read(&json).unwrap();
+    let told: serde_json::Value = serde_json::from_slice(&told).unwrap();
     assert_eq!(told["timed_out"], true);
     assert_eq!(told["stages"].as_array().unwrap().len(), 2);
     true
