@@ -25,10 +25,7 @@ fn main() -> Result<()> {
     let report = child.kill_tree(Duration::from_secs(10))?;
     println!("signalled {} processes", report.signalled);
     for unreached in &report.unreached {
-        println!(
-            "could not end {} ({}): {}",
-            unreached.name, unreached.pid, unreached.source
-        );
+        println!("{unreached}");
     }
     // The end of file: nobody is left who holds the pipe.
     reader

@@ -271,14 +271,17 @@ impl<'a> Search<'a> {
     /// it run.
     pub(super) fn all_stopped(&self) -> bool {
         let Ok(proc) = Proc::own() else { return true };
-        let roots = self.roots.iter().filter(|root| root.reached);
-        let roots = roots.map(|root| root.child.id() as i32);
-        roots
-            .chain(self.found.keys().map(|(pid, _)| *pid))
-            .all(|pid| {
-                let process = proc.process(pid);
-                !process.is_ok_and(|process| matches!(process.state, b'R' | b'S'))
-            })
+        let runs = |process: &Process| matches!(process.state, b'R' | b'S');
+        let root_runs = |root: &Root<'_>| {
+            let process = proc.process(root.child.id() as i32);
+            // In this order: it had the number still when it was looked at.
+            root.reached && process.as_ref().is_ok_and(runs) && root.child.holds_number()
+        };
+        let member_runs = |&(pid, started): &Key| {
+            let process = proc.process(pid);
+            process.is_ok_and(|process| process.started == started && runs(&process))
+        };
+        !self.roots.iter().any(root_runs) && !self.found.keys().any(member_runs)
     }
 
     /// Sends a signal to everybody who was reached.
