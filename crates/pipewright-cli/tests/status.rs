@@ -131,6 +131,11 @@ fn where_a_program_is_missing_nothing_is_started() {
         "{told}"
     );
     assert!(!witness.exists());
+    // So with a shell that is not there.
+    let through_shell = text.replace("no-such-program", "{ cat; }");
+    let output = run(&["--shell", "no-such-shell", &through_shell]);
+    assert_eq!(output.status.code(), Some(127));
+    assert!(!witness.exists());
     // bash's own rules about the status bring its way of starting with them.
     for rule in ["last", "any"] {
         run(&["--status", rule, &text.replace("sleep 1000", "seq 3")]);

@@ -157,7 +157,14 @@ impl<'a> Watching<'a> {
         let mut frames: Vec<Frame> = pipelines.iter().flat_map(|it| it.frames()).collect();
         if frames.is_empty() {
             let position = InputPosition::of(first, Some(elapsed));
-            frames.push(Frame::of(observation, elapsed, position));
+            let mut frame = Frame::of(observation, elapsed, position);
+            if pipelines.is_some() {
+                // A shell that waits for what it has started is nobody's bottleneck.
+                frame.finding = "no pipeline at the moment".to_owned();
+                frame.advice = None;
+                frame.stages[0].bottleneck = false;
+            }
+            frames.push(frame);
         }
         match &mut self.watch.face {
             Face::Nowhere => {}

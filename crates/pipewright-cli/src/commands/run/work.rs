@@ -264,15 +264,18 @@ impl Work {
         if self.start_without {
             return None;
         }
+        let is_missing = |name: &OsStr| Program::find(name) == Program::Missing;
         let missing = |stage: &&StageText| match &stage.start {
-            Start::Direct(words) => Program::find(&words[0]) == Program::Missing,
-            Start::Shell => false,
+            Start::Direct(words) => is_missing(&words[0]),
+            Start::Shell => is_missing(self.shell.as_os_str()),
         };
         let first = self.script.stages.iter().find(missing)?;
-        let ends = self.script.stages.iter().map(|stage| {
+        let stages = self.script.stages.iter().enumerate();
+        let ends = stages.map(|(index, stage)| {
             let error = if missing(&stage) {
-                // The error is the kernel's own. That it has come since is possible, and no harm.
-                direct(stage).spawn().map(drop).err()?
+                // The error is the kernel's own. One that has come since finds nothing to read.
+                let command = self.command(index, stage).stdin(Stdio::Null);
+                command.spawn().map(drop).err()?
             } else {
                 pipewright::Error::HeldBack {
                     name: name(stage),
