@@ -53,19 +53,6 @@ impl Command {
 impl Pipeline {
     /// Collects what the last stage writes to its stdout and every stage to its stderr: see
     /// [`Capture`].
-    ///
-    /// ```
-    /// use pipewright::Command;
-    ///
-    /// let warn_and_echo = Command::new("sh").args(["-c", "echo careful >&2; cat"]);
-    /// let output = (warn_and_echo | Command::new("tr").args(["a-z", "A-Z"]))
-    ///     .capture()
-    ///     .input("through both")
-    ///     .output()?;
-    /// assert_eq!(output.stdout, b"THROUGH BOTH");
-    /// assert_eq!(output.stderr, [b"careful\n".to_vec(), Vec::new()]);
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
     pub fn capture<'a>(self) -> Capture<'a> {
         Capture::new(Running::Many(self))
     }

@@ -104,18 +104,6 @@ pub trait PipeExt: AsFd {
     /// - [`Error::CapacityBelowUnread`]: what is unread would not fit.
     /// - [`Error::System`]: the descriptor is not a pipe, or no memory.
     ///
-    /// ```
-    /// use std::io::Write;
-    /// use pipewright::{Error, PipeExt};
-    ///
-    /// let (reader, mut writer) = pipewright::pipe()?;
-    /// assert_eq!(reader.set_capacity(100_000)?, 131_072);
-    /// writer.write_all(&[0; 70_000])?;
-    /// let error = reader.set_capacity(50_000).unwrap_err(); // bytes would be lost
-    /// assert!(matches!(error, Error::CapacityBelowUnread { unread: 70_000, .. }));
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
-    ///
     /// # References
     ///
     /// F_SETPIPE_SZ in [fcntl(2)](https://man7.org/linux/man-pages/man2/fcntl.2.html)
@@ -275,23 +263,6 @@ pub fn splice(from: impl AsFd, to: impl AsFd, length: usize) -> Result<usize> {
 /// # Errors
 ///
 /// [`Error::System`] with the kernel's reason; EINVAL where one is not a pipe or both are the same.
-///
-/// ```
-/// use std::io::{Read, Write};
-///
-/// let (mut from, mut feed) = pipewright::pipe()?;
-/// let (mut copy, to) = pipewright::pipe()?;
-/// feed.write_all(b"twice")?;
-/// drop(feed);
-/// assert_eq!(pipewright::tee(&from, &to, 1 << 20)?, 5);
-/// drop(to);
-///
-/// let (mut first, mut second) = (String::new(), String::new());
-/// from.read_to_string(&mut first)?;
-/// copy.read_to_string(&mut second)?;
-/// assert_eq!((first.as_str(), second.as_str()), ("twice", "twice"));
-/// # Ok::<(), std::io::Error>(())
-/// ```
 ///
 /// # References
 ///

@@ -112,15 +112,6 @@ impl Pipeline {
     }
 
     /// Chooses the stages whose ends decide whether the pipeline succeeded.
-    ///
-    /// ```
-    /// use pipewright::{Command, Policy};
-    ///
-    /// let fails_then_copies = || Command::new("false") | Command::new("cat");
-    /// assert!(!fails_then_copies().run()?.success());
-    /// assert!(fails_then_copies().policy(Policy::Last).run()?.success());
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
     pub fn policy(mut self, policy: Policy) -> Self {
         self.policy = policy;
         self
@@ -175,19 +166,6 @@ impl Pipeline {
 
     /// Sends the stderr of every stage to one place, except of those that choose their own: as
     /// [`Command::stderr`].
-    ///
-    /// ```
-    /// use pipewright::{Command, Stdio};
-    ///
-    /// let (complaints, stderr) = pipewright::pipe()?;
-    /// let complain = |word: &str| Command::new("sh").args(["-c", &format!("echo {word} >&2; cat")]);
-    /// let status = (complain("one").stdin(Stdio::Null) | complain("two")).stderr(stderr).run()?;
-    /// assert!(status.success());
-    /// let mut said: Vec<String> = std::io::read_to_string(complaints)?.lines().map(str::to_owned).collect();
-    /// said.sort();
-    /// assert_eq!(said, ["one", "two"]);
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
     pub fn stderr(mut self, target: impl Into<Stdio>) -> Self {
         self.stderr = Some(target.into());
         self

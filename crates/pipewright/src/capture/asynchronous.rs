@@ -110,20 +110,6 @@ impl<'a> Capture<'a> {
 
 /// The lines of a command's output, for tasks. It ends, and tells of failures, as
 /// [`Lines`](crate::Lines) does. Needs the feature `tokio`.
-///
-/// ```
-/// use pipewright::Command;
-///
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> pipewright::Result<()> {
-/// let mut lines = Command::new("seq").arg("3").capture().lines_async()?;
-/// let mut sum = 0;
-/// while let Some(line) = lines.next_line().await {
-///     sum += line?.text.parse::<u32>().expect("a number");
-/// }
-/// assert_eq!(sum, 6);
-/// assert!(lines.status().expect("it has ended").success());
-/// # Ok(()) }
-/// ```
 #[derive(Debug)]
 #[must_use = "nothing is read, and the command waits, until the lines are asked for"]
 pub struct AsyncLines<'a> {

@@ -7,15 +7,6 @@ use std::process::ExitStatus;
 ///
 /// It comes with [`Error::TimedOut`](crate::Error::TimedOut) and its like, so that nothing that
 /// arrived is lost.
-///
-/// ```
-/// use pipewright::{Command, Error};
-///
-/// let error = Command::new("yes").capture().limit(4).output().unwrap_err();
-/// let Error::OutputTooLarge { collected, .. } = error else { panic!("{error}") };
-/// assert_eq!(collected.stdout, b"y\ny\n");
-/// assert_eq!(collected.bytes(), 4);
-/// ```
 #[derive(Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Collected {

@@ -82,15 +82,6 @@ impl Output {
     /// # Errors
     ///
     /// [`Error::NotUtf8`] with the position of the first byte that is not UTF-8.
-    ///
-    /// ```
-    /// use pipewright::{Command, Error};
-    ///
-    /// assert_eq!(Command::new("echo").arg("ü").capture().output()?.text()?, "ü\n");
-    /// let latin_1 = Command::new("printf").arg(r"f\374r").capture().output()?;
-    /// assert!(matches!(latin_1.text(), Err(Error::NotUtf8 { position: 1, byte: 0xfc, .. })));
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
     pub fn text(self) -> Result<String> {
         let name = || {
             let stage = self.status.stages().last();

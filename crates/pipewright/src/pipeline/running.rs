@@ -189,17 +189,6 @@ impl RunningPipeline {
     /// # Errors
     ///
     /// As [`Child::wait`].
-    ///
-    /// ```
-    /// use std::time::{Duration, Instant};
-    /// use pipewright::Command;
-    ///
-    /// let running = (Command::new("sleep").arg("60") | Command::new("cat")).kill_on_drop().spawn()?;
-    /// let deadline = Instant::now() + Duration::from_millis(20);
-    /// assert!(running.wait_until(Some(deadline))?.is_none());
-    /// assert!(Instant::now() >= deadline);
-    /// # Ok::<(), std::io::Error>(())
-    /// ```
     pub fn wait_until(&self, deadline: Option<Instant>) -> Result<Option<PipelineStatus>> {
         let mut running = Vec::with_capacity(self.stages.len());
         for (index, stage) in self.stages.iter().enumerate() {
