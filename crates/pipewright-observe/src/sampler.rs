@@ -190,7 +190,7 @@ impl Sampler {
         Self::new(stages, links, intervals)
     }
 
-    /// Watches a pipeline found on this machine by a [`Scan`](topology::Scan).
+    /// Watches a pipeline found on this machine by a [`Scan`](crate::topology::Scan).
     ///
     /// # Errors
     ///

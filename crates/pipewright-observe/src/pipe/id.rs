@@ -13,6 +13,7 @@ pub struct PipeId(pub u64);
 
 impl PipeId {
     /// Reads the target of a link `/proc/PID/fd/N`; `None` if it is no anonymous pipe.
+    #[doc(hidden)]
     pub fn from_link(link: &[u8]) -> Option<Self> {
         let inode = link.strip_prefix(b"pipe:[")?.strip_suffix(b"]")?;
         std::str::from_utf8(inode).ok()?.parse().ok().map(Self)

@@ -21,6 +21,7 @@ impl ProcessId {
     /// # References
     ///
     /// CLOCK_BOOTTIME in [clock_gettime(2)](https://man7.org/linux/man-pages/man2/clock_gettime.2.html)
+    #[doc(hidden)]
     pub fn age(self) -> Duration {
         let now = clock_gettime(ClockId::Boottime);
         let now = Duration::new(now.tv_sec as u64, now.tv_nsec as u32);
