@@ -103,7 +103,7 @@ fn start(mut command: Command) -> Result<Child> {
     let descent = mark_descendants(&mut command)?;
     let image = Image::new(command)?;
     let mut earlier = None;
-    let mut pauses = (0..PAUSES).map(|doubled| Duration::from_millis(1 << doubled));
+    let mut pauses = pauses();
     loop {
         let started = Instant::now();
         let failure = match clone_child(&image) {
@@ -141,10 +141,12 @@ fn start(mut command: Command) -> Result<Child> {
     }
 }
 
-/// How often a start is tried again that the kernel refuses for the moment: after 1, 2, 4, … 256
+/// When a start is tried again that the kernel refuses for the moment: after 1, 2, 4, … 256
 /// milliseconds, half a second in all. A shell tries for 15 seconds; but a caller of a library may do
 /// something better meanwhile, and can try again itself.
-const PAUSES: u32 = 9;
+fn pauses() -> impl Iterator<Item = Duration> {
+    (0..9).map(|doubled| Duration::from_millis(1 << doubled))
+}
 
 /// Gives the child what its descendants will be known by.
 fn mark_descendants(command: &mut Command) -> Result<Descent> {
@@ -211,12 +213,40 @@ fn on_main_thread() -> bool {
 /// capabilities, seccomp filters, no_new_privs and namespaces by thread: a thread begins with its
 /// maker's, so the child gets what a child of the calling thread would.
 fn on_lasting_thread(command: Command) -> Result<Child> {
-    let program = command.program_name();
+    let mut pauses = pauses();
+    let (give, answer) = loop {
+        let error = match lasting_thread() {
+            Ok(channels) => break channels,
+            Err(error) => error,
+        };
+        let passes = error.raw_os_error() == Some(libc::EAGAIN);
+        let Some(pause) = pauses.next().filter(|_| passes) else {
+            return Err(command.failed(Step::Thread, error));
+        };
+        std::thread::sleep(pause);
+        orphans::reap_ended();
+    };
+    // It waits for the command, and answers whatever becomes of it.
+    let _ = give.send(command);
+    answer.recv().unwrap_or_else(|_| {
+        Err(Error::System {
+            operation: "start from a thread that lasts as long as the child",
+            source: std::io::Error::from_raw_os_error(libc::EAGAIN),
+        })
+    })
+}
+
+type Answer = mpsc::Receiver<Result<Child>>;
+
+/// Makes a thread that starts one command and stays until its child has ended.
+fn lasting_thread() -> std::io::Result<(mpsc::SyncSender<Command>, Answer)> {
+    let (give, commands) = mpsc::sync_channel::<Command>(1);
     let (reply, answer) = mpsc::sync_channel(1);
     std::thread::Builder::new()
         .name("pipewright start".to_owned())
         .stack_size(256 * 1024)
         .spawn(move || {
+            let Ok(command) = commands.recv() else { return };
             // Signals for the process are the other threads' business.
             let blocked = mask::AllSignalsBlocked::new();
             let result = start(command);
@@ -227,12 +257,6 @@ fn on_lasting_thread(command: Command) -> Result<Child> {
                 reap::await_end(pid);
             }
             drop(blocked);
-        })
-        .map_err(|error| StartError::new(program, Step::Thread, error))?;
-    answer.recv().unwrap_or_else(|_| {
-        Err(Error::System {
-            operation: "start from a thread that lasts as long as the child",
-            source: std::io::Error::from_raw_os_error(libc::EAGAIN),
-        })
-    })
+        })?;
+    Ok((give, answer))
 }

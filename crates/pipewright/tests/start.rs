@@ -232,6 +232,9 @@ fn a_start_over_the_limit_on_processes_is_tried_again_for_a_moment() {
         let stays = sleep("60");
         let (step, errno) = failed_step(Command::new("true"));
         assert_eq!((step, errno), (Step::Clone, libc::EAGAIN));
+        // The thread that lasts as long as such a child counts as well.
+        let (step, errno) = failed_step(Command::new("true").parent_death_signal(Signal::TERM));
+        assert_eq!((step, errno), (Step::Thread, libc::EAGAIN));
         stays.kill().unwrap();
         return;
     }

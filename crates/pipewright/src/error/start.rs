@@ -80,7 +80,7 @@ fn advice(step: &Step, errno: Errno, directory: Option<&Path>) -> Option<Cow<'st
             "arguments and environment together are too large: hand the bytes over through a \
              descriptor"
         }
-        (Step::Clone, Errno::AGAIN) => {
+        (Step::Clone | Step::Thread, Errno::AGAIN) => {
             "the limit on processes is reached: see ulimit -u and the cgroup's pids.max"
         }
         (Step::PlaceDescriptor(_), Errno::BADF) => {
