@@ -155,7 +155,8 @@ impl<'a> Passing<'a> {
     /// Says that only the stages themselves were reached, and why.
     pub(super) fn tell_unlisted(&self, error: &std::io::Error) {
         view::complain(&format!(
-            "cannot find what the stages started, so only the stages were killed: {error}"
+            "cannot list the processes in /proc, so the stages were killed, and what they started \
+             perhaps not: {error}"
         ));
     }
 
