@@ -381,6 +381,29 @@ fn lines_are_counted_as_in_the_whole_text() {
 }
 
 #[test]
+fn a_program_finds_the_environment_that_bash_gives_it() {
+    let _watchdog = watchdog();
+    for level in [None, Some("1"), Some("7"), Some("none")] {
+        for text in [
+            "env | sort",
+            "env | cat | sort",
+            "cat /dev/null | env | sort",
+            "/usr/bin/env | sort",
+        ] {
+            assert_as_bash(text, |command| {
+                command
+                    .env_clear()
+                    .env("PATH", "/usr/bin:/bin")
+                    .env("PWD", "/");
+                command
+                    .envs(level.map(|level| ("SHLVL", level)))
+                    .current_dir("/");
+            });
+        }
+    }
+}
+
+#[test]
 fn what_windows_leaves_in_a_text_is_hinted_at() {
     let _watchdog = watchdog();
     for (text, hint) in [

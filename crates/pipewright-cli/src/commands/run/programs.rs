@@ -24,21 +24,33 @@ pub(super) enum Program {
 impl Program {
     /// Finds it at the path that it is, or along `PATH`.
     pub(super) fn find(name: impl AsRef<OsStr>) -> Self {
-        let name = name.as_ref();
+        Self::locate(name.as_ref()).0
+    }
+
+    /// The path of one that the kernel executes.
+    pub(super) fn path_of(name: &OsStr) -> Option<PathBuf> {
+        match Self::locate(name) {
+            (Self::Executable, path) => Some(path),
+            _ => None,
+        }
+    }
+
+    fn locate(name: &OsStr) -> (Self, PathBuf) {
         if name.as_encoded_bytes().contains(&b'/') {
-            return Self::at(Path::new(name));
+            return (Self::at(Path::new(name)), name.into());
         }
         let Some(path) = std::env::var_os("PATH") else {
             // A shell has a path of its own for this, and it is not written anywhere.
-            return Self::Foreign;
+            return (Self::Foreign, name.into());
         };
-        let mut found = Self::Missing;
+        let mut found = (Self::Missing, name.into());
         for directory in std::env::split_paths(&path) {
-            match Self::at(&directory.join(name)) {
+            let path = directory.join(name);
+            match Self::at(&path) {
                 Self::Missing => {}
                 // A shell goes on, and falls back to this one.
-                Self::Forbidden => found = Self::Forbidden,
-                program => return program,
+                Self::Forbidden => found = (Self::Forbidden, path),
+                program => return (program, path),
             }
         }
         found

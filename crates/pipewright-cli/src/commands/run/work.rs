@@ -64,6 +64,8 @@ pub(super) struct Work {
     shell: PathBuf,
     pipefail: bool,
     start_without: bool,
+    /// It is not made of words.
+    from_text: bool,
     /// `$0`, `$1`, … for these.
     arguments: Vec<OsString>,
     text: WholeText,
@@ -141,6 +143,7 @@ impl Work {
         };
 
         let mut work = Self::new(script, shell, start_without);
+        work.from_text = true;
         work.pipefail = manner.pipefail && is_bash;
         work.arguments = arguments;
         work.hint = shell::hint(source.as_bytes());
@@ -163,6 +166,7 @@ impl Work {
             script,
             shell,
             start_without,
+            from_text: false,
             pipefail: false,
             arguments: Vec::new(),
             text: WholeText::Argument,
@@ -231,7 +235,7 @@ impl Work {
             return self
                 .wide
                 .command(index, stage)
-                .unwrap_or_else(|| direct(stage));
+                .unwrap_or_else(|| self.as_from_bash(direct(stage)));
         };
         let mut shell = Command::new(&self.shell);
         if self.pipefail {
@@ -255,6 +259,27 @@ impl Work {
                 let text = no_option([above, stage.text.clone()].join(OsStr::new("")));
                 shell.arg("-c").arg(text).args(&self.arguments)
             }
+        }
+    }
+
+    /// The environment that a program finds which bash has started in a pipeline. Behind -- there
+    /// is no bash.
+    fn as_from_bash(&self, command: Command) -> Command {
+        if !self.from_text {
+            return command;
+        }
+        let path = Program::path_of(command.get_program());
+        let command = match path {
+            Some(path) => command.env("_", path),
+            None => command,
+        };
+        let level = std::env::var("SHLVL").ok();
+        let level: u16 = level.and_then(|level| level.parse().ok()).unwrap_or(0);
+        // bash counts itself, but not where it becomes the only program.
+        if self.script.stages.len() > 1 && level < 999 {
+            command.env("SHLVL", (level + 1).to_string())
+        } else {
+            command
         }
     }
 
