@@ -426,5 +426,6 @@ mod tests {
         assert_eq!(StageEnd::Exited(2).to_string(), "exit status 2");
         assert_eq!(signal_name(13), "SIGPIPE");
         assert_eq!(signal_name(31), "SIGSYS");
+        assert_eq!(signal_name(40), "signal 40");
     }
 }
