@@ -145,10 +145,11 @@ fn left_by_a_signal_after(delay: Duration, signal: Signal, to_group: bool, mark:
 fn a_signal_at_any_moment_of_the_start_reaches_every_process() {
     let _watchdog = watchdog();
     let trials = campaign(16, 500);
-    let signals = [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT];
+    // SIGQUIT is ignored by bash itself, so that one which has not come to fork swallows it.
+    let signals = [Signal::TERM, Signal::INT, Signal::HUP];
     for trial in 0..trials {
         let signal = signals[trial as usize % signals.len()];
-        let to_group = trial / 4 % 2 == 0;
+        let to_group = trial / 3 % 2 == 0;
         let delay = Duration::from_micros(u64::from(trial) * 7919 % 50_000);
         // No other test sleeps for as long.
         let mark = 40_000_000 + std::process::id() * 1000 % 1_000_000 + trial;

@@ -21,7 +21,7 @@ use crate::pipeline::{RunningPipeline, Stage};
 
 /// How long after the signal a process may have been started and still have been on its way then.
 /// What comes later was started by somebody who knows of the signal, as a trap that tidies up.
-const ON_ITS_WAY: Duration = Duration::from_millis(250);
+const ON_ITS_WAY: Duration = Duration::from_millis(500);
 
 /// A process younger than this may have lost the signal: what a shell has just forked still ignores
 /// what the shell ignores. It gets the signal twice.
