@@ -12,11 +12,25 @@ use crate::quantity;
 
 /// Run pipelines, see how each stage ends and which one is slow
 #[derive(Debug, Parser)]
-#[command(name = "pipewright", version, max_term_width = 100)]
+#[command(
+    name = "pipewright",
+    version,
+    propagate_version = true,
+    max_term_width = 100,
+    after_help = EXAMPLES
+)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Subcommand,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  pipewright run 'zcat log.gz | grep ERR | sort | uniq -c'    run a pipeline, find its slow stage
+  pipewright 'zcat log.gz | wc -l'                            the same, in short
+  pipewright ls                                               the pipelines that are running
+  pipewright watch 4711                                       one of them, full-screen
+  pipewright run --help                                       more examples, and the exit status";
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Subcommand {
@@ -45,15 +59,18 @@ pub(crate) enum Subcommand {
 /// the pipeline goes on if pipewright is killed. stdout carries the pipeline's output and nothing
 /// else; the summary goes to stderr.
 #[derive(Debug, Args)]
-#[command(after_long_help = RUN_NOTES)]
+#[command(after_long_help = RUN_NOTES, override_usage = RUN_USAGE)]
 pub(crate) struct Run {
-    /// The pipeline or script in bash syntax, as one argument; with --file, the arguments for $1, $2, …
-    #[arg(value_name = "PIPELINE")]
-    pub(crate) text: Vec<OsString>,
+    /// The pipeline or script in bash syntax, as one argument
+    ///
+    /// With --file: the arguments for $1, $2, … After --: the stages word by word, without a shell, as
+    /// in -- sort names '|' uniq -c. Options go before it: what follows it belongs to it.
+    #[arg(value_name = "PIPELINE", trailing_var_arg = true)]
+    pub(crate) rest: Vec<OsString>,
 
-    /// The stages word by word, without a shell: -- sort names '|' uniq -c
-    #[arg(last = true, value_name = "WORD", conflicts_with_all = ["text", "file"])]
-    pub(crate) words: Vec<OsString>,
+    /// The argument before these.
+    #[arg(skip)]
+    pub(crate) before: OsString,
 
     /// Read the pipeline or script from a file; - is stdin
     #[arg(short, long, value_name = "FILE")]
@@ -88,7 +105,7 @@ pub(crate) struct Run {
     ///
     /// Lists, loops, scripts, and whatever cannot be cut into stages with certainty, are run so
     /// without it. Stages then share what they share in bash: $$, LINENO, functions, set -u.
-    #[arg(long, conflicts_with = "words")]
+    #[arg(long)]
     pub(crate) whole: bool,
 
     /// Start the other stages though a program is missing, as bash does
@@ -98,15 +115,9 @@ pub(crate) struct Run {
     #[arg(long)]
     pub(crate) start_anyway: bool,
 
-    /// The word between stages behind --, in place of |, which is then a word like any other
-    #[arg(
-        long,
-        value_name = "WORD",
-        default_value = "|",
-        hide_default_value = true,
-        requires = "words"
-    )]
-    pub(crate) separator: OsString,
+    /// The word between the stages after --, in place of |, which is then a word like any other
+    #[arg(long, value_name = "WORD")]
+    pub(crate) separator: Option<OsString>,
 
     /// Send SIGTERM to the stages after this time: 10, 1.5s, 2m, 1h. The status is then 124
     ///
@@ -159,6 +170,8 @@ pub(crate) struct Run {
     pub(crate) trace: Option<PathBuf>,
 
     /// Save an HTML report to FILE: one page that needs nothing else
+    ///
+    /// To stdout, for which - stands as with --trace and --samples, it comes after the pipeline's output.
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<PathBuf>,
 
@@ -186,6 +199,11 @@ pub(crate) enum Progress {
     /// One line per interval, for logs
     Plain,
 }
+
+const RUN_USAGE: &str = "\
+pipewright run [OPTIONS] PIPELINE
+       pipewright run [OPTIONS] --file FILE [ARGUMENT]...
+       pipewright run [OPTIONS] -- WORD...";
 
 const RUN_NOTES: &str = "\
 Examples:

@@ -4,6 +4,7 @@ mod cli;
 mod commands;
 mod disposition;
 mod export;
+mod first_try;
 mod forgiveness;
 mod inherited;
 mod observation;
@@ -13,6 +14,7 @@ mod quantity;
 mod shell;
 mod view;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -25,9 +27,10 @@ fn main() -> ExitCode {
     }
     inherited::keep_statuses();
     output::survive_size_limit();
-    let result = match Arguments::try_parse() {
-        Ok(arguments) => execute(arguments.command),
-        Err(error) => explain(&error),
+    let typed = first_try::arguments();
+    let result = match Arguments::try_parse_from(&typed) {
+        Ok(arguments) => execute(arguments.command, &typed),
+        Err(error) => explain(first_try::mended(error, &typed)),
     };
     result.unwrap_or_else(|error| {
         view::complain(&format!("{error:#}"));
@@ -35,9 +38,12 @@ fn main() -> ExitCode {
     })
 }
 
-fn execute(command: Subcommand) -> anyhow::Result<ExitCode> {
+fn execute(command: Subcommand, typed: &[OsString]) -> anyhow::Result<ExitCode> {
     match command {
-        Subcommand::Run(options) => commands::run::run(*options),
+        Subcommand::Run(mut options) => {
+            options.before = first_try::before(typed, &options.rest);
+            commands::run::run(*options)
+        }
         Subcommand::Ls(options) => looked(commands::ls::ls(&options)),
         Subcommand::Watch(options) => looked(commands::watch::watch(&options)),
         Subcommand::Resize(options) => looked(commands::resize::resize(&options)),
@@ -49,7 +55,7 @@ fn execute(command: Subcommand) -> anyhow::Result<ExitCode> {
 }
 
 /// Prints what there is instead of arguments: an error, the help, or the version.
-fn explain(error: &clap::Error) -> anyhow::Result<ExitCode> {
+fn explain(error: clap::Error) -> anyhow::Result<ExitCode> {
     let text = error.render();
     if error.use_stderr() {
         view::tell(&Palette::new(When::Auto, &std::io::stderr()).parsed(&text));

@@ -1,8 +1,6 @@
 //! The options of a run, decided once: what to run, how to watch it, where to tell of it.
 
-use std::ffi::OsString;
 use std::io::IsTerminal;
-use std::path::PathBuf;
 
 use pipewright::{Capacity, Policy};
 
@@ -12,6 +10,7 @@ use super::wait::Limit;
 use super::watching::{Face, Watch};
 use super::work::{Manner, Source};
 use crate::cli::{self, Progress, Status, When, Widening};
+use crate::first_try;
 use crate::forgiveness::Forgiven;
 use crate::view::inline::Inline;
 use crate::view::style::Palette;
@@ -34,7 +33,8 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    pub(super) fn of(options: cli::Run) -> anyhow::Result<Self> {
+    pub(super) fn of(mut options: cli::Run) -> anyhow::Result<Self> {
+        let source = source(&mut options)?;
         let face = face(&options);
         let telling = telling(&options);
         let told = telling.summarize != Summarize::Never
@@ -50,7 +50,7 @@ impl Plan {
                 // These two rules are bash's own, and bash starts the others.
                 start_without: options.start_anyway || options.status != Status::Pipefail,
             },
-            source: source(options.text, options.words, options.separator, options.file)?,
+            source,
             capacity: options.pipe_size,
             policy: options.status.into(),
             forgiven: options.forgive,
@@ -76,29 +76,37 @@ impl Plan {
     }
 }
 
-fn source(
-    mut text: Vec<OsString>,
-    words: Vec<OsString>,
-    separator: OsString,
-    file: Option<PathBuf>,
-) -> anyhow::Result<Source> {
-    if !words.is_empty() {
-        return Ok(Source::Words { words, separator });
-    }
-    if let Some(path) = file {
+fn source(options: &mut cli::Run) -> anyhow::Result<Source> {
+    let mut rest = std::mem::take(&mut options.rest);
+    let after_dashes = options.before == "--";
+    if let Some(path) = options.file.take() {
         return Ok(Source::File {
             path,
-            arguments: text,
+            arguments: rest,
         });
     }
-    if text.len() > 1 {
+    if after_dashes && !rest.is_empty() {
+        if options.whole {
+            anyhow::bail!(
+                "--whole lets a shell run a text, and words after -- see no shell: give the text as \
+                 one argument, '…'"
+            );
+        }
+        let separator = options.separator.take();
+        return Ok(Source::Words {
+            words: rest,
+            separator: separator.unwrap_or_else(|| "|".into()),
+        });
+    }
+    if options.separator.is_some() {
         anyhow::bail!(
-            "the pipeline was given as {} arguments, so your shell has taken away its quotes and |: \
-             put it into quotes, '…', or its words after --",
-            text.len()
+            "--separator is for words after --: pipewright run --separator : -- sort names : uniq"
         );
     }
-    text.pop().map(Source::Text).ok_or_else(|| {
+    if rest.len() > 1 {
+        anyhow::bail!(first_try::several(&options.before, &rest));
+    }
+    rest.pop().map(Source::Text).ok_or_else(|| {
         anyhow::anyhow!(
             "there is no pipeline: give it as one argument, 'sort names | uniq -c', or with -f FILE"
         )
