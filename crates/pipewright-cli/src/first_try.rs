@@ -69,7 +69,8 @@ pub(crate) fn mended(mut error: clap::Error, typed: &[OsString]) -> clap::Error 
     let command = typed.get(1).and_then(|it| it.to_str()).unwrap_or_default();
     let tip = match error.kind() {
         ErrorKind::InvalidSubcommand if error.get(ContextKind::SuggestedSubcommand).is_none() => {
-            "to run a pipeline, put it into quotes: pipewright run 'sort names | uniq -c'".to_owned()
+            "to run a pipeline, put it into quotes: pipewright run 'sort names | uniq -c'"
+                .to_owned()
         }
         ErrorKind::UnknownArgument => {
             let Some(option) = known(&error, ContextKind::InvalidArg) else {

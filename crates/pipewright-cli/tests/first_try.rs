@@ -60,13 +60,22 @@ fn a_pipeline_in_quotes_is_run_without_the_word_run() {
 fn an_error_names_a_command_line_that_works() {
     let _watchdog = watchdog();
     for (arguments, tip) in [
-        (&["run", "ls", "-l"][..], "pipewright run 'ls -l', or pipewright run -- ls -l"),
+        (
+            &["run", "ls", "-l"][..],
+            "pipewright run 'ls -l', or pipewright run -- ls -l",
+        ),
         (&["run", "ls", "--", "-l"], "put it into quotes"),
         (&["run", "-l", "ls"], "put the whole pipeline into quotes"),
         (&["run", "a | b", "--json"], "pipewright run --json '…'"),
         (&["run", "--json", "out.json", "a | b"], "--json=out.json"),
-        (&["run", "--json", "sort", "names"], "pipewright run 'sort names'"),
-        (&["run", "--separator", ":", "a : b"], "-- sort names : uniq"),
+        (
+            &["run", "--json", "sort", "names"],
+            "pipewright run 'sort names'",
+        ),
+        (
+            &["run", "--separator", ":", "a : b"],
+            "-- sort names : uniq",
+        ),
         (&["run", "--whole", "--", "a"], "one argument"),
         (&["sort", "names"], "pipewright run 'sort names | uniq -c'"),
         (&["--timeout", "3", "a | b"], "pipewright run --timeout"),
