@@ -98,7 +98,7 @@ fn whoever_is_killed_at_whatever_moment_nobody_hangs_or_stays() {
 fn a_stop_or_a_new_size_at_any_moment_of_the_start_harms_nothing() {
     let _watchdog = watchdog();
     let mut dice = Dice(11);
-    let text = vec!["(sleep 1000)"; 8].join(" | ");
+    let text = ["(sleep 1000)"; 8].join(" | ");
     for trial in 0..campaign(12, 300) {
         let child = in_a_group(pipewright().args(["run", &text]));
         let pid = Pid::from_child(&child);

@@ -102,7 +102,7 @@ fn a_stage_that_died_of_the_same_signal_alone_keeps_it_from_nobody() {
 /// its processes are left when it has ended.
 fn left_by_a_signal_after(delay: Duration, signal: Signal, to_group: bool, mark: u32) -> usize {
     // Each stage by a shell of its own, or all by one, which `exec` asks for.
-    let exec = if mark % 2 == 0 { "exec " } else { "" };
+    let exec = if mark.is_multiple_of(2) { "exec " } else { "" };
     let text = vec![format!("({exec}sleep {mark})"); 12].join(" | ");
     let directory = tempfile::tempdir().unwrap();
     let mut child = start_in_a_group(&text, directory.path());
