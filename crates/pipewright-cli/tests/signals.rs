@@ -157,6 +157,25 @@ fn a_signal_that_was_ignored_at_the_start_stays_ignored_by_all() {
 }
 
 #[test]
+fn a_stage_that_is_stopped_ends_all_the_same() {
+    let _watchdog = watchdog();
+    for signal in [Signal::TERM, Signal::HUP] {
+        let directory = tempfile::tempdir().unwrap();
+        let text = "{ tail -f /dev/null; } | tail -f /dev/null | { echo ready >ready; cat; }";
+        let child = start(&[text], directory.path());
+        wait_for_lines(&directory.path().join("ready"), 1);
+        let stages = format!("/proc/{0}/task/{0}/children", child.id());
+        let stages = std::fs::read_to_string(stages).unwrap();
+        for stage in stages.split_whitespace().take(2) {
+            let stage = rustix::process::Pid::from_raw(stage.parse().unwrap()).unwrap();
+            rustix::process::kill_process(stage, Signal::STOP).unwrap();
+        }
+        send(&child, signal);
+        ended_by(&child.wait_with_output().unwrap(), signal);
+    }
+}
+
+#[test]
 fn the_pipeline_goes_on_when_pipewright_is_killed() {
     let _watchdog = watchdog();
     let directory = tempfile::tempdir().unwrap();

@@ -57,6 +57,10 @@ impl RunningPipeline {
                     source: error.into(),
                 });
             }
+            if spread.continues() {
+                // Told of above, if it may not be signalled.
+                let _ = child.signal(Signal::CONT);
+            }
         }
         spread.send(&members);
         spread
@@ -144,6 +148,12 @@ impl<'a> Spread<'a> {
         unreaped.map(|child| child.id() as i32).collect()
     }
 
+    /// Tells whether SIGCONT follows, as timeout(1) and the kernel have it: who is stopped does not see
+    /// that it is asked to end.
+    fn continues(&self) -> bool {
+        [Signal::TERM, Signal::HUP].contains(&self.signal)
+    }
+
     /// Processes started from here on, in clock ticks, were young when the signal came.
     fn young_since(&self) -> u64 {
         ticks(self.sent_at.checked_sub(YOUNG).unwrap_or(self.sent_at))
@@ -162,7 +172,13 @@ impl<'a> Spread<'a> {
             };
             self.had.insert((process.pid, process.started), once_more);
             let handle = proc.open(process);
-            let result = handle.and_then(|handle| handle.signal(self.signal, false));
+            let result = handle.and_then(|handle| {
+                handle.signal(self.signal, false)?;
+                if self.continues() {
+                    handle.signal(Signal::CONT, false)?;
+                }
+                Ok(())
+            });
             match result {
                 Ok(()) => sent += 1,
                 Err(Errno::SRCH) => {}

@@ -129,8 +129,6 @@ pub(super) fn wait(
                     .kill_after
                     .and_then(|grace| Instant::now().checked_add(grace));
                 passing.send(Signal::TERM);
-                // A stopped stage would not see it. One that cannot be signalled is told already.
-                let _ = running.signal(Signal::CONT);
             } else {
                 deadline = None;
                 match running.kill_tree(TO_DIE) {
