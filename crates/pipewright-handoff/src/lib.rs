@@ -96,3 +96,8 @@ pub use log::{Log, LogSink};
 pub use reexec::ReExec;
 #[cfg(feature = "stream")]
 pub use stream::{DEFAULT_MESSAGE_LIMIT, Receiver, Sender};
+
+/// The example in the README runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -128,3 +128,8 @@ pub use self::sampler::{
     Activity, Figures, Intervals, Layout, Link, PipeFigures, PipeLayout, Sample, Sampler,
     StageFigures, StageLayout,
 };
+
+/// The example in the README runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

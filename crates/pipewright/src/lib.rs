@@ -190,3 +190,8 @@ pub use std::io::{PipeReader, PipeWriter};
 #[doc(hidden)]
 pub use tree::spread::Spread;
 pub use tree::{TreeReport, Unreached, reap_adopted};
+
+/// The example in the README runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -105,3 +105,35 @@ fn every_method_that_the_guide_names_exists() {
     });
     assert_eq!(names, Vec::<String>::new());
 }
+
+/// crates.io shows the README, and both licences want their text to go along.
+#[test]
+fn every_published_crate_carries_its_readme_and_its_licences() {
+    let crates = std::fs::read_dir(package().join("..")).unwrap().flatten();
+    let manifest = |package: PathBuf| std::fs::read_to_string(package.join("Cargo.toml")).ok();
+    let published: Vec<_> = crates
+        .filter_map(|package| Some((package.file_name(), manifest(package.path())?)))
+        .filter(|(_, manifest)| !manifest.contains("publish = false"))
+        .collect();
+    if published.len() < 2 {
+        println!("skipped: the package stands alone, without the others beside it");
+        return;
+    }
+    for (name, manifest) in published {
+        let name = name.into_string().unwrap();
+        let output = std::process::Command::new(env!("CARGO"))
+            .args(["package", "--list", "--allow-dirty", "--offline", "-p", &name])
+            .current_dir(package())
+            .output()
+            .unwrap();
+        let listed = String::from_utf8(output.stdout).unwrap();
+        let told = String::from_utf8_lossy(&output.stderr);
+        for file in ["README.md", "LICENSE-MIT", "LICENSE-APACHE"] {
+            assert!(
+                listed.lines().any(|line| line == file),
+                "{name} lacks {file}: {listed}{told}"
+            );
+        }
+        assert!(manifest.contains("description = "), "{name}");
+    }
+}
