@@ -40,17 +40,8 @@ pub(crate) enum Subcommand {
     Resize(Resize),
     Workers(Workers),
     Limits(Limits),
-    /// Print completions for a shell
-    ///
-    /// For bash: pipewright completions bash > ~/.local/share/bash-completion/completions/pipewright
-    Completions {
-        /// bash, zsh, fish, elvish or powershell
-        shell: clap_complete::Shell,
-    },
-    /// Print the manual page
-    ///
-    /// To read it: pipewright man | man -l -
-    Man,
+    Completions(Completions),
+    Man(Man),
 }
 
 /// Run a pipeline and report how each stage ended
@@ -81,7 +72,7 @@ pub(crate) struct Run {
     /// max is the largest the kernel grants, up to 1 MiB; default is the kernel's own, 64 KiB. All
     /// pipes of one pipeline together take at most half of your quota (see pipewright limits). A
     /// refusal by the kernel is not an error.
-    #[arg(long, value_name = "SIZE", default_value = "max", allow_negative_numbers = true, value_parser = quantity::capacity)]
+    #[arg(long, value_name = "SIZE", default_value = "max", allow_negative_numbers = true, value_parser = quantity::CapacityParser, hide_possible_values = true)]
     pub(crate) pipe_size: pipewright::Capacity,
 
     /// Which stages determine the exit status
@@ -246,6 +237,10 @@ pub(crate) struct Ls {
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
+
+    /// Print one line per process, its number, a tab and its command line, for a shell's completion
+    #[arg(long, hide = true, conflicts_with_all = ["all", "json"])]
+    pub(crate) pids: bool,
 }
 
 /// Watch a running pipeline
@@ -276,7 +271,7 @@ pub(crate) struct Resize {
     pub(crate) pid: u32,
 
     /// 65536, 64K, 1M; max (1 MiB) or default (64 KiB)
-    #[arg(value_parser = quantity::capacity)]
+    #[arg(value_parser = quantity::CapacityParser, hide_possible_values = true)]
     pub(crate) size: pipewright::Capacity,
 }
 
@@ -419,6 +414,48 @@ pub(crate) struct Limits {
     #[arg(long)]
     pub(crate) json: bool,
 }
+
+/// Print completions for a shell
+///
+/// watch and resize complete the processes of the pipelines that are running.
+#[derive(Debug, Args)]
+#[command(after_long_help = COMPLETIONS_NOTES)]
+pub(crate) struct Completions {
+    /// bash, zsh, fish, elvish or powershell
+    pub(crate) shell: clap_complete::Shell,
+}
+
+const COMPLETIONS_NOTES: &str = "\
+Examples:
+  pipewright completions bash > ~/.local/share/bash-completion/completions/pipewright
+  pipewright completions fish > ~/.config/fish/completions/pipewright.fish
+  pipewright completions zsh > DIRECTORY/_pipewright
+  pipewright completions elvish > ~/.config/elvish/lib/pipewright.elv
+  pipewright completions powershell >> $PROFILE
+
+For bash, the package bash-completion must be installed. For zsh, DIRECTORY is one of those in $fpath
+when compinit runs, such as ~/.zfunc after fpath+=~/.zfunc in ~/.zshrc. For elvish, add
+'use pipewright' to ~/.config/elvish/rc.elv. For all users: /usr/share/bash-completion/completions,
+/usr/share/zsh/vendor-completions, /usr/share/fish/vendor_completions.d.";
+
+/// Print a manual page, or save them all
+#[derive(Debug, Args)]
+#[command(after_long_help = MAN_NOTES)]
+pub(crate) struct Man {
+    /// The subcommand whose page to print; without it, the main page
+    #[arg(value_name = "SUBCOMMAND")]
+    pub(crate) subcommand: Option<String>,
+
+    /// Save every page in DIR: pipewright.1, pipewright-run.1, …
+    #[arg(long, value_name = "DIR", conflicts_with = "subcommand", value_hint = clap::ValueHint::DirPath)]
+    pub(crate) all: Option<PathBuf>,
+}
+
+const MAN_NOTES: &str = "\
+Examples:
+  pipewright man | man -l -
+  pipewright man run | man -l -
+  pipewright man --all ~/.local/share/man/man1";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub(crate) enum When {

@@ -1,5 +1,6 @@
 //! One file a subcommand.
 
+pub(crate) mod completions;
 pub(crate) mod limits;
 pub(crate) mod ls;
 pub(crate) mod manual;

@@ -49,8 +49,8 @@ fn execute(command: Subcommand, typed: &[OsString]) -> anyhow::Result<ExitCode> 
         Subcommand::Resize(options) => looked(commands::resize::resize(&options)),
         Subcommand::Workers(options) => commands::workers::workers(options),
         Subcommand::Limits(options) => commands::limits::limits(&options),
-        Subcommand::Completions { shell } => commands::manual::completions(shell),
-        Subcommand::Man => commands::manual::man(),
+        Subcommand::Completions(options) => commands::completions::completions(options.shell),
+        Subcommand::Man(options) => commands::manual::man(&options),
     }
 }
 

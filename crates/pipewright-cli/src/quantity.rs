@@ -1,8 +1,32 @@
 //! Sizes and durations as people type them. Pure.
 
+use std::ffi::OsStr;
 use std::time::Duration;
 
+use clap::builder::{PossibleValue, TypedValueParser};
 use pipewright::Capacity;
+
+/// Reads a [`capacity`], and names to a shell's completion what people choose.
+#[derive(Debug, Clone)]
+pub(crate) struct CapacityParser;
+
+impl TypedValueParser for CapacityParser {
+    type Value = Capacity;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        argument: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<Capacity, clap::Error> {
+        TypedValueParser::parse_ref(&capacity, command, argument, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        let common = ["max", "default", "64K", "256K", "1M"];
+        Some(Box::new(common.into_iter().map(PossibleValue::new)))
+    }
+}
 
 /// `max`, `default`, or a size.
 pub(crate) fn capacity(text: &str) -> Result<Capacity, String> {

@@ -626,68 +626,6 @@ fn limits_tell_default_from_ceiling() {
 }
 
 #[test]
-fn completions_and_the_manual_know_every_subcommand() {
-    let _watchdog = watchdog();
-    for shell in ["bash", "zsh", "fish"] {
-        let output = pipewright().args(["completions", shell]).output().unwrap();
-        let script = String::from_utf8(output.stdout).unwrap();
-        assert!(
-            script.contains("pipewright") && script.contains("limits"),
-            "{shell}"
-        );
-    }
-    // bash itself finds nothing wrong with its script.
-    let script = pipewright()
-        .args(["completions", "bash"])
-        .output()
-        .unwrap()
-        .stdout;
-    let mut check = std::process::Command::new("bash")
-        .arg("-n")
-        .stdin(Stdio::piped())
-        .spawn()
-        .unwrap();
-    check.stdin.take().unwrap().write_all(&script).unwrap();
-    assert!(check.wait().unwrap().success());
-
-    let page = String::from_utf8(pipewright().arg("man").output().unwrap().stdout).unwrap();
-    let read = std::process::Command::new("man")
-        .args(["-l", "-"])
-        .env("MANWIDTH", "100")
-        .env("LC_ALL", "C.UTF-8")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn();
-    match read {
-        Ok(mut man) => {
-            man.stdin
-                .take()
-                .unwrap()
-                .write_all(page.as_bytes())
-                .unwrap();
-            let output = man.wait_with_output().unwrap();
-            let text = String::from_utf8_lossy(&output.stdout);
-            assert!(
-                output.status.success() && text.contains("Run a pipeline"),
-                "{}",
-                stderr(&output)
-            );
-        }
-        Err(error) => println!("skipped the reading of the page: man: {error}"),
-    }
-    for section in [
-        ".TH pipewright",
-        "PIPEWRIGHT RUN",
-        "PIPEWRIGHT LIMITS",
-        "Exit status",
-        "\\-\\-timeout",
-    ] {
-        assert!(page.contains(section), "{section}");
-    }
-}
-
-#[test]
 fn a_reader_of_its_own_output_that_goes_early_is_no_panic() {
     let _watchdog = watchdog();
     for text in ["man", "limits", "run --dry-run 'true'"] {

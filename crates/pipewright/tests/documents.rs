@@ -122,7 +122,14 @@ fn every_published_crate_carries_its_readme_and_its_licences() {
     for (name, manifest) in published {
         let name = name.into_string().unwrap();
         let output = std::process::Command::new(env!("CARGO"))
-            .args(["package", "--list", "--allow-dirty", "--offline", "-p", &name])
+            .args([
+                "package",
+                "--list",
+                "--allow-dirty",
+                "--offline",
+                "-p",
+                &name,
+            ])
             .current_dir(package())
             .output()
             .unwrap();

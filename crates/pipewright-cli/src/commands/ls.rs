@@ -83,6 +83,8 @@ pub(crate) fn ls(options: &cli::Ls) -> anyhow::Result<ExitCode> {
     let list = List::now(options.all)?;
     let text = if options.json {
         serde_json::to_string_pretty(&list)? + "\n"
+    } else if options.pids {
+        list.processes()
     } else {
         // The width and the colours are those of the terminal that the list goes to.
         let stdout = std::io::stdout();
@@ -122,6 +124,16 @@ impl List {
             others_hidden: scan.others_hidden,
             silent,
         })
+    }
+}
+
+impl List {
+    /// One line per process: its number, a tab, and its command line.
+    fn processes(&self) -> String {
+        let stages = self.pipelines.iter().flat_map(|it| &it.stages);
+        stages
+            .map(|stage| format!("{}\t{}\n", stage.pid, text::shortened(&stage.command, 60)))
+            .collect()
     }
 }
 
