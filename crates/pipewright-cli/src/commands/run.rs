@@ -25,13 +25,13 @@ use crate::cli;
 use crate::disposition;
 use crate::outcome::{OWN_ERROR, Outcome, Pipe, Stage};
 use crate::view;
-use plan::Plan;
+use plan::{Plan, Rules};
 use recorder::Recorder;
 use signals::Signals;
 use telling::Telling;
 use wait::Waited;
-use watching::Watching;
-use work::Work;
+use watching::{Watch, Watching};
+use work::{Streams, Work};
 
 pub(crate) fn run(options: cli::Run) -> anyhow::Result<ExitCode> {
     let plan = Plan::of(options)?;
@@ -50,23 +50,47 @@ pub(crate) fn run(options: cli::Run) -> anyhow::Result<ExitCode> {
     }
 
     let mut signals = Signals::catch(plan.watch.paints()).context("cannot catch signals")?;
-    // Who loses its parent becomes ours, so that a signal can follow it; refused, none does.
+    adopt_orphans();
+    let outcome = once(
+        work,
+        &plan.rules,
+        plan.watch,
+        None,
+        &mut signals,
+        &mut recorder,
+    )?;
+    signals.release();
+    let status = conclude(&outcome, &plan.telling, recorder);
+    if let Some(signal) = outcome.signal {
+        disposition::die_of(signal);
+    }
+    Ok(status)
+}
+
+/// Whoever loses its parent becomes a child of this process, so that a signal can follow it; where
+/// that is refused, none does.
+fn adopt_orphans() {
     let _ = set_child_subreaper(Some(getpid()));
+}
+
+/// Runs a pipeline to its end.
+fn once(
+    mut work: Work,
+    rules: &Rules,
+    watch: Watch,
+    streams: Option<Streams>,
+    signals: &mut Signals,
+    recorder: &mut Recorder,
+) -> anyhow::Result<Outcome> {
     let started = SystemTime::now();
     let running = work
-        .pipeline(&plan.forgiven)
-        .capacity(plan.capacity)
-        .policy(plan.policy)
+        .pipeline(&rules.forgiven, streams)
+        .capacity(rules.capacity)
+        .policy(rules.policy)
         .spawn()?;
     let names: Vec<String> = work.stages().iter().map(work::name).collect();
-    let watching = Watching::new(
-        &running,
-        names.clone(),
-        plan.watch,
-        work.is_whole(),
-        &mut recorder,
-    );
-    let waited = wait::wait(&running, &mut signals, watching, &plan.limit);
+    let watching = Watching::new(&running, names.clone(), watch, work.is_whole(), recorder);
+    let waited = wait::wait(&running, signals, watching, &rules.limit);
     let status = running.wait()?;
 
     let mut outcome = Outcome {
@@ -84,16 +108,11 @@ pub(crate) fn run(options: cli::Run) -> anyhow::Result<ExitCode> {
     for (index, workers) in work.by_workers() {
         outcome.stages[index].workers = Some(workers);
     }
-    outcome.whole = work.into_whole(plan.policy, &plan.forgiven, waited.pipelines);
+    outcome.whole = work.into_whole(rules.policy, &rules.forgiven, waited.pipelines);
     if let Some(status) = outcome.whole.as_ref().and_then(|whole| whole.status) {
         outcome.failed = (status != 0).then_some(0);
     }
-    signals.release();
-    let status = conclude(&outcome, &plan.telling, recorder);
-    if let Some(signal) = outcome.signal {
-        disposition::die_of(signal);
-    }
-    Ok(status)
+    Ok(outcome)
 }
 
 /// Tells of the run, and returns the status to end with.

@@ -21,15 +21,21 @@ use crate::view::terminal;
 pub(super) struct Plan {
     pub(super) source: Source,
     pub(super) manner: Manner,
-    pub(super) capacity: Capacity,
-    pub(super) policy: Policy,
-    pub(super) forgiven: Vec<Forgiven>,
+    pub(super) rules: Rules,
     pub(super) workers: Option<Widening>,
     pub(super) dry_run: bool,
-    pub(super) limit: Limit,
     pub(super) watch: Watch,
     pub(super) telling: Telling,
     pub(super) paths: Paths,
+}
+
+/// The pipes of a run, its end, and what counts as a failure.
+#[derive(Debug)]
+pub(super) struct Rules {
+    pub(super) capacity: Capacity,
+    pub(super) policy: Policy,
+    pub(super) forgiven: Vec<Forgiven>,
+    pub(super) limit: Limit,
 }
 
 impl Plan {
@@ -51,15 +57,17 @@ impl Plan {
                 start_without: options.start_anyway || options.status != Status::Pipefail,
             },
             source,
-            capacity: options.pipe_size,
-            policy: options.status.into(),
-            forgiven: options.forgive,
+            rules: Rules {
+                capacity: options.pipe_size,
+                policy: options.status.into(),
+                forgiven: options.forgive,
+                limit: Limit {
+                    timeout: options.timeout,
+                    kill_after: options.kill_after,
+                },
+            },
             workers: options.workers,
             dry_run: options.dry_run,
-            limit: Limit {
-                timeout: options.timeout,
-                kill_after: options.kill_after,
-            },
             watch: Watch {
                 wanted: told || !matches!(face, Face::Nowhere),
                 face,

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
-use pipewright::{Command, Pipeline, Policy, StageEnd, Stdio};
+use pipewright::{Command, Pipeline, PipeWriter, Policy, StageEnd, Stdio};
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::Resource;
@@ -85,6 +85,13 @@ enum WholeText {
     File,
     /// It is too long for an argument, and no file has it: the shell opens this one.
     Copied(File),
+}
+
+/// The ends of a pipeline that is not to have pipewright's own.
+#[derive(Debug)]
+pub(super) struct Streams {
+    pub(super) input: Stdio,
+    pub(super) output: PipeWriter,
 }
 
 /// Variables that make bash do other things than the text says, and a function that does.
@@ -194,7 +201,15 @@ impl Work {
     }
 
     /// The commands, ready to be started.
-    pub(super) fn pipeline(&self, forgiven: &[Forgiven]) -> Pipeline {
+    pub(super) fn pipeline(&self, forgiven: &[Forgiven], streams: Option<Streams>) -> Pipeline {
+        let (mut input, mut output) = match streams {
+            Some(streams) => (Some(streams.input), Some(streams.output.into())),
+            // What the caller closed stays closed, as in a shell.
+            None => {
+                let closed = |number| inherited::was_closed(number).then_some(Stdio::Closed);
+                (closed(0), closed(1))
+            }
+        };
         let last = self.script.stages.len() - 1;
         let limit = inherited::raise_descriptor_limit();
         let stages = self.script.stages.iter().enumerate();
@@ -210,12 +225,15 @@ impl Work {
                     // What the caller has open from 3 on is for the stages, as in a shell; all of
                     // pipewright's own is close-on-exec.
                     .inherit_all();
-                // What the caller closed stays closed, as in a shell.
-                if index == 0 && inherited::was_closed(0) {
-                    command = command.stdin(Stdio::Closed);
+                if index == 0
+                    && let Some(input) = input.take()
+                {
+                    command = command.stdin(input);
                 }
-                if index == last && inherited::was_closed(1) {
-                    command = command.stdout(Stdio::Closed);
+                if index == last
+                    && let Some(output) = output.take()
+                {
+                    command = command.stdout(output);
                 }
                 if stage.start != Start::Shell && stage.stderr_too {
                     command = command.stderr(Stdio::SameAsStdout);
