@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
-use pipewright::{Command, Pipeline, PipeWriter, Policy, StageEnd, Stdio};
+use pipewright::{Command, PipeWriter, Pipeline, Policy, StageEnd, Stdio};
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::Resource;
