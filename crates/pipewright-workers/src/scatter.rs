@@ -295,8 +295,8 @@ impl Scatter {
 
     fn ended(&self, shared: &mut Shared, number: u64, length: u64, ended: Ended) {
         shared.run_time += ended.time;
-        let next = if ended.left_input && self.setting.reads_all {
-            // It ended although there was more: one that does so ends the stage.
+        let next = if ended.left_input && self.setting.reads_all && self.is_success(ended.end) {
+            // It ended by itself although there was more: one that does so ends the stage.
             shared.order.refuse(number);
             Next::Failed(number + 1..u64::MAX)
         } else {
@@ -316,6 +316,10 @@ impl Scatter {
             }
             Next::Again | Next::Unwanted => {}
         }
+    }
+
+    fn is_success(&self, end: End) -> bool {
+        matches!(end, End::Status(status) if self.setting.rules.status.is_success(status))
     }
 
     /// Gives the outputs in order.
