@@ -1,0 +1,346 @@
+//! What a spool promises, on a model of a file system that crashes at every step.
+
+mod support;
+
+use std::time::Duration;
+
+use pipewright_spool::{
+    Error, FileSystem, Next, Options, Reader, Retain, Spool, StoredFile, Sync, Writer,
+};
+use proptest::prelude::*;
+use support::{Chance, Disk, Faults};
+
+/// The byte of the stream at an offset: what a producer writes that starts again at any offset.
+fn byte(offset: u64) -> u8 {
+    (offset.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8
+}
+
+fn bytes(from: u64, to: u64) -> Vec<u8> {
+    (from..to).map(byte).collect()
+}
+
+fn options(sync: Sync, retain: Retain, limit: Option<u64>) -> Options {
+    Options {
+        sync,
+        retain,
+        limit,
+        segment: 5000,
+        group: 900,
+        delay: Duration::from_millis(50),
+    }
+}
+
+/// What somebody outside knows of a spool.
+#[derive(Debug, Default)]
+struct Known {
+    /// Calls have said that they wrote it.
+    written: u64,
+    /// Somebody tried to write it.
+    tried: u64,
+    durable: u64,
+    acknowledged: u64,
+    /// Somebody tried to end the stream there.
+    ended: Option<u64>,
+}
+
+/// Reads a piece, and checks its bytes.
+fn take<F: FileSystem>(reader: &mut Reader<F>) -> Result<Next<F::File>, Error> {
+    let next = reader.next_piece()?;
+    if let Next::Bytes(piece) = &next {
+        let mut read = vec![0; piece.length as usize];
+        assert_eq!(piece.file.read_at(&mut read, piece.at).unwrap(), read.len());
+        assert!(
+            read == bytes(piece.offset, piece.offset + piece.length),
+            "wrong bytes at {}",
+            piece.offset
+        );
+    }
+    Ok(next)
+}
+
+/// Writes, commits, reads, acknowledges, by chance, until something fails or the stream is long enough.
+fn use_it(
+    spool: &Spool<Disk>,
+    writer: &mut Writer<Disk>,
+    chance: &mut Chance,
+    known: &mut Known,
+    until: u64,
+) -> Result<(), Error> {
+    let mut reader = spool.reader("one")?;
+    assert!(
+        reader.offset() >= known.acknowledged || spool.progress().committed < known.acknowledged
+    );
+    while writer.end() < until {
+        let turn = chance.below(8);
+        let done = match turn {
+            0 => writer.commit(),
+            1 | 2 => match take(&mut reader) {
+                Ok(_) => Ok(()),
+                Err(error) => Err(error),
+            },
+            3 => {
+                let acknowledged = reader.acknowledge(reader.offset());
+                if acknowledged.is_ok() {
+                    known.acknowledged = known.acknowledged.max(reader.offset());
+                }
+                acknowledged
+            }
+            _ => {
+                let from = writer.end();
+                let to = (from + 1 + chance.below(1500)).min(until);
+                known.tried = known.tried.max(to);
+                writer.write(&bytes(from, to)).map(|_| ())
+            }
+        };
+        known.written = writer.end();
+        known.durable = known.durable.max(spool.progress().durable);
+        match done {
+            Err(Error::Full) => {
+                // Somebody has to read.
+                while let Next::Bytes(_) = take(&mut reader)? {}
+                reader.acknowledge(reader.offset())?;
+                known.acknowledged = known.acknowledged.max(reader.offset());
+            }
+            Err(Error::NoRoom { .. }) => {}
+            other => other?,
+        }
+    }
+    if chance.coin() {
+        known.ended = Some(until);
+        while let Err(error) = writer.finish(Some(3)) {
+            if !matches!(error, Error::NoRoom { .. }) {
+                return Err(error);
+            }
+        }
+        known.durable = known.durable.max(spool.progress().durable);
+    }
+    Ok(())
+}
+
+/// Reads all that is held, and tells how it ends.
+fn read_all(spool: &Spool<Disk>) -> Result<(u64, Option<Option<i32>>), Error> {
+    let mut reader = spool.passer_by();
+    loop {
+        match take(&mut reader)? {
+            Next::Bytes(_) => {}
+            Next::End(status) => return Ok((reader.offset(), Some(status))),
+            Next::NothingYet | Next::CutOff => return Ok((reader.offset(), None)),
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Round {
+    crash: u64,
+    power_cut: bool,
+    full: Option<(u64, u64)>,
+    seed: u64,
+    length: u64,
+}
+
+fn round() -> impl Strategy<Value = Round> {
+    let full = proptest::option::of((1..200_u64, 1..40_u64));
+    (1..250_u64, any::<bool>(), full, any::<u64>(), 1..9000_u64).prop_map(
+        |(crash, power_cut, full, seed, length)| Round {
+            crash,
+            power_cut,
+            full: full.map(|(from, calls)| (from, from + calls)),
+            seed,
+            length,
+        },
+    )
+}
+
+fn sync() -> impl Strategy<Value = Sync> {
+    prop_oneof![Just(Sync::None), Just(Sync::Disk)]
+}
+
+fn kept() -> impl Strategy<Value = (Retain, Option<u64>)> {
+    prop_oneof![
+        Just((Retain::Everything, None)),
+        Just((Retain::Unread, None)),
+        Just((Retain::Unread, Some(8000))),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(testing::campaign(600, 10_000)))]
+
+    /// The process or the machine crashes at any call, again and again, in recovery too.
+    #[test]
+    fn a_crash_at_any_step_leaves_a_prefix_and_all_that_was_promised(
+        sync in sync(),
+        (retain, limit) in kept(),
+        sector in prop_oneof![Just(512_usize), Just(4096)],
+        seed: u64,
+        rounds in prop::collection::vec(round(), 1..6),
+    ) {
+        let disk = Disk::new(sector, seed);
+        let mut known = Known::default();
+        for round in rounds {
+            let mut chance = Chance::new(round.seed);
+            disk.set_faults(Faults { crash: Some(round.crash), sync: None, full: round.full });
+            let result = Spool::open(disk.clone(), options(sync, retain, limit)).and_then(|(spool, mut writer)| {
+                let until = writer.end() + round.length;
+                if spool.progress().complete.is_some() {
+                    return read_all(&spool).map(drop);
+                }
+                use_it(&spool, &mut writer, &mut chance, &mut known, until)
+            });
+            if let Err(error) = result {
+                let is_full = matches!(error, Error::NoRoom { .. });
+                prop_assert!(disk.has_crashed() || is_full, "{error}");
+            }
+            if round.power_cut {
+                disk.after_power_cut();
+            } else {
+                disk.after_death_of_the_process();
+            }
+
+            // Somebody only looks.
+            let view = Spool::view(disk.clone());
+            let (end, complete) = view.and_then(|view| read_all(&view)).unwrap();
+            prop_assert!(end >= known.durable && end <= known.tried);
+
+            let (spool, mut writer) = Spool::open(disk.clone(), options(sync, retain, None)).unwrap();
+            let whole = writer.end();
+            prop_assert!(whole >= end && whole <= known.tried, "{whole} of {}", known.tried);
+            prop_assert!(whole >= known.durable, "{whole} of {} durable", known.durable);
+            if !round.power_cut {
+                prop_assert!(whole >= known.written, "{whole} of {} written", known.written);
+            }
+            let told = spool.progress();
+            prop_assert_eq!(told.complete, complete);
+            if complete.is_some() {
+                prop_assert_eq!((known.ended, complete), (Some(whole), Some(Some(3))));
+            } else {
+                writer.commit().unwrap();
+            }
+            prop_assert_eq!(read_all(&spool).unwrap(), (whole, complete));
+            let reader = spool.reader("one").unwrap();
+            if sync == Sync::Disk || !round.power_cut {
+                prop_assert!(reader.offset() >= known.acknowledged);
+            }
+            known.written = whole;
+            // Whoever lost something knows from here what is there.
+            known.acknowledged = reader.offset();
+            known.durable = spool.progress().durable;
+            if complete.is_none() {
+                known.ended = None;
+            }
+        }
+    }
+
+    /// What reached the disk is unknown after a failed sync, and a second one would lie.
+    #[test]
+    fn after_a_failed_sync_nothing_is_written_and_the_durable_offset_stays(
+        (retain, limit) in kept(),
+        sector in prop_oneof![Just(512_usize), Just(4096)],
+        seed: u64,
+        fails in 1..200_u64,
+        length in 1..9000_u64,
+    ) {
+        let disk = Disk::new(sector, seed);
+        let mut chance = Chance::new(seed);
+        let mut known = Known::default();
+        disk.set_faults(Faults { sync: Some(fails), ..Faults::default() });
+        let opened = Spool::open(disk.clone(), options(Sync::Disk, retain, limit));
+        if let Ok((spool, mut writer)) = opened {
+            match use_it(&spool, &mut writer, &mut chance, &mut known, length) {
+                Ok(()) => {}
+                Err(error) => {
+                    prop_assert!(matches!(error, Error::Sync { .. }), "{error}");
+                    let durable = spool.progress().durable;
+                    let calls = disk.calls();
+                    prop_assert!(matches!(writer.write(b"more"), Err(Error::Poisoned)));
+                    prop_assert!(matches!(writer.commit(), Err(Error::Poisoned)));
+                    prop_assert!(matches!(writer.finish(None), Err(Error::Poisoned)));
+                    prop_assert_eq!((disk.calls(), spool.progress().durable), (calls, durable));
+                }
+            }
+        }
+        disk.after_power_cut();
+        let (spool, writer) = Spool::open(disk, options(Sync::Disk, retain, None)).unwrap();
+        prop_assert!(writer.end() >= known.durable && writer.end() <= known.tried);
+        prop_assert!(spool.reader("one").unwrap().offset() >= known.acknowledged);
+    }
+
+    /// One bit, in any file.
+    #[test]
+    fn damage_is_never_silent(
+        sync in sync(),
+        (retain, limit) in kept(),
+        seed: u64,
+        reboot: bool,
+        length in 1..20_000_u64,
+    ) {
+        let disk = Disk::new(512, seed);
+        let mut chance = Chance::new(seed);
+        let mut known = Known::default();
+        {
+            let (spool, mut writer) = Spool::open(disk.clone(), options(sync, retain, limit)).unwrap();
+            use_it(&spool, &mut writer, &mut chance, &mut known, length).unwrap();
+            if known.ended.is_none() {
+                writer.commit().unwrap();
+            }
+            known.durable = spool.progress().durable;
+        }
+        if reboot && sync == Sync::Disk {
+            disk.after_power_cut();
+        }
+        let (name, at) = disk.flip(&mut chance);
+        // All bytes that are given are checked by `take`.
+        let read = Spool::open(disk, options(sync, retain, None)).and_then(|(spool, _writer)| {
+            let reader = spool.reader("one")?;
+            let offset = reader.offset();
+            read_all(&spool).map(|(end, complete)| (end, complete, offset))
+        });
+        match read {
+            Err(Error::Damaged(_)) => {}
+            Err(error) => prop_assert!(false, "{error}"),
+            // What does not matter was hit.
+            Ok((end, complete, offset)) => {
+                prop_assert!(end >= known.durable, "{name} at {at}: {end} of {}", known.durable);
+                prop_assert!(offset >= known.acknowledged, "{name} at {at}");
+                if complete.is_some() {
+                    prop_assert_eq!(end, length);
+                }
+                if sync == Sync::Disk {
+                    prop_assert_eq!(complete.is_some(), known.ended.is_some());
+                }
+            }
+        }
+    }
+
+    /// Whatever the files hold.
+    #[test]
+    fn any_bytes_can_be_opened_and_nothing_panics(
+        files in prop::collection::vec((0..9_usize, prop::collection::vec(any::<u8>(), 0..200)), 0..6),
+    ) {
+        let names = [
+            "00000000000000000000.data",
+            "00000000000000000000.index",
+            "00000000000000000007.data",
+            "00000000000000000007.index",
+            "18446744073709551615.index",
+            "18446744073709551615.data",
+            "released.cursor",
+            "reader-one.cursor",
+            "lock",
+        ];
+        let disk = Disk::new(512, 1);
+        for (name, bytes) in files {
+            disk.put(names[name], bytes);
+        }
+        if let Ok((spool, mut writer)) = Spool::open(disk, Options::default())
+            && let Ok(mut reader) = spool.reader("one")
+        {
+            writer.write(b"more").ok();
+            writer.commit().ok();
+            for _ in 0..10 {
+                reader.next_piece().ok();
+                reader.acknowledge(reader.offset()).ok();
+            }
+        }
+    }
+}
