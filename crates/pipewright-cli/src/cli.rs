@@ -39,6 +39,8 @@ pub(crate) enum Subcommand {
     Watch(Watch),
     Resize(Resize),
     Workers(Workers),
+    Spool(Spool),
+    Replay(Replay),
     Limits(Limits),
     Completions(Completions),
     Man(Man),
@@ -357,6 +359,81 @@ Exit status:
   125  an error of pipewright itself
   126  the command could not be executed
   127  the command was not found";
+
+/// Keep a stream on disk between two stages: A | pipewright spool DIR | B
+///
+/// A is done as fast as the disk takes it, B goes at its own pace. DIR keeps the stream as files of raw
+/// bytes, with checksums beside them, and knows whether it is complete; `pipewright replay DIR` gives it
+/// again. Without DIR the stream lies in unnamed files in $TMPDIR, and nothing is left behind.
+#[derive(Debug, Args)]
+#[command(after_long_help = SPOOL_NOTES)]
+pub(crate) struct Spool {
+    /// The directory for the stream; it is made where there is none
+    #[arg(value_name = "DIR")]
+    pub(crate) directory: Option<PathBuf>,
+
+    /// Hold this much at most: 512M, 100G, 2T; A waits while it is full
+    ///
+    /// Nothing is dropped. What B has taken is then removed from DIR.
+    #[arg(long, value_name = "SIZE", value_parser = quantity::spool_limit)]
+    pub(crate) limit: Option<u64>,
+
+    /// When bytes are brought to the disk
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) sync: SpoolSync,
+
+    /// Go on behind a stream in DIR that was cut off; B gets first what it had not taken
+    #[arg(long, requires = "directory")]
+    pub(crate) append: bool,
+
+    /// Say on stderr each second how fast both sides go, what B still has to take, and what is durable
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+}
+
+/// When a spool brings bytes to the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum SpoolSync {
+    /// When the kernel likes: what was read survives the death of any process
+    #[default]
+    None,
+    /// Before B gets them: what lies below the durable offset survives a power cut
+    Disk,
+}
+
+const SPOOL_NOTES: &str = "\
+Examples:
+  pg_dump db | pipewright spool | ssh backup 'cat > db.sql'
+  zfs send tank@monday | pipewright spool --sync disk /spool/monday | ssh backup zfs receive tank
+  cat /spool/monday/*.data | sha256sum
+
+Exit status:
+  0    the stream is complete, and all of it was given
+  125  an error of pipewright itself: the disk, or damage
+  141  the reader went away, as after head";
+
+/// Give a stream that `pipewright spool` has kept, from its beginning
+///
+/// Each byte is checked before it is given. Damage is an error that names file and offset, and a stream
+/// that was cut off ends with status 1.
+#[derive(Debug, Args)]
+#[command(after_long_help = REPLAY_NOTES)]
+pub(crate) struct Replay {
+    /// The directory of the stream
+    #[arg(value_name = "DIR")]
+    pub(crate) directory: PathBuf,
+
+    /// Give it to this command, in shell syntax, in place of stdout
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) into: Option<OsString>,
+}
+
+const REPLAY_NOTES: &str = "\
+Exit status:
+  0    the stream is complete, and all of it was given; with --into, the command's status
+  1    the stream was cut off, or its beginning was removed: what there is was given
+  125  an error of pipewright itself: the disk, or damage
+  141  the reader went away, as after head";
 
 /// A value that is given, or found out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -48,6 +48,8 @@ fn execute(command: Subcommand, typed: &[OsString]) -> anyhow::Result<ExitCode> 
         Subcommand::Watch(options) => looked(commands::watch::watch(&options)),
         Subcommand::Resize(options) => looked(commands::resize::resize(&options)),
         Subcommand::Workers(options) => commands::workers::workers(options),
+        Subcommand::Spool(options) => commands::spool::spool(&options),
+        Subcommand::Replay(options) => commands::replay::replay(&options),
         Subcommand::Limits(options) => commands::limits::limits(&options),
         Subcommand::Completions(options) => commands::completions::completions(options.shell),
         Subcommand::Man(options) => commands::manual::man(&options),

@@ -60,6 +60,21 @@ pub(crate) fn bytes(text: &str) -> Result<usize, String> {
     }
 }
 
+/// The bytes that a spool may hold: at least four segments of a pipe's size.
+pub(crate) fn spool_limit(text: &str) -> Result<u64, String> {
+    let (number, shift) = match text.strip_suffix(['t', 'T']) {
+        Some(number) => (number, 40),
+        None => (text, 0),
+    };
+    let bytes =
+        bytes(number).map_err(|_| "give bytes, such as 512M, 100G or 2T".to_owned())? as u64;
+    match bytes.checked_mul(1 << shift) {
+        Some(bytes) if bytes >= 256 << 10 => Ok(bytes),
+        Some(_) => Err("give 256K or more".to_owned()),
+        None => Err("that is more than any disk has".to_owned()),
+    }
+}
+
 /// Seconds, as sleep(1) and timeout(1) take them: `10`, `1.5s`, `2m`, `1h`, `1d`; and `500ms`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let digits = text
@@ -121,6 +136,15 @@ mod tests {
             "99999999999G",
         ] {
             assert!(capacity(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_limit_of_a_spool_may_be_as_large_as_a_disk() {
+        assert_eq!(spool_limit("100G"), Ok(100 << 30));
+        assert_eq!(spool_limit("2T"), Ok(2 << 40));
+        for wrong in ["", "T", "1K", "0", "99999999999T"] {
+            assert!(spool_limit(wrong).is_err(), "{wrong}");
         }
     }
 
