@@ -33,6 +33,8 @@ pub(crate) struct Outcome {
     pub(crate) signal: Option<i32>,
     /// `None`: it was over too soon to be watched, or nobody wanted to know.
     pub(crate) observed: Option<Observed>,
+    /// What workers would gain at the bottleneck, or why they cannot run it.
+    pub(crate) workers_advice: Option<String>,
     /// One shell ran the text as a whole; it is the only stage.
     pub(crate) whole: Option<Whole>,
 }

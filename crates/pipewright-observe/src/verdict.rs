@@ -20,12 +20,17 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::phases::Phase;
+use self::phases::Windows;
+pub use self::prediction::{Limit, Prediction};
 use self::reason::CROWDED;
 pub use self::reason::{Bottleneck, Reason};
 pub use self::shares::{PipeShares, StageShares};
 use self::tally::Tally;
 use crate::sampler::{Layout, Sample};
 
+mod phases;
+mod prediction;
 mod reason;
 mod shares;
 mod tally;
@@ -72,6 +77,12 @@ pub struct Verdict {
     pub pipes: Vec<Option<PipeShares>>,
     /// The conclusion.
     pub finding: Finding,
+    /// The pipeline without its bottleneck; `None` where there is none, or nothing to be foretold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prediction: Option<Prediction>,
+    /// The bottlenecks in turn; empty where it did not move, and in a verdict on the recent past.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub phases: Vec<Phase>,
 }
 
 impl Verdict {
@@ -107,13 +118,22 @@ impl Verdict {
     /// ```
     pub fn of<'a>(layout: &Layout, samples: impl IntoIterator<Item = &'a Sample>) -> Self {
         let mut tally = Tally::new(layout);
+        let mut windows = Windows::new(layout);
         for sample in samples {
             tally.add(sample);
+            windows.add(layout, sample);
         }
-        Self::from_tally(layout, &tally)
+        Self {
+            phases: windows.phases(layout),
+            ..Self::from_tally(layout, &tally)
+        }
     }
 
-    fn from_tally(layout: &Layout, tally: &Tally) -> Self {
+    /// The finding alone, and the shares that it rests on.
+    fn judge(
+        layout: &Layout,
+        tally: &Tally,
+    ) -> (Finding, Vec<StageShares>, Vec<Option<PipeShares>>) {
         let stages = tally.stage_shares();
         let pipes = tally.pipe_shares();
         let finding = if tally.samples < FEWEST_SAMPLES || tally.span() < SHORTEST {
@@ -121,7 +141,18 @@ impl Verdict {
         } else {
             find(layout, tally, &stages, &pipes)
         };
+        (finding, stages, pipes)
+    }
+
+    fn from_tally(layout: &Layout, tally: &Tally) -> Self {
+        let (finding, stages, pipes) = Self::judge(layout, tally);
+        let prediction = match &finding {
+            Finding::Bottleneck(found) => Prediction::of(layout, tally, &stages, found),
+            _ => None,
+        };
         Self {
+            prediction,
+            phases: Vec::new(),
             seconds: tally.span().as_secs_f64(),
             samples: tally.samples,
             stages,
@@ -255,6 +286,7 @@ fn find(
 pub struct History {
     layout: Layout,
     whole: Tally,
+    windows: Windows,
     recent: VecDeque<Sample>,
     window: Duration,
 }
@@ -264,6 +296,7 @@ impl History {
     pub fn new(layout: Layout, window: Duration) -> Self {
         Self {
             whole: Tally::new(&layout),
+            windows: Windows::new(&layout),
             layout,
             recent: VecDeque::new(),
             window,
@@ -273,6 +306,7 @@ impl History {
     /// Takes note of one more sample.
     pub fn record(&mut self, sample: &Sample) {
         self.whole.add(sample);
+        self.windows.add(&self.layout, sample);
         self.recent.push_back(sample.clone());
         while self
             .recent
@@ -285,12 +319,17 @@ impl History {
 
     /// The verdict on the whole run so far.
     pub fn overall(&self) -> Verdict {
-        Verdict::from_tally(&self.layout, &self.whole)
+        Verdict {
+            phases: self.windows.phases(&self.layout),
+            ..Verdict::from_tally(&self.layout, &self.whole)
+        }
     }
 
     /// The verdict on the recent past.
     pub fn recent(&self) -> Verdict {
-        Verdict::of(&self.layout, &self.recent)
+        let mut tally = Tally::new(&self.layout);
+        self.recent.iter().for_each(|sample| tally.add(sample));
+        Verdict::from_tally(&self.layout, &tally)
     }
 
     /// The shape of the pipeline.

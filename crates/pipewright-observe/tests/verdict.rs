@@ -1,23 +1,20 @@
 //! The verdict on recorded and on made-up samples.
 
+mod recordings;
+
 use std::time::Duration;
 
 use pipewright_observe::verdict::{Bottleneck, Finding, History, Reason, Verdict};
 use pipewright_observe::{
-    Activity, Figures, Layout, PipeFigures, PipeId, PipeLayout, PipeLevel, ProcessId, Sample,
-    Scheduled, StageFigures, StageLayout,
+    Activity, Figures, Layout, PipeFigures, PipeLevel, Sample, Scheduled, StageFigures,
 };
 use proptest::prelude::*;
+use recordings::{line, recorded};
 
 use Activity::{
     BlockedOnOutput, Disk, Ended, Network, Polling, Running, Sleeping, Stopped, Unknown,
     WaitingForInput,
 };
-
-fn recorded(name: &str) -> (Layout, Vec<Sample>) {
-    let path = format!("{}/tests/recorded/{name}.json", env!("CARGO_MANIFEST_DIR"));
-    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
-}
 
 fn bottleneck(verdict: &Verdict) -> &Bottleneck {
     match &verdict.finding {
@@ -32,28 +29,6 @@ fn judge_recorded(name: &str) -> (Verdict, usize, Reason) {
     let found = bottleneck(&verdict);
     let (stage, reason) = (found.stage, found.reason);
     (verdict, stage, reason)
-}
-
-/// A line of stages called s0, s1 and so on.
-fn line(stages: usize) -> Layout {
-    Layout {
-        stages: (0..stages)
-            .map(|stage| StageLayout {
-                process: ProcessId {
-                    pid: stage as u32 + 1,
-                    start_time: 1,
-                },
-                command: format!("s{stage}"),
-            })
-            .collect(),
-        pipes: (1..stages)
-            .map(|stage| PipeLayout {
-                pipe: PipeId(stage as u64),
-                writers: vec![stage - 1],
-                readers: vec![stage],
-            })
-            .collect(),
-    }
 }
 
 const FULL: PipeLevel = PipeLevel {
@@ -259,6 +234,7 @@ fn each_reason_is_told_from_the_others() {
         (Sleeping, Reason::Asleep),
         (Polling, Reason::Polling),
         (Stopped, Reason::Stopped),
+        (Activity::WaitingForPerson, Reason::Person),
         (Activity::Elsewhere, Reason::Elsewhere),
     ] {
         let verdict = judge(&[&[BlockedOnOutput], &[activity], &[WaitingForInput]]);
@@ -363,6 +339,7 @@ fn any_activity() -> impl Strategy<Value = Activity> {
         Polling,
         Network,
         Sleeping,
+        Activity::WaitingForPerson,
         WaitingForInput,
         BlockedOnOutput,
         Disk,

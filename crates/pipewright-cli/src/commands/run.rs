@@ -103,8 +103,11 @@ fn once(
         timed_out: waited.timed_out,
         signal: signals.to_die_of(&status),
         observed: waited.observed,
+        workers_advice: None,
         whole: None,
     };
+    let observed = outcome.observed.as_ref();
+    outcome.workers_advice = observed.and_then(|it| work.workers_advice(&it.verdict));
     for (index, workers) in work.by_workers() {
         outcome.stages[index].workers = Some(workers);
     }
@@ -157,6 +160,7 @@ fn nothing_started(work: &Work, ends: Vec<StageEnd>) -> Outcome {
         timed_out: None,
         signal: None,
         observed: None,
+        workers_advice: None,
         whole: None,
     }
 }

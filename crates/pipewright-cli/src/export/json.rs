@@ -3,7 +3,9 @@
 use std::io::{self, Write};
 
 use pipewright::{StageEnd, signal_name};
-use pipewright_observe::verdict::{Finding, PipeShares, StageShares};
+use pipewright_observe::verdict::{
+    Finding, Limit, Phase, PipeShares, Prediction, Reason, StageShares,
+};
 use serde::Serialize;
 
 use super::Export;
@@ -36,6 +38,8 @@ struct Run<'a> {
     pipes: Vec<Pipe<'a>>,
     /// Null: it was over too soon to be watched, or nobody was to watch it.
     verdict: Option<Conclusion<'a>>,
+    /// What workers would gain at the bottleneck, or why they cannot run it.
+    workers_advice: Option<&'a str>,
 }
 
 /// The conclusion of watching it.
@@ -44,8 +48,33 @@ struct Conclusion<'a> {
     sentence: String,
     advice: Option<String>,
     finding: &'a Finding,
+    /// Null: nothing can be foretold.
+    prediction: Option<Foretold>,
+    /// Empty: the bottleneck stayed where it was.
+    phases: Vec<Turn<'a>>,
     seconds: f64,
     samples: u64,
+}
+
+/// The pipeline if its bottleneck cost nothing.
+#[derive(Debug, Serialize)]
+struct Foretold {
+    sentence: String,
+    /// Share of the time that it would take.
+    time_share: f64,
+    /// Number of the stage that would limit it then; null: the number of cores would.
+    limiting_stage: Option<usize>,
+}
+
+/// A stretch of time with one bottleneck.
+#[derive(Debug, Serialize)]
+struct Turn<'a> {
+    from_seconds: f64,
+    until_seconds: f64,
+    /// Number of the stage; null: no stage held the others up.
+    stage: Option<usize>,
+    command: Option<&'a str>,
+    reason: Option<Reason>,
 }
 
 /// One shell ran the text; it is the only stage.
@@ -179,6 +208,7 @@ fn json(outcome: &Outcome) -> serde_json::Result<String> {
         pipes: pipes.collect(),
         // A shell that waits for what it has started is nobody's bottleneck.
         verdict: observed.filter(|_| outcome.whole.is_none()).map(conclusion),
+        workers_advice: outcome.workers_advice.as_deref(),
     };
     Ok(serde_json::to_string(&run)? + "\n")
 }
@@ -188,8 +218,33 @@ fn conclusion(observed: &Observed) -> Conclusion<'_> {
         sentence: observed.verdict.sentence(),
         advice: observed.verdict.advice(),
         finding: &observed.verdict.finding,
+        prediction: observed.verdict.prediction.as_ref().map(foretold),
+        phases: observed.verdict.phases.iter().map(turn).collect(),
         seconds: observed.verdict.seconds,
         samples: observed.verdict.samples,
+    }
+}
+
+fn foretold(prediction: &Prediction) -> Foretold {
+    let limiting_stage = match &prediction.limit {
+        Limit::Stage { stage, .. } => Some(stage + 1),
+        _ => None,
+    };
+    Foretold {
+        sentence: prediction.sentence(),
+        time_share: prediction.time,
+        limiting_stage,
+    }
+}
+
+fn turn(phase: &Phase) -> Turn<'_> {
+    let found = phase.bottleneck.as_ref();
+    Turn {
+        from_seconds: phase.from_seconds,
+        until_seconds: phase.until_seconds,
+        stage: found.map(|found| found.stage + 1),
+        command: found.map(|found| &*found.command),
+        reason: found.map(|found| found.reason),
     }
 }
 

@@ -16,6 +16,7 @@ mod words;
 use std::io::{self, Write};
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
+use pipewright_observe::verdict::Phase;
 use pipewright_observe::{Layout, Sample};
 
 use self::timeline::Timeline;
@@ -108,8 +109,20 @@ fn verdict(outcome: &Outcome, observed: &Observed) -> Markup {
     html! {
         section.verdict aria-label="Verdict" {
             p.finding { (capitalized(&sentence)) "." }
+            @if let Some(prediction) = &observed.verdict.prediction {
+                p.advice { (capitalized(&text::line(&prediction.sentence()))) "." }
+            }
+            @if !observed.verdict.phases.is_empty() {
+                p.advice {
+                    "The bottleneck moved: "
+                    (text::line(&Phase::sentence(&observed.verdict.phases))) "."
+                }
+            }
             @if let Some(advice) = observed.verdict.advice() {
                 p.advice { "Advice: " (advice) "." }
+            }
+            @if let Some(advice) = &outcome.workers_advice {
+                p.advice { "Advice: " (text::line(advice)) "." }
             }
             @if let Some(index) = outcome.failed {
                 p.advice.bad {

@@ -116,6 +116,7 @@ impl Recorded {
             timed_out: None,
             signal: None,
             whole: None,
+            workers_advice: None,
             observed: Some(Observed {
                 layout: self.layout.clone(),
                 verdict: Verdict::of(&self.layout, &self.samples),

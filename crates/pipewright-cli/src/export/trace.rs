@@ -192,6 +192,7 @@ fn colour(activity: Activity) -> &'static str {
         Activity::Disk => "thread_state_iowait",
         Activity::Network => "rail_load",
         Activity::Sleeping => "yellow",
+        Activity::WaitingForPerson => "good",
         Activity::Polling => "olive",
         Activity::Elsewhere => "generic_work",
         Activity::Stopped => "black",

@@ -20,6 +20,8 @@ pub(crate) struct Frame {
     pub(crate) pipes: Vec<PipeRow>,
     pub(crate) finding: String,
     pub(crate) advice: Option<String>,
+    /// The pipeline without its bottleneck.
+    pub(crate) worth: Option<String>,
     pub(crate) progress: Option<InputPosition>,
 }
 
@@ -92,6 +94,7 @@ impl Frame {
             pipes: pipes.collect(),
             finding: text::line(&verdict.sentence()),
             advice: verdict.advice(),
+            worth: verdict.prediction.map(|it| text::line(&it.sentence())),
             progress,
         }
     }

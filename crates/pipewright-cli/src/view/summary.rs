@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use pipewright::StageEnd;
-use pipewright_observe::verdict::Finding;
+use pipewright_observe::verdict::{Finding, Phase};
 
 use super::style::Palette;
 use super::text;
@@ -234,7 +234,11 @@ impl Summary<'_> {
                     && (outcome.failed.is_none()
                         || observed.verdict.finding != Finding::TooShort) =>
             {
-                write_finding(f, observed, self.palette)
+                write_finding(f, observed, self.palette)?;
+                match &outcome.workers_advice {
+                    Some(advice) => writeln!(f, "  {}", self.palette.warning(text::line(advice))),
+                    None => Ok(()),
+                }
             }
             _ => Ok(()),
         }
@@ -297,9 +301,17 @@ fn observed_cells(observed: &Observed, index: usize) -> String {
     )
 }
 
-/// Writes the verdict's sentence and its advice.
+/// Writes the verdict's sentence, what it is worth, and its advice.
 fn write_finding(f: &mut fmt::Formatter<'_>, observed: &Observed, palette: Palette) -> fmt::Result {
-    writeln!(f, "  {}", text::line(&observed.verdict.sentence()))?;
+    let verdict = &observed.verdict;
+    writeln!(f, "  {}", text::line(&verdict.sentence()))?;
+    if let Some(prediction) = &verdict.prediction {
+        writeln!(f, "  {}", text::line(&prediction.sentence()))?;
+    }
+    if !verdict.phases.is_empty() {
+        let phases = Phase::sentence(&verdict.phases);
+        writeln!(f, "  the bottleneck moved: {}", text::line(&phases))?;
+    }
     match observed.verdict.advice() {
         Some(advice) => writeln!(f, "  {}", palette.warning(text::line(&advice))),
         None => Ok(()),

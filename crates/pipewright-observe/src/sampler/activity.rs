@@ -1,5 +1,7 @@
 //! From "blocked in read on descriptor 0" to "waiting for input": pure.
 
+use std::os::unix::ffi::OsStrExt;
+
 use crate::pipe::{PipeId, PipeLevel};
 use crate::proc::{BlockedOn, ProcessState, Target};
 use crate::sampler::sample::Activity;
@@ -36,6 +38,7 @@ enum Place {
     OutsideInput,
     OutsideOutput,
     Socket,
+    Terminal,
     Inner,
 }
 
@@ -72,6 +75,10 @@ pub(crate) fn of_blocked(
                 return Place::Output;
             }
         }
+        // Nobody else than a person is waited for at a terminal, whichever stage it is.
+        if descriptor == 0 && known.as_ref().is_some_and(is_terminal) {
+            return Place::Terminal;
+        }
         // The descriptor's target may be secret where its number is not.
         let guess = known.is_none();
         match descriptor {
@@ -80,6 +87,7 @@ pub(crate) fn of_blocked(
             0 if guess => Place::Input,
             1 if guess => Place::Output,
             _ if known == Some(Target::Socket) => Place::Socket,
+            _ if known.as_ref().is_some_and(is_terminal) => Place::Terminal,
             _ => Place::Inner,
         }
     };
@@ -88,12 +96,15 @@ pub(crate) fn of_blocked(
         BlockedOn::Read(Some(descriptor)) => match place(descriptor) {
             Place::Input | Place::OutsideInput => Activity::WaitingForInput,
             Place::Socket => Activity::Network,
+            Place::Terminal => Activity::WaitingForPerson,
             Place::Output | Place::OutsideOutput | Place::Inner => Activity::Elsewhere,
         },
         BlockedOn::Write(Some(descriptor)) => match place(descriptor) {
             Place::Output | Place::OutsideOutput => Activity::BlockedOnOutput,
             Place::Socket => Activity::Network,
-            Place::Input | Place::OutsideInput | Place::Inner => Activity::Elsewhere,
+            Place::Input | Place::OutsideInput | Place::Terminal | Place::Inner => {
+                Activity::Elsewhere
+            }
         },
         // Without the descriptor the pipes themselves decide.
         BlockedOn::Read(None) if near.inputs.is_empty() || near.input_empty() => {
@@ -123,12 +134,39 @@ pub(crate) fn of_blocked(
         // A stage that polls waits for its pipes if one of them is such that it would have to.
         BlockedOn::Poll if near.output_full() => Activity::BlockedOnOutput,
         BlockedOn::Poll if near.input_empty() => Activity::WaitingForInput,
+        BlockedOn::Poll if asks_a_person(&target) => Activity::WaitingForPerson,
         BlockedOn::Poll => Activity::Polling,
         BlockedOn::Timer => Activity::Sleeping,
         BlockedOn::Network => Activity::Network,
         BlockedOn::Child | BlockedOn::Thread | BlockedOn::Other => Activity::Elsewhere,
         BlockedOn::Unknown => Activity::Unknown,
     }
+}
+
+/// Descriptors to look at for a terminal: a program opens one early.
+const EARLY: std::ops::Range<u32> = 3..12;
+
+/// Tells whether a process that polls, and not because of its pipes, waits for a keyboard: it has
+/// opened a terminal itself, or reads its standard input from one, and has no connection to wait for.
+fn asks_a_person(target: impl Fn(u32) -> Option<Target>) -> bool {
+    let opened = EARLY.filter_map(&target).collect::<Vec<_>>();
+    let stdin = target(0).as_ref().is_some_and(is_terminal);
+    !opened.contains(&Target::Socket) && (stdin || opened.iter().any(is_terminal))
+}
+
+/// Tells a terminal by its name: a virtual console, a pseudo-terminal, or a process's own. Serial
+/// lines are none: a device may be at their other end.
+fn is_terminal(target: &Target) -> bool {
+    let Target::Other(path) = target else {
+        return false;
+    };
+    let path = path.as_os_str().as_bytes();
+    let is_number = |name: &[u8]| name.iter().all(u8::is_ascii_digit);
+    path == b"/dev/console"
+        || path.strip_prefix(b"/dev/tty").is_some_and(is_number)
+        || path
+            .strip_prefix(b"/dev/pts/")
+            .is_some_and(|name| !name.is_empty() && is_number(name))
 }
 
 #[cfg(test)]
@@ -262,19 +300,84 @@ mod tests {
             inputs: &[],
             outputs: &[],
         };
-        let tty = |_| Some(Target::Other(PathBuf::from("/dev/pts/0")));
+        let fifo = |_| Some(Target::Other(PathBuf::from("/tmp/fifo")));
         assert_eq!(
-            of_blocked(BlockedOn::Read(Some(0)), tty, near),
+            of_blocked(BlockedOn::Read(Some(0)), fifo, near),
             Activity::WaitingForInput
         );
         assert_eq!(
-            of_blocked(BlockedOn::Write(Some(1)), tty, near),
+            of_blocked(BlockedOn::Write(Some(1)), fifo, near),
             Activity::BlockedOnOutput
         );
         let socket = |_| Some(Target::Socket);
         assert_eq!(
             of_blocked(BlockedOn::Read(Some(4)), socket, near),
             Activity::Network
+        );
+    }
+
+    fn device(descriptor: u32, path: &str) -> (u32, Target) {
+        (descriptor, Target::Other(PathBuf::from(path)))
+    }
+
+    #[test]
+    fn whoever_reads_a_terminal_waits_for_a_person() {
+        for path in ["/dev/tty", "/dev/tty1", "/dev/pts/12", "/dev/console"] {
+            for descriptor in [0, 3, 9] {
+                let read = BlockedOn::Read(Some(descriptor));
+                let doing = judge(read, &[device(descriptor, path)], HALF, HALF);
+                assert_eq!(doing, Activity::WaitingForPerson, "{path} at {descriptor}");
+            }
+        }
+        for path in [
+            "/dev/ttyUSB0",
+            "/dev/ttyS0",
+            "/dev/pts/",
+            "/dev/null",
+            "/tmp/dev/tty",
+        ] {
+            let doing = judge(BlockedOn::Read(Some(3)), &[device(3, path)], HALF, HALF);
+            assert_eq!(doing, Activity::Elsewhere, "{path}");
+        }
+    }
+
+    #[test]
+    fn who_writes_to_a_terminal_waits_for_nobody_at_its_keyboard() {
+        let doing = judge(
+            BlockedOn::Write(Some(3)),
+            &[device(3, "/dev/tty")],
+            HALF,
+            HALF,
+        );
+        assert_eq!(doing, Activity::Elsewhere);
+    }
+
+    #[test]
+    fn a_poll_waits_for_a_person_if_only_a_terminal_is_open() {
+        let terminal = device(3, "/dev/tty");
+        let ours = [terminal.clone()];
+        assert_eq!(
+            judge(BlockedOn::Poll, &ours, HALF, HALF),
+            Activity::WaitingForPerson
+        );
+        // Its pipes come first, a connection may be what it waits for, and messages go to fd 2.
+        assert_eq!(
+            judge(BlockedOn::Poll, &ours, EMPTY, HALF),
+            Activity::WaitingForInput
+        );
+        assert_eq!(
+            judge(BlockedOn::Poll, &ours, HALF, FULL),
+            Activity::BlockedOnOutput
+        );
+        let connected = [terminal, (4, Target::Socket)];
+        assert_eq!(
+            judge(BlockedOn::Poll, &connected, HALF, HALF),
+            Activity::Polling
+        );
+        let messages = [device(2, "/dev/pts/1")];
+        assert_eq!(
+            judge(BlockedOn::Poll, &messages, HALF, HALF),
+            Activity::Polling
         );
     }
 

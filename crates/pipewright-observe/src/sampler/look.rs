@@ -109,12 +109,19 @@ impl Watched {
             }
         }
         let mut near: Vec<Neighbour> = Vec::new();
-        let mut stages = Vec::with_capacity(self.stages.len());
+        let mut stages: Vec<Activity> = Vec::with_capacity(self.stages.len());
         let mut commands = Vec::new();
         for (index, watched) in self.stages.iter_mut().enumerate() {
             near.clear();
-            let around = watched.inputs.iter().chain(&watched.outputs);
-            near.extend(around.map(|&link| (self.links[link].link.pipe.id(), pipes[link])));
+            let neighbour = |link: usize| (self.links[link].link.pipe.id(), pipes[link]);
+            near.extend(watched.inputs.iter().map(|&link| {
+                let (pipe, level) = neighbour(link);
+                // Nobody waits for bytes from writers that have all ended.
+                let ended = |&writer: &usize| stages.get(writer) == Some(&Activity::Ended);
+                let over = self.links[link].link.writers.iter().all(ended);
+                (pipe, level.filter(|level| !(over && level.empty())))
+            }));
+            near.extend(watched.outputs.iter().map(|&link| neighbour(link)));
             let (inputs, outputs) = near.split_at(watched.inputs.len());
             let activity = watched
                 .stage

@@ -95,6 +95,8 @@ pub enum Activity {
     Network,
     /// Waiting for the clock.
     Sleeping,
+    /// Waiting for somebody to press a key at a terminal.
+    WaitingForPerson,
     /// Waiting for bytes: from the stage before it, or, if there is none, from its standard input.
     WaitingForInput,
     /// Waiting for room: in the pipe to the next stage, or, if there is none, on its standard output.
@@ -107,7 +109,7 @@ pub enum Activity {
 
 impl Activity {
     /// All of them, from least to most busy.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Ended,
         Self::Elsewhere,
         Self::Unknown,
@@ -115,6 +117,7 @@ impl Activity {
         Self::Polling,
         Self::Network,
         Self::Sleeping,
+        Self::WaitingForPerson,
         Self::WaitingForInput,
         Self::BlockedOnOutput,
         Self::Disk,
@@ -131,6 +134,7 @@ impl Activity {
             Self::Polling => "polling",
             Self::Network => "waiting for the network",
             Self::Sleeping => "asleep",
+            Self::WaitingForPerson => "waiting for a person",
             Self::WaitingForInput => "waiting for input",
             Self::BlockedOnOutput => "blocked on output",
             Self::Disk => "waiting for a disk",

@@ -28,6 +28,8 @@ pub enum Reason {
     Elsewhere,
     /// It is stopped.
     Stopped,
+    /// Somebody is to press a key.
+    Person,
     /// It is the first stage, and its own input is slow.
     InputSlow,
     /// It is the last stage, and whatever takes its output is slow.
@@ -51,6 +53,7 @@ impl Reason {
             (Self::Polling, shares.polling),
             (Self::Elsewhere, shares.elsewhere),
             (Self::Stopped, shares.stopped),
+            (Self::Person, shares.person),
             (
                 Self::InputSlow,
                 outside(shares.waiting_for_input, has_input),
@@ -187,6 +190,7 @@ impl Bottleneck {
                 )
             }
             Reason::Stopped => format!("{name} is the bottleneck: it is stopped"),
+            Reason::Person => format!("{name} is waiting for a person"),
             Reason::InputSlow => format!("the input is slow: {name} is waiting for it"),
             Reason::ConsumerSlow => {
                 format!("the output is read slowly: {name} is waiting for its reader")
@@ -218,16 +222,20 @@ impl Bottleneck {
             Reason::ConsumerSlow => {
                 "nothing in the pipeline can help; a file or a faster program at its end would"
             }
-            Reason::Polling | Reason::Elsewhere => return None,
+            Reason::Polling | Reason::Elsewhere | Reason::Person => return None,
         };
         Some(advice.into())
     }
 
-    fn faster(&self) -> Option<String> {
-        // Without figures, the first word of the command.
+    /// Name of its program, without the directory; without figures, the first word of the command.
+    pub(super) fn program_name(&self) -> &str {
         let first = self.command.split_whitespace().next().unwrap_or_default();
         let program = self.program.as_deref().unwrap_or(first);
-        let name = program.rsplit('/').next().unwrap_or_default();
+        program.rsplit('/').next().unwrap_or_default()
+    }
+
+    fn faster(&self) -> Option<String> {
+        let name = self.program_name();
         let known = FASTER
             .iter()
             .find(|(slow, _)| *slow == name)
@@ -243,7 +251,7 @@ impl Bottleneck {
 }
 
 /// As much of a command as a sentence can hold.
-fn shortened(command: &str) -> String {
+pub(super) fn shortened(command: &str) -> String {
     const LONGEST: usize = 40;
     if command.chars().count() <= LONGEST {
         return command.to_owned();

@@ -21,6 +21,9 @@ pub struct StageShares {
     pub network: f64,
     /// Waiting for the clock.
     pub sleeping: f64,
+    /// Waiting for somebody at the terminal's keyboard.
+    #[serde(default)]
+    pub person: f64,
     /// Waiting for any of several descriptors, none of them a pipe of the pipeline.
     pub polling: f64,
     /// Waiting for a child, another thread, or something with no name here.
@@ -36,7 +39,13 @@ pub struct StageShares {
 impl StageShares {
     /// Waiting for anything but its neighbours and a CPU.
     pub fn waiting_for_something_else(&self) -> f64 {
-        self.disk + self.network + self.sleeping + self.polling + self.elsewhere + self.stopped
+        self.disk
+            + self.network
+            + self.sleeping
+            + self.person
+            + self.polling
+            + self.elsewhere
+            + self.stopped
     }
 
     /// Time in which it did not wait for another stage, and could be waited for itself. Waiting for

@@ -80,15 +80,46 @@ impl Tally {
         }
     }
 
+    /// Adds the sums of the time that follows.
+    pub(super) fn append(&mut self, later: &Self) {
+        self.samples += later.samples;
+        self.first = self.first.or(later.first);
+        self.last = self.last.max(later.last);
+        for (stage, later) in self.stages.iter_mut().zip(&later.stages) {
+            stage.append(later);
+        }
+        for (pipe, later) in self.pipes.iter_mut().zip(&later.pipes) {
+            pipe.append(later);
+        }
+    }
+
+    /// The time of the first sample.
+    pub(super) fn first(&self) -> Duration {
+        self.first.unwrap_or_default()
+    }
+
+    /// The time of the last sample.
+    pub(super) fn last(&self) -> Duration {
+        self.last
+    }
+
     /// Time from the first sample to the last.
     pub(super) fn span(&self) -> Duration {
-        self.last.saturating_sub(self.first.unwrap_or_default())
+        self.last.saturating_sub(self.first())
     }
 
     /// CPUs used on average; `None` if there were no figures.
     pub(super) fn cpus(&self, stage: usize) -> Option<f64> {
         let stage = &self.stages[stage];
         (stage.seconds > 0.0).then(|| stage.cpu_seconds / stage.seconds)
+    }
+
+    /// CPUs used on average, by the finer of the kernel's two accounts: one counts in steps of 10 ms,
+    /// the other leaves out short-lived children.
+    pub(super) fn cpus_counted(&self, stage: usize) -> Option<f64> {
+        let tally = &self.stages[stage];
+        let scheduled = tally.scheduled.on_cpu.as_secs_f64() / tally.seconds.max(f64::EPSILON);
+        self.cpus(stage).map(|cpus| cpus.max(scheduled))
     }
 
     /// The program that was last seen to run in the stage; `None` if there were no figures.
@@ -110,6 +141,19 @@ impl Tally {
 }
 
 impl StageTally {
+    fn append(&mut self, later: &Self) {
+        for (count, later) in self.activities.iter_mut().zip(later.activities) {
+            *count += later;
+        }
+        self.scheduled.on_cpu += later.scheduled.on_cpu;
+        self.scheduled.waiting_for_cpu += later.scheduled.waiting_for_cpu;
+        self.cpu_seconds += later.cpu_seconds;
+        self.seconds += later.seconds;
+        if !later.program.is_empty() {
+            self.program.clone_from(&later.program);
+        }
+    }
+
     fn shares(&self, samples: u64) -> StageShares {
         let share = |activity: Activity| match samples {
             0 => 0.0,
@@ -132,6 +176,7 @@ impl StageTally {
             disk: share(Activity::Disk),
             network: share(Activity::Network),
             sleeping: share(Activity::Sleeping),
+            person: share(Activity::WaitingForPerson),
             polling: share(Activity::Polling),
             elsewhere: share(Activity::Elsewhere),
             stopped: share(Activity::Stopped),
@@ -142,6 +187,16 @@ impl StageTally {
 }
 
 impl PipeTally {
+    fn append(&mut self, later: &Self) {
+        self.looks += later.looks;
+        self.full += later.full;
+        self.empty += later.empty;
+        self.unread += later.unread;
+        if later.looks > 0 {
+            self.capacity = later.capacity;
+        }
+    }
+
     fn shares(&self) -> Option<PipeShares> {
         (self.looks > 0).then(|| PipeShares {
             full: self.full as f64 / self.looks as f64,

@@ -162,6 +162,7 @@ impl<'a> Watching<'a> {
                 // A shell that waits for what it has started is nobody's bottleneck.
                 frame.finding = "no pipeline at the moment".to_owned();
                 frame.advice = None;
+                frame.worth = None;
                 frame.stages[0].bottleneck = false;
             }
             frames.push(frame);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 
 use pipewright::{Command, PipeReader, PipeWriter};
+use pipewright_observe::verdict::{Finding, Reason, Verdict};
 use pipewright_workers::{Classified, classify};
 
 use crate::cli::{Auto, Widening};
@@ -30,7 +31,7 @@ impl Wide {
     pub(super) fn of(stages: &[StageText], asked: &Widening) -> anyhow::Result<Self> {
         let wide: Vec<(usize, Auto<usize>)> = match asked {
             Widening::Auto => {
-                let cores = std::thread::available_parallelism().map_or(1, usize::from);
+                let cores = cores();
                 let gains = |stage: &StageText| {
                     classified(stage).is_ok_and(|known| known.may_be_cut() && known.is_costly)
                 };
@@ -87,6 +88,31 @@ impl Wide {
         })
     }
 
+    /// Says what workers would gain at the bottleneck, or why they cannot run it. `None` where they
+    /// would gain nothing.
+    pub(super) fn advice(&self, stages: &[StageText], verdict: &Verdict) -> Option<String> {
+        let Finding::Bottleneck(found) = &verdict.finding else {
+            return None;
+        };
+        // One that uses several cores already beats any cutting from outside.
+        let alone = found.reason == Reason::Cpu && found.cpus.is_some_and(|cpus| cpus < 1.2);
+        if !alone || self.0.contains_key(&found.stage) {
+            return None;
+        }
+        let cores = cores();
+        let gain = verdict.prediction.as_ref()?.with_workers(cores, cores)?;
+        let number = found.stage + 1;
+        Some(match classified(stages.get(found.stage)?) {
+            Ok(known) if known.may_be_cut() => {
+                format!("--workers {number}={cores} would make it up to {gain:.1} times faster")
+            }
+            Ok(Classified { reason, .. }) => {
+                format!("--workers cannot split stage {number}: {reason}")
+            }
+            Err(reason) => format!("--workers cannot split stage {number}: {reason}"),
+        })
+    }
+
     /// Reads what the workers of each stage have told, once they have ended.
     pub(super) fn told(&mut self) -> BTreeMap<usize, ByWorkers> {
         let wide = std::mem::take(&mut self.0).into_iter();
@@ -99,6 +125,10 @@ impl Wide {
         });
         told.collect()
     }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// The index of a stage that was asked for.

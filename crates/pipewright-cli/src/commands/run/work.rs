@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use pipewright::{Command, PipeWriter, Pipeline, Policy, StageEnd, Stdio};
+use pipewright_observe::verdict::Verdict;
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::Resource;
@@ -193,6 +194,11 @@ impl Work {
         }
         self.wide = Wide::of(&self.script.stages, asked)?;
         Ok(())
+    }
+
+    /// Says what workers would gain at the bottleneck, or why they cannot run it.
+    pub(super) fn workers_advice(&self, verdict: &Verdict) -> Option<String> {
+        self.wide.advice(&self.script.stages, verdict)
     }
 
     /// Reads what the workers of each stage have told, once they have ended.

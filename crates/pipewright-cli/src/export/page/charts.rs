@@ -26,6 +26,7 @@ pub(super) fn patterns() -> Markup {
         Shade::Disk => Some("M0 2H8M0 6H8"),
         Shade::Network => Some("M2 1V3M6 5V7"),
         Shade::Asleep => Some("M2 0V8M6 0V8"),
+        Shade::Person => Some("M4 0 8 4 4 8 0 4Z"),
         Shade::Other => Some("M0 0 8 8M8 0 0 8"),
         Shade::Unknown => Some("M4 3V5"),
         Shade::Running | Shade::Ended => None,

@@ -11,6 +11,7 @@ pub(super) enum Shade {
     Disk,
     Network,
     Asleep,
+    Person,
     Other,
     Unknown,
     Ended,
@@ -18,13 +19,14 @@ pub(super) enum Shade {
 
 impl Shade {
     /// From the bottom of a band to its top; the index of each is its discriminant.
-    pub(super) const ALL: [Self; 9] = [
+    pub(super) const ALL: [Self; 10] = [
         Self::Running,
         Self::WaitingForInput,
         Self::BlockedOnOutput,
         Self::Disk,
         Self::Network,
         Self::Asleep,
+        Self::Person,
         Self::Other,
         Self::Unknown,
         Self::Ended,
@@ -39,6 +41,7 @@ impl Shade {
             Self::Disk => "disk",
             Self::Network => "network",
             Self::Asleep => "asleep",
+            Self::Person => "person",
             Self::Other => "other",
             Self::Unknown => "unknown",
             Self::Ended => "ended",
@@ -65,6 +68,7 @@ impl From<Activity> for Shade {
             Activity::Disk => Self::Disk,
             Activity::Network => Self::Network,
             Activity::Sleeping | Activity::Polling => Self::Asleep,
+            Activity::WaitingForPerson => Self::Person,
             Activity::Elsewhere | Activity::Stopped => Self::Other,
             Activity::Ended => Self::Ended,
             _ => Self::Unknown,

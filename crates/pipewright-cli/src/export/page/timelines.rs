@@ -113,6 +113,7 @@ fn most(shares: &StageShares) -> String {
         (shares.disk, Shade::Disk),
         (shares.network, Shade::Network),
         (shares.sleeping + shares.polling, Shade::Asleep),
+        (shares.person, Shade::Person),
         (shares.elsewhere + shares.stopped, Shade::Other),
         (shares.unknown, Shade::Unknown),
     ];

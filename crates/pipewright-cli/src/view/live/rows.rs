@@ -34,6 +34,13 @@ impl Frame {
         }
         rows.truncate(body);
         rows.extend(foot);
+        // Never half of it, and never in place of something that happens now.
+        let worth = self.worth.as_ref().filter(|worth| {
+            hidden.is_empty() && rows.len() < height && text::width(worth) + 2 <= width
+        });
+        rows.extend(
+            worth.map(|worth| Row::fitted(vec![(Tone::Faint, format!("  {worth}"))], width)),
+        );
         rows
     }
 
@@ -214,6 +221,7 @@ pub(super) mod tests {
             pipes: (0..stages - 1).map(pipe).collect(),
             finding: "stage 2 (gzip -6) is the bottleneck".to_owned(),
             advice: None,
+            worth: None,
             progress: Some(InputPosition {
                 fraction: 0.43,
                 left: Some(Duration::from_secs(110)),
@@ -251,6 +259,20 @@ pub(super) mod tests {
             rows[5].contains("1:23") && rows[5].contains("43 % of the input, 1:50 left"),
             "{rows:#?}"
         );
+    }
+
+    #[test]
+    fn the_worth_of_the_bottleneck_is_shown_where_a_row_is_left_for_all_of_it() {
+        let worth = "without it the pipeline would take less than 1/20 of the time";
+        let mut frame = frame(3);
+        frame.worth = Some(worth.to_owned());
+        let rows = drawn(&frame, 100, 24);
+        assert_eq!(rows.len(), 7);
+        assert!(rows[6].contains(worth), "{rows:#?}");
+        for (width, height) in [(100, 6), (40, 24), (60, 24)] {
+            let rows = drawn(&frame, width, height);
+            assert!(!rows.iter().any(|row| row.contains("without")), "{rows:#?}");
+        }
     }
 
     #[test]
