@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::sampler::{Layout, Sample};
-use crate::verdict::reason::{Bottleneck, Reason};
+use crate::verdict::reason::{Bottleneck, Reason, shortened};
 use crate::verdict::tally::Tally;
 use crate::verdict::{FEWEST_SAMPLES, Finding, Verdict};
 
@@ -191,17 +191,33 @@ fn join_equal(layout: &Layout, runs: &mut Vec<Run>) {
     }
 }
 
+/// Columns of a command in a list of phases.
+const LONGEST_NAME: usize = 24;
+
+/// A stage in a list: by its program where that is what was typed, else by its command.
+fn name(found: &Bottleneck) -> String {
+    let first = found.command.split_whitespace().next().unwrap_or_default();
+    let typed = first.rsplit('/').next().unwrap_or_default();
+    let program = found.program_name();
+    // The kernel keeps 15 bytes of a program's name.
+    if found.command.is_empty() || typed.starts_with(program) {
+        program.to_owned()
+    } else {
+        shortened(&found.command, LONGEST_NAME)
+    }
+}
+
 impl Phase {
-    /// The thing that held the others up: `gzip`, or `gzip (stage 4)` where that is not clear.
-    fn name(&self, numbered: bool) -> String {
+    /// What held the others up: `gzip`, or `gzip (stage 4)` where that is not clear.
+    fn held_up_by(&self, numbered: bool) -> String {
         let Some(found) = &self.bottleneck else {
             return "no bottleneck".to_owned();
         };
         let number = found.stage + 1;
-        let name = match found.program_name() {
-            "" => format!("stage {number}"),
+        let name = match name(found) {
+            name if name.is_empty() => format!("stage {number}"),
             name if numbered => format!("{name} (stage {number})"),
-            name => name.to_owned(),
+            name => name,
         };
         match found.reason {
             Reason::InputSlow => format!("the input of {name}"),
@@ -214,15 +230,13 @@ impl Phase {
     /// Says where the bottleneck was in each phase: "0–3.9 s rev; 3.9–6.7 s gzip".
     pub fn sentence(phases: &[Self]) -> String {
         let found = || phases.iter().filter_map(|phase| phase.bottleneck.as_ref());
-        let numbered = found().any(|one| {
-            found()
-                .any(|other| one.stage != other.stage && one.program_name() == other.program_name())
-        });
+        let numbered = found()
+            .any(|one| found().any(|other| one.stage != other.stage && name(one) == name(other)));
         let last = phases.last().map_or(0.0, |phase| phase.until_seconds);
         let told: Vec<String> = phases
             .iter()
             .map(|phase| {
-                let name = phase.name(numbered);
+                let name = phase.held_up_by(numbered);
                 let (from, until) = (phase.from_seconds, phase.until_seconds);
                 if last < 100.0 {
                     format!("{}–{until:.1} s {name}", tenths(from))

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::sampler::Layout;
-use crate::verdict::reason::{CROWDED, Reason, shortened};
+use crate::verdict::reason::{CROWDED, LONGEST, Reason, shortened};
 use crate::verdict::shares::StageShares;
 use crate::verdict::tally::Tally;
 use crate::verdict::{Bottleneck, HARDLY_WAITS};
@@ -117,7 +117,7 @@ impl Prediction {
     pub fn sentence(&self) -> String {
         let next = match &self.limit {
             Limit::Stage { stage, command } => {
-                format!("stage {} ({})", stage + 1, shortened(command))
+                format!("stage {} ({})", stage + 1, shortened(command, LONGEST))
             }
             Limit::Cores => "the number of cores".to_owned(),
         };

@@ -155,7 +155,7 @@ impl Bottleneck {
             ("", Some(program)) => program,
             (command, _) => command,
         };
-        let name = format!("stage {} ({})", self.stage + 1, shortened(command));
+        let name = format!("stage {} ({})", self.stage + 1, shortened(command, LONGEST));
         let percent = self.own * 100.0;
         match self.reason {
             Reason::Cpu => match self.cpus {
@@ -250,11 +250,13 @@ impl Bottleneck {
     }
 }
 
-/// As much of a command as a sentence can hold.
-pub(super) fn shortened(command: &str) -> String {
-    const LONGEST: usize = 40;
-    if command.chars().count() <= LONGEST {
+/// Columns of a command in a sentence.
+pub(super) const LONGEST: usize = 40;
+
+/// At most so many characters of a command.
+pub(super) fn shortened(command: &str, longest: usize) -> String {
+    if command.chars().count() <= longest {
         return command.to_owned();
     }
-    command.chars().take(LONGEST - 1).chain(['…']).collect()
+    command.chars().take(longest - 1).chain(['…']).collect()
 }

@@ -163,3 +163,87 @@ fn classified(stage: &StageText) -> Result<Classified, &'static str> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use pipewright_observe::{
+        Activity, Figures, Layout, PipeFigures, PipeId, PipeLayout, ProcessId, Sample,
+        StageFigures, StageLayout,
+    };
+
+    use super::*;
+    use crate::shell;
+
+    /// Two seconds in which the second of two stages keeps one core busy.
+    fn verdict() -> Verdict {
+        let process = ProcessId {
+            pid: 1,
+            start_time: 1,
+        };
+        let stage = StageLayout {
+            process,
+            command: String::new(),
+        };
+        let layout = Layout {
+            stages: vec![stage.clone(), stage],
+            pipes: vec![PipeLayout {
+                pipe: PipeId(1),
+                writers: vec![0],
+                readers: vec![1],
+            }],
+        };
+        let interval = Duration::from_secs(2);
+        let mut busy = StageFigures::default();
+        busy.cpus = 1.0;
+        let sample = |n: u32| Sample {
+            at: Duration::from_millis(20) * n,
+            stages: vec![Activity::BlockedOnOutput, Activity::Running],
+            pipes: vec![None],
+            figures: (n == 100).then(|| Figures {
+                interval,
+                stages: vec![StageFigures::default(), busy.clone()],
+                pipes: vec![PipeFigures::default()],
+            }),
+        };
+        Verdict::of(&layout, &(0..=100).map(sample).collect::<Vec<_>>())
+    }
+
+    fn advice(text: &str) -> Option<String> {
+        let script = shell::parse(text.as_ref(), |_, _| false);
+        Wide::default().advice(&script.stages, &verdict())
+    }
+
+    #[test]
+    fn the_gain_of_workers_is_told_where_the_stage_can_be_split() {
+        let cores = cores();
+        if cores < 2 {
+            println!("skipped: workers gain nothing on one core");
+            return;
+        }
+        assert_eq!(
+            advice("cat x | sed s/a/b/").unwrap(),
+            format!("--workers 2={cores} would make it up to {cores}.0 times faster")
+        );
+    }
+
+    #[test]
+    fn where_a_stage_cannot_be_split_the_reason_is_told() {
+        if cores() < 2 {
+            println!("skipped: workers gain nothing on one core");
+            return;
+        }
+        for text in [
+            "cat x | sed 1d",
+            "cat x | my-own-program",
+            "cat x | { cat; }",
+        ] {
+            let advice = advice(text).unwrap();
+            assert!(
+                advice.starts_with("--workers cannot split stage 2: "),
+                "{text}: {advice}"
+            );
+        }
+    }
+}

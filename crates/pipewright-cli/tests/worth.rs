@@ -1,0 +1,78 @@
+//! What the verdict says beyond the name of the slow stage, in the summary, the JSON and the page.
+
+mod support;
+
+use serde_json::Value;
+use support::run;
+use testing::{stderr, watchdog};
+
+struct Told {
+    summary: String,
+    verdict: Value,
+    page: String,
+}
+
+/// Everything that is told of a pipeline.
+fn told(text: &str) -> Told {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str| directory.path().join(name).display().to_string();
+    let (json, page) = (file("run.json"), file("run.html"));
+    let json_option = format!("--json={json}");
+    let output = run(&[
+        "--summary",
+        "always",
+        "--progress",
+        "never",
+        &json_option,
+        "--report",
+        &page,
+        text,
+    ]);
+    let read = |path| std::fs::read_to_string(path).unwrap();
+    let mut run: Value = serde_json::from_str(&read(json)).unwrap();
+    Told {
+        summary: stderr(&output),
+        verdict: run["verdict"].take(),
+        page: read(page),
+    }
+}
+
+#[test]
+fn the_pipeline_without_its_slow_stage_is_foretold_everywhere() {
+    let _watchdog = watchdog();
+    let told = told("seq 15 | while read -r x; do sleep 0.1; echo $x; done | cat");
+    let sentence = told.verdict["prediction"]["sentence"].as_str().unwrap();
+    assert!(
+        sentence
+            .starts_with("without it the pipeline would take less than 1/20 of the time; then "),
+        "{sentence}"
+    );
+    assert!(told.summary.contains(sentence), "{}", told.summary);
+    assert!(told.page.contains(&sentence[1..]), "{sentence}");
+    let share = told.verdict["prediction"]["time_share"].as_f64().unwrap();
+    assert!((0.0..0.05).contains(&share), "{share}");
+    assert_eq!(told.verdict["phases"], Value::Array(Vec::new()));
+    assert!(!told.summary.contains("moved"), "{}", told.summary);
+}
+
+#[test]
+fn a_bottleneck_that_moves_is_told_with_its_times_everywhere() {
+    let _watchdog = watchdog();
+    let told = told("{ sleep 2; echo; } | { cat; sleep 2; } | cat");
+    let phases = told.verdict["phases"].as_array().unwrap();
+    let stages: Vec<_> = phases.iter().map(|phase| phase["stage"].as_u64()).collect();
+    assert_eq!(stages, [Some(1), Some(2)], "{phases:?}");
+    assert_eq!(phases[0]["until_seconds"], phases[1]["from_seconds"]);
+    assert_eq!(phases[1]["reason"], "asleep");
+    let moved = "the bottleneck moved: 0–";
+    let line = told.summary.lines().find_map(|line| {
+        let line = line.trim();
+        line.starts_with(moved).then_some(line)
+    });
+    let line = line.unwrap_or_else(|| panic!("{}", told.summary));
+    assert!(
+        line.contains(" s { sleep 2; echo; }; ") && line.ends_with(" s { cat; sleep 2; }"),
+        "{line}"
+    );
+    assert!(told.page.contains(&line[1..]), "{line}");
+}
