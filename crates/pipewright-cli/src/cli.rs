@@ -65,6 +65,31 @@ pub(crate) struct Run {
     #[arg(skip)]
     pub(crate) before: OsString,
 
+    /// Run several pipelines in turn, each given as one argument: which is the fastest, by how much,
+    /// whether their outputs are equal, and where the time went
+    ///
+    /// The report goes to stdout, and what the pipelines write there is counted and hashed instead.
+    /// Their stdin is pipewright's if that is a regular file, read from the same place by each run, and
+    /// else /dev/null. A run that fails is counted and told. Ctrl-C ends with what is known so far.
+    #[arg(long, conflicts_with_all = [
+        "file", "separator", "dry_run", "summary", "json", "samples", "trace", "report",
+    ])]
+    pub(crate) compare: bool,
+
+    /// With --compare: how often each pipeline is run and measured
+    #[arg(long, value_name = "N", default_value = "10", value_parser = quantity::runs, requires = "compare")]
+    pub(crate) runs: usize,
+
+    /// With --compare: how often each is run before that, without being measured
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "compare")]
+    pub(crate) warmup: usize,
+
+    /// With --compare: save the results to FILE, in the form its name ends with: .json, .csv or .md
+    ///
+    /// Names and units are those of hyperfine's exports, with some more. May be given several times.
+    #[arg(long, value_name = "FILE", requires = "compare")]
+    pub(crate) export: Vec<PathBuf>,
+
     /// Read the pipeline or script from a file; - is stdin
     #[arg(short, long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
@@ -195,6 +220,7 @@ pub(crate) enum Progress {
 
 const RUN_USAGE: &str = "\
 pipewright run [OPTIONS] PIPELINE
+       pipewright run [OPTIONS] --compare PIPELINE PIPELINE...
        pipewright run [OPTIONS] --file FILE [ARGUMENT]...
        pipewright run [OPTIONS] -- WORD...";
 
@@ -204,6 +230,7 @@ Examples:
   pipewright run --timeout 10 --kill-after 1 'curl -s https://example.org | jq .'
   pipewright run -- sort 'two words.txt' '|' uniq -c
   pipewright run --json=run.json -q -f nightly.pipe
+  pipewright run --compare 'sort names | uniq' 'sort -u names'
   pipewright run 'make -j2 2>&1 | tee log; tail log'
 
 To make a file with a pipeline executable, begin it with '#!/usr/bin/env -S pipewright run -f'.

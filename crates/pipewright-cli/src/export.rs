@@ -1,5 +1,6 @@
 //! The forms in which a run is written to a file, one file per form.
 
+pub(crate) mod comparison;
 pub(crate) mod json;
 pub(crate) mod page;
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 mod cli;
 mod commands;
+mod comparison;
 mod disposition;
 mod export;
 mod first_try;

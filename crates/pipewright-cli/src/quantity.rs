@@ -115,6 +115,14 @@ pub(crate) fn interval(text: &str) -> Result<Duration, String> {
     Ok(interval)
 }
 
+/// How often something is done: once at least.
+pub(crate) fn runs(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number @ 1..) => Ok(number),
+        _ => Err("give a whole number from 1 up".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,6 +1,7 @@
 //! The face that people see: the live view, the summary, messages.
 
 mod claim;
+pub(crate) mod comparison;
 pub(crate) mod guard;
 pub(crate) mod inline;
 pub(crate) mod live;

@@ -1,6 +1,7 @@
 //! `pipewright run`: one pipeline, from its text to the status that pipewright ends with.
 
 mod asking;
+mod compare;
 mod passing;
 mod pipelines;
 mod plan;
@@ -14,6 +15,7 @@ mod watching;
 mod wide;
 mod work;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
@@ -21,24 +23,49 @@ use anyhow::Context;
 use pipewright::{Child, PipelineStatus, ResourceUsage, RunningPipeline, StageEnd};
 use rustix::process::{getpid, set_child_subreaper};
 
-use crate::cli;
+use crate::cli::{self, Widening};
 use crate::disposition;
 use crate::outcome::{OWN_ERROR, Outcome, Pipe, Stage};
 use crate::view;
-use plan::{Plan, Rules};
-use recorder::Recorder;
+use plan::{Plan, Rules, Task};
+use recorder::{Paths, Recorder};
 use signals::Signals;
 use telling::Telling;
 use wait::Waited;
-use watching::{Watch, Watching};
-use work::{Streams, Work};
+use watching::{Face, Watch, Watching};
+use work::{Manner, Source, Streams, Work};
 
 pub(crate) fn run(options: cli::Run) -> anyhow::Result<ExitCode> {
     let plan = Plan::of(options)?;
-    let mut work = Work::of(plan.source, plan.manner)?;
-    if let Some(asked) = &plan.workers {
-        work.widen(asked)?;
-    }
+    let source = match plan.task {
+        Task::Run(source) => source,
+        Task::Compare(contest) => {
+            let prepare = |text: &OsString| {
+                let source = Source::Text(text.clone());
+                prepared(source, plan.manner.clone(), plan.workers.as_ref())
+            };
+            let refused = |work: &Work| Some(nothing_started(work, work.held_back()?));
+            let once = |work, streams, signals: &mut Signals| {
+                let watch = Watch {
+                    wanted: true,
+                    face: Face::Nowhere,
+                    interval: plan.watch.interval,
+                };
+                let mut recorder = Recorder::open(Paths::default())?;
+                once(
+                    work,
+                    &plan.rules,
+                    watch,
+                    Some(streams),
+                    signals,
+                    &mut recorder,
+                )
+            };
+            adopt_orphans();
+            return compare::compare(&contest, prepare, refused, once);
+        }
+    };
+    let work = prepared(source, plan.manner, plan.workers.as_ref())?;
     if plan.dry_run {
         view::print(work.to_string().as_bytes())?;
         return Ok(ExitCode::SUCCESS);
@@ -65,6 +92,15 @@ pub(crate) fn run(options: cli::Run) -> anyhow::Result<ExitCode> {
         disposition::die_of(signal);
     }
     Ok(status)
+}
+
+/// A pipeline ready to be started, with workers where they were asked for.
+fn prepared(source: Source, manner: Manner, workers: Option<&Widening>) -> anyhow::Result<Work> {
+    let mut work = Work::of(source, manner)?;
+    if let Some(workers) = workers {
+        work.widen(workers)?;
+    }
+    Ok(work)
 }
 
 /// Whoever loses its parent becomes a child of this process, so that a signal can follow it; where

@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 
 use pipewright::{Capacity, Policy};
 
+use super::compare::Contest;
 use super::recorder::Paths;
 use super::telling::{Summarize, Telling};
 use super::wait::Limit;
@@ -19,7 +20,7 @@ use crate::view::terminal;
 /// All that a run is to do.
 #[derive(Debug)]
 pub(super) struct Plan {
-    pub(super) source: Source,
+    pub(super) task: Task,
     pub(super) manner: Manner,
     pub(super) rules: Rules,
     pub(super) workers: Option<Widening>,
@@ -27,6 +28,15 @@ pub(super) struct Plan {
     pub(super) watch: Watch,
     pub(super) telling: Telling,
     pub(super) paths: Paths,
+}
+
+/// What to run.
+#[derive(Debug)]
+pub(super) enum Task {
+    /// One pipeline, once.
+    Run(Source),
+    /// Several in turn.
+    Compare(Contest),
 }
 
 /// The pipes of a run, its end, and what counts as a failure.
@@ -40,7 +50,11 @@ pub(super) struct Rules {
 
 impl Plan {
     pub(super) fn of(mut options: cli::Run) -> anyhow::Result<Self> {
-        let source = source(&mut options)?;
+        let task = if options.compare {
+            Task::Compare(contest(&mut options)?)
+        } else {
+            Task::Run(source(&mut options)?)
+        };
         let face = face(&options);
         let telling = telling(&options);
         let told = telling.summarize != Summarize::Never
@@ -56,7 +70,7 @@ impl Plan {
                 // These two rules are bash's own, and bash starts the others.
                 start_without: options.start_anyway || options.status != Status::Pipefail,
             },
-            source,
+            task,
             rules: Rules {
                 capacity: options.pipe_size,
                 policy: options.status.into(),
@@ -82,6 +96,30 @@ impl Plan {
             },
         })
     }
+}
+
+fn contest(options: &mut cli::Run) -> anyhow::Result<Contest> {
+    let texts = std::mem::take(&mut options.rest);
+    if texts.len() < 2 {
+        anyhow::bail!(
+            "--compare takes two pipelines or more, each as one argument: \
+             pipewright run --compare 'sort names | uniq' 'sort -u names'"
+        );
+    }
+    let tell_rounds = match options.progress {
+        Progress::Never => false,
+        Progress::Plain => true,
+        Progress::Auto | Progress::Always => std::io::stderr().is_terminal(),
+    };
+    Ok(Contest {
+        texts,
+        rounds: options.runs,
+        warm_ups: options.warmup,
+        tell_rounds: tell_rounds && !options.quiet,
+        report: !options.quiet,
+        palette: Palette::new(options.color, &std::io::stdout()),
+        exports: std::mem::take(&mut options.export),
+    })
 }
 
 fn source(options: &mut cli::Run) -> anyhow::Result<Source> {

@@ -14,7 +14,7 @@ use crate::outcome::Outcome;
 use crate::output::Recording;
 
 /// The files to write; `-` is stdout.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Paths {
     pub(super) json: Option<PathBuf>,
     pub(super) samples: Option<PathBuf>,

@@ -77,6 +77,12 @@ impl Signals {
         arrivals
     }
 
+    /// The first that has come at all.
+    pub(super) fn first(&mut self) -> Option<i32> {
+        self.take();
+        self.came.first().copied()
+    }
+
     /// Becomes readable when a signal has come.
     pub(super) fn readable(&self) -> BorrowedFd<'_> {
         self.delivery.get_read().as_fd()

@@ -45,7 +45,7 @@ pub(super) enum Source {
 }
 
 /// How the text is to be run.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Manner {
     /// `None`: the usual one.
     pub(super) shell: Option<PathBuf>,
