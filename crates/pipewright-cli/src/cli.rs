@@ -344,6 +344,11 @@ pub(crate) struct Workers {
     #[arg(long, value_name = "COMMAND")]
     pub(crate) merge: Option<String>,
 
+    /// Keep so much of the chunks in memory, and what comes then in unlinked files in $TMPDIR
+    /// [default: 1G]
+    #[arg(long, value_name = "SIZE", value_parser = quantity::bytes)]
+    pub(crate) memory: Option<usize>,
+
     /// Take the command for one that looks at each record by itself, whatever the table says
     #[arg(long)]
     pub(crate) assume_local: bool,
@@ -365,9 +370,9 @@ pub(crate) struct Workers {
     #[arg(short, long)]
     pub(crate) verbose: bool,
 
-    /// Write one JSON object on how it went to this descriptor, in place of what is said on stderr
-    #[arg(long, value_name = "DESCRIPTOR", hide = true)]
-    pub(crate) told_to: Option<u8>,
+    /// Write one JSON object on how it went to this file, in place of what is said on stderr
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub(crate) told_to: Option<PathBuf>,
 
     /// The command and its arguments
     #[arg(last = true, value_name = "COMMAND")]

@@ -3,15 +3,19 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::thread::JoinHandle;
 
+use pipewright::Stdio;
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::io::Errno;
 use rustix::pipe::SpliceFlags;
 
+use crate::error::{Error, Result};
 use crate::records::Records;
 
 /// How much one system call moves at most.
@@ -64,6 +68,20 @@ pub(crate) struct Chunk {
 impl Chunk {
     pub(crate) fn len(&self) -> u64 {
         self.length
+    }
+
+    /// What a program is to have as its stdout, so that all it writes is in the chunk.
+    ///
+    /// On a disk, that may be full, it writes to a pipe: many a program takes no notice of a write that
+    /// fails, and what it lost would be missing unseen.
+    pub(crate) fn for_program(self) -> Result<(Stdio, Written)> {
+        if self.counted.is_some() {
+            let stdout = self.for_writing().map_err(Error::store)?;
+            return Ok((stdout.into(), Written::Direct(self)));
+        }
+        let (reader, stdout) = pipewright::pipe().map_err(Error::Start)?;
+        let drained = Drained::begin(self, reader.into())?;
+        Ok((stdout.into(), Written::Drained(drained)))
     }
 
     /// A descriptor of the file for a program to write to, from its beginning.
@@ -214,6 +232,67 @@ impl Chunk {
 impl Drop for Chunk {
     fn drop(&mut self) {
         self.set_length(0);
+    }
+}
+
+/// A chunk that a program writes.
+pub(crate) enum Written {
+    Direct(Chunk),
+    Drained(Drained),
+}
+
+impl Written {
+    /// Takes note of what was written, once the program has ended.
+    pub(crate) fn end(self) -> Result<Chunk> {
+        match self {
+            Self::Direct(mut chunk) => {
+                chunk.measure().map_err(Error::store)?;
+                Ok(chunk)
+            }
+            Self::Drained(drained) => drained.end(),
+        }
+    }
+}
+
+/// A thread that moves what a program writes from a pipe to a chunk.
+pub(crate) struct Drained {
+    thread: JoinHandle<io::Result<Chunk>>,
+    ended: Arc<OwnedFd>,
+}
+
+impl Drained {
+    fn begin(mut chunk: Chunk, reader: OwnedFd) -> Result<Self> {
+        let ended =
+            eventfd(0, EventfdFlags::CLOEXEC).map_err(|error| Error::store(error.into()))?;
+        let ended = Arc::new(ended);
+        let call = Arc::clone(&ended);
+        let thread = std::thread::Builder::new().spawn(move || {
+            loop {
+                let mut polled = [
+                    PollFd::new(&reader, PollFlags::IN),
+                    PollFd::new(&call, PollFlags::IN),
+                ];
+                pipewright::poll::poll(&mut polled, None)?;
+                // A daemon may hold the pipe open: when the program has ended, all that it wrote is here.
+                let is_empty = polled[0].revents().is_empty();
+                if is_empty || chunk.append_from(reader.as_fd(), PIECE as u64)? == 0 {
+                    return Ok(chunk);
+                }
+            }
+        });
+        Ok(Self {
+            thread: thread.map_err(Error::Threads)?,
+            ended,
+        })
+    }
+
+    fn end(self) -> Result<Chunk> {
+        // It is full only when it was rung before.
+        let _ = rustix::io::write(&self.ended, &1_u64.to_ne_bytes());
+        match self.thread.join() {
+            Ok(chunk) => chunk.map_err(Error::store),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
     }
 }
 

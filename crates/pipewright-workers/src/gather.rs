@@ -2,7 +2,6 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
 
 use pipewright::{Child, Command, PipeExt, PipeWriter};
 
@@ -36,14 +35,18 @@ enum How {
     },
     /// Through one more run of the command.
     Again {
+        // Before the end of its input: if this is dropped the command is killed, and must not take what
+        // it has for all.
+        child: Child,
         input: PipeWriter,
-        child: Arc<Child>,
     },
     Seams(Seams),
     /// Kept until all are there.
     Keep {
-        parts: Vec<Chunk>,
+        /// In order, each with how often it was merged already.
+        parts: Vec<(u32, Chunk)>,
         then: Then,
+        store: Store,
     },
 }
 
@@ -52,7 +55,10 @@ enum Then {
     Add,
     Largest,
     Reverse,
-    /// A command that gets the parts as files behind its arguments.
+    /// `sort -m`: sorted parts give a sorted part.
+    Sorted(Program),
+    /// A command that gets the parts as files behind its arguments. Of what it makes nobody knows whether
+    /// it may be a part again.
     Files(Program),
 }
 
@@ -68,10 +74,16 @@ impl Gather {
     }
 
     /// Outputs merged by a known step.
-    pub(crate) fn merged(output: OwnedFd, program: &Program, merge: &Merge) -> Result<Self> {
+    pub(crate) fn merged(
+        output: OwnedFd,
+        program: &Program,
+        merge: &Merge,
+        store: &Store,
+    ) -> Result<Self> {
         let keep = |then| How::Keep {
             parts: Vec::new(),
             then,
+            store: store.clone(),
         };
         let how = match merge {
             Merge::Again => {
@@ -79,10 +91,10 @@ impl Gather {
                 // A refusal leaves a smaller pipe.
                 let _ = reader.set_capacity(1 << 20);
                 let stdout = output.try_clone().map_err(Error::Write)?;
-                let command = program.command().stdin(reader).stdout(stdout);
+                let command = program.seen_command().stdin(reader).stdout(stdout);
                 How::Again {
                     input,
-                    child: Arc::new(command.spawn().map_err(Error::Start)?),
+                    child: command.spawn().map_err(Error::Start)?,
                 }
             }
             Merge::AddAtSeams => How::Seams(Seams::default()),
@@ -92,19 +104,29 @@ impl Gather {
             Merge::Sort(flags) => {
                 let mut argv = vec![program.argv[0].clone(), "-m".into()];
                 argv.extend(flags.iter().map(Into::into));
-                keep(Then::Files(Program { argv }))
+                keep(Then::Sorted(Program { argv }))
             }
         };
         Ok(Self { output, how })
     }
 
     /// Outputs given to a command as files, in order, when all are there.
-    pub(crate) fn by(output: OwnedFd, command: Program) -> Self {
+    pub(crate) fn by(output: OwnedFd, command: Program, store: &Store) -> Self {
         let how = How::Keep {
             parts: Vec::new(),
             then: Then::Files(command),
+            store: store.clone(),
         };
         Self { output, how }
+    }
+
+    /// What to look at for whether the output still has a reader: the command that reads it next.
+    pub(crate) fn watched(&self) -> Result<OwnedFd> {
+        let watched = match &self.how {
+            How::Again { input, .. } => input.as_fd(),
+            _ => self.output.as_fd(),
+        };
+        watched.try_clone_to_owned().map_err(Error::Write)
     }
 
     /// Takes the next output.
@@ -116,7 +138,7 @@ impl Gather {
                 first,
             } => {
                 let from = if *header > 0 && !*first {
-                    let bytes = part.bytes().map_err(Error::Store)?;
+                    let bytes = part.bytes().map_err(Error::store)?;
                     records
                         .length_of_first(*header, &bytes)
                         .unwrap_or(bytes.len()) as u64
@@ -132,14 +154,15 @@ impl Gather {
                 Reader::Gone
             }),
             How::Seams(seams) => {
-                let bytes = part.bytes().map_err(Error::Store)?;
+                let bytes = part.bytes().map_err(Error::store)?;
                 let certain = seams
                     .join(&bytes)
                     .map_err(|error| Error::Merge(error.to_string()))?;
                 write(&certain, self.output.as_fd())
             }
-            How::Keep { parts, .. } => {
-                parts.push(part);
+            How::Keep { parts, then, store } => {
+                parts.push((0, part));
+                fold(parts, then, store)?;
                 Ok(Reader::Here)
             }
         }
@@ -156,17 +179,20 @@ impl Gather {
                 Ok((Reader::Here, Some(end_of(status))))
             }
             How::Seams(seams) => Ok((write(&seams.end(), output)?, None)),
-            How::Keep { parts, then } => then.merge(parts, output),
+            How::Keep { parts, then, .. } => {
+                let parts: Vec<Chunk> = parts.into_iter().map(|(_, part)| part).collect();
+                then.merge(&parts, output)
+            }
         }
     }
 }
 
 impl Then {
-    fn merge(self, parts: Vec<Chunk>, output: BorrowedFd<'_>) -> Result<(Reader, Option<End>)> {
+    fn merge(&self, parts: &[Chunk], output: BorrowedFd<'_>) -> Result<(Reader, Option<End>)> {
         match self {
             Self::Add | Self::Largest => {
                 let outputs: io::Result<Vec<Vec<u8>>> = parts.iter().map(Chunk::bytes).collect();
-                let outputs = outputs.map_err(Error::Store)?;
+                let outputs = outputs.map_err(Error::store)?;
                 let number = if matches!(self, Self::Add) {
                     merge::add(&outputs)
                 } else {
@@ -183,9 +209,9 @@ impl Then {
                 }
                 Ok((Reader::Here, None))
             }
-            Self::Files(command) => {
+            Self::Sorted(command) | Self::Files(command) => {
                 let stdout = output.try_clone_to_owned().map_err(Error::Write)?;
-                let child = with_files(command.command(), &parts)?
+                let child = with_files(command.seen_command(), parts)?
                     .stdout(stdout)
                     .spawn()
                     .map_err(Error::Start)?;
@@ -196,12 +222,42 @@ impl Then {
     }
 }
 
+/// How many parts of a kind are kept: each is an open file.
+const PARTS: usize = 32;
+
+/// Merges the last parts into one as long as there are many that were merged equally often, so that a
+/// long stream has few parts and each byte is merged few times.
+fn fold(parts: &mut Vec<(u32, Chunk)>, then: &Then, store: &Store) -> Result<()> {
+    if matches!(then, Then::Files(_)) {
+        return Ok(());
+    }
+    while let Some(&(merged, _)) = parts.last()
+        && let Some(from) = parts.len().checked_sub(PARTS)
+        && parts[from].0 == merged
+    {
+        let several: Vec<Chunk> = parts.drain(from..).map(|(_, part)| part).collect();
+        let mut one = store.chunk().map_err(Error::store)?;
+        let output = one.for_writing().map_err(Error::store)?;
+        match then.merge(&several, output.as_fd())? {
+            (Reader::Here, None | Some(End::Status(0))) => {}
+            (_, end) => {
+                return Err(Error::Merge(format!(
+                    "the merging command ended with {end:?}"
+                )));
+            }
+        }
+        one.measure().map_err(Error::store)?;
+        parts.push((merged + 1, one));
+    }
+    Ok(())
+}
+
 /// The command with the parts as descriptors, and their paths behind its arguments.
 fn with_files(mut command: Command, parts: &[Chunk]) -> Result<Command> {
     for (number, part) in (3..).zip(parts) {
         command = command
             .arg(format!("/dev/fd/{number}"))
-            .fd(number, part.for_reading().map_err(Error::Store)?);
+            .fd(number, part.for_reading().map_err(Error::store)?);
     }
     Ok(command)
 }
@@ -213,17 +269,17 @@ pub(crate) fn merge_in_memory(
     outputs: Vec<Vec<u8>>,
     store: &Store,
 ) -> Result<Vec<u8>> {
-    let mut merged = store.chunk().map_err(Error::Store)?;
-    let output = merged.for_writing().map_err(Error::Store)?;
-    let mut gather = Gather::merged(output.into(), program, merge)?;
+    let mut merged = store.chunk().map_err(Error::store)?;
+    let output = merged.for_writing().map_err(Error::store)?;
+    let mut gather = Gather::merged(output.into(), program, merge, store)?;
     for output in outputs {
-        let mut part = store.chunk().map_err(Error::Store)?;
-        part.append_bytes(&output).map_err(Error::Store)?;
+        let mut part = store.chunk().map_err(Error::store)?;
+        part.append_bytes(&output).map_err(Error::store)?;
         gather.take(part)?;
     }
     gather.end()?;
-    merged.measure().map_err(Error::Store)?;
-    merged.bytes().map_err(Error::Store)
+    merged.measure().map_err(Error::store)?;
+    merged.bytes().map_err(Error::store)
 }
 
 fn write(bytes: &[u8], output: BorrowedFd<'_>) -> Result<Reader> {

@@ -1,5 +1,6 @@
 //! The input of a stage, taken in chunks that end where a record does.
 
+use std::io::ErrorKind::{Interrupted, WouldBlock};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
@@ -38,7 +39,7 @@ impl Input {
         Ok(Self {
             descriptor,
             records,
-            kept: store.chunk().map_err(Error::Store)?,
+            kept: store.chunk().map_err(Error::store)?,
             store: store.clone(),
             ended: false,
         })
@@ -61,7 +62,7 @@ impl Input {
                 return Ok(Taken::Last(self.swap(None)?));
             }
             if self.kept.len() >= wanted || is_idle {
-                match self.kept.last_cut(&self.records).map_err(Error::Store)? {
+                match self.kept.last_cut(&self.records).map_err(Error::store)? {
                     Some(cut) => return Ok(Taken::Chunk(self.swap(Some(cut))?)),
                     // One record is larger than a chunk.
                     None => wanted = wanted.max(self.kept.len().saturating_mul(2)),
@@ -98,7 +99,7 @@ impl Input {
         match self.kept.append_from(self.descriptor.as_fd(), most) {
             Ok(0) => self.ended = true,
             Ok(_) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(error) if matches!(error.kind(), WouldBlock | Interrupted) => {}
             Err(error) if is_full(&error) => return Err(Error::Store(error)),
             Err(error) => return Err(Error::Read(error)),
         }
@@ -107,11 +108,11 @@ impl Input {
 
     /// Gives what is kept up to `cut`, and keeps the rest.
     fn swap(&mut self, cut: Option<u64>) -> Result<Chunk> {
-        let mut next = self.store.chunk().map_err(Error::Store)?;
+        let mut next = self.store.chunk().map_err(Error::store)?;
         if let Some(cut) = cut {
             next.append(&self.kept, cut, self.kept.len())
-                .map_err(Error::Store)?;
-            self.kept.truncate(cut).map_err(Error::Store)?;
+                .map_err(Error::store)?;
+            self.kept.truncate(cut).map_err(Error::store)?;
         }
         Ok(std::mem::replace(&mut self.kept, next))
     }

@@ -2,12 +2,17 @@
 //! not do on parts what they do on the whole.
 
 use std::ffi::OsString;
-use std::os::fd::{AsFd, OwnedFd};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use pipewright::PipeExt;
+use pipewright::poll::poll;
+use pipewright::{PipeExt, Stdio};
+use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
+use rustix::pipe::{SpliceFlags, splice};
 
-use crate::chunk::{Chunk, Store};
+use crate::chunk::{Chunk, Store, wait_until_writable};
 use crate::classes::{Class, Classified};
 use crate::error::{Error, Result};
 use crate::gather::{Gather, Reader};
@@ -180,10 +185,9 @@ fn by_workers(
     output: OwnedFd,
 ) -> Result<Outcome> {
     let is_local = stage.merge.is_none() && !matches!(stage.classified.class, Class::Mergeable(_));
-    let direct = output.try_clone().map_err(Error::Write)?;
     let gather = match (&stage.merge, &stage.classified.class) {
-        (Some(argv), _) => Gather::by(output, Program { argv: argv.clone() }),
-        (None, Class::Mergeable(merge)) => Gather::merged(output, program, merge)?,
+        (Some(argv), _) => Gather::by(output, Program { argv: argv.clone() }, store),
+        (None, Class::Mergeable(merge)) => Gather::merged(output, program, merge, store)?,
         _ => Gather::joined(output, stage.records.clone(), stage.header),
     };
     let repeatable = stage.classified.repeatable;
@@ -205,8 +209,12 @@ fn by_workers(
         reads_all: is_local && repeatable,
         header: header(stage, &first, store)?,
     };
-    let scatter = Scatter::new(setting, program.clone(), store.clone(), call, direct);
+    let watched = gather.watched()?;
+    let scatter = Scatter::new(setting, program.clone(), store.clone(), call, watched);
     let mut ended = scatter.run(first, input, gather)?;
+    // Where outputs are joined it is where they go. Where a command reads them this would hold its input
+    // open.
+    let direct = is_local.then_some(ended.output);
     let outcome = |end: End, in_sequence: Option<InSequence>| Outcome {
         end,
         chunks: ended.chunks,
@@ -249,15 +257,14 @@ fn by_workers(
             let left: Vec<&Chunk> = left.iter().map(|chunk| &**chunk).collect();
             let (kept, rest) = ended.input.into_rest();
             let chunks = [&left[..], &[&kept]].concat();
-            let end = if is_local {
-                in_sequence(program, &chunks, Some(rest), ended.output)?
+            let end = if let Some(direct) = direct {
+                in_sequence(program, &chunks, Some(rest), direct)?
             } else {
                 // The rest is one more part.
-                let mut part = store.chunk().map_err(Error::Store)?;
-                let stdout = part.for_writing().map_err(Error::Store)?;
-                let end = in_sequence(program, &chunks, Some(rest), stdout.into())?;
-                part.measure().map_err(Error::Store)?;
-                ended.gather.take(part)?;
+                let part = store.chunk().map_err(Error::store)?;
+                let (stdout, part) = part.for_program()?;
+                let end = in_sequence(program, &chunks, Some(rest), stdout)?;
+                ended.gather.take(part.end()?)?;
                 ended.gather.end()?;
                 end
             };
@@ -284,12 +291,12 @@ fn header(stage: &Stage, first: &Chunk, store: &Store) -> Result<Option<Chunk>> 
     if stage.header == 0 {
         return Ok(None);
     }
-    let bytes = first.bytes().map_err(Error::Store)?;
+    let bytes = first.bytes().map_err(Error::store)?;
     let length = stage.records.length_of_first(stage.header, &bytes);
-    let mut header = store.chunk().map_err(Error::Store)?;
+    let mut header = store.chunk().map_err(Error::store)?;
     header
         .append_bytes(&bytes[..length.unwrap_or(bytes.len())])
-        .map_err(Error::Store)?;
+        .map_err(Error::store)?;
     Ok(Some(header))
 }
 
@@ -300,7 +307,7 @@ fn check(
     first: &Chunk,
     store: &Store,
 ) -> Result<Option<InSequence>> {
-    if stage.classified.only_text && !first.is_text().map_err(Error::Store)? {
+    if stage.classified.only_text && !first.is_text().map_err(Error::store)? {
         return Ok(Some(InSequence::NoTextAt(0)));
     }
     if stage.only_if_slow && stage.classified.repeatable && is_fast(program, first, store)? {
@@ -310,7 +317,7 @@ fn check(
         return Ok(None);
     }
     let length = first.len().min(SAMPLE as u64);
-    let bytes = first.read(0, length).map_err(Error::Store)?;
+    let bytes = first.read(0, length).map_err(Error::store)?;
     let Some(cut) = stage.records.last_cut(&bytes) else {
         return Ok(None);
     };
@@ -342,13 +349,13 @@ fn in_sequence(
     program: &Program,
     chunks: &[&Chunk],
     rest: Option<OwnedFd>,
-    output: OwnedFd,
+    output: impl Into<Stdio>,
 ) -> Result<End> {
     let (reader, writer) = pipewright::pipe().map_err(Error::Start)?;
     // A refusal leaves a smaller pipe.
     let _ = reader.set_capacity(1 << 20);
     let child = program
-        .command()
+        .seen_command()
         .stdin(reader)
         .stdout(output)
         .spawn()
@@ -358,14 +365,45 @@ fn in_sequence(
         reads = reads && feed(chunk, &writer)?;
     }
     if let (true, Some(rest)) = (reads, rest) {
-        // By splice, where one of the two is a pipe, as the writer is.
-        match std::io::copy(&mut std::fs::File::from(rest), &mut &writer) {
-            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-                return Err(Error::Read(error));
-            }
-            _ => {}
-        }
+        hand_on(rest.as_fd(), writer.as_fd()).map_err(Error::Read)?;
     }
     drop(writer);
     child.wait().map(end_of).map_err(Error::Start)
+}
+
+/// Moves `input` into a pipe until it ends or nobody reads from the pipe any more.
+fn hand_on(input: BorrowedFd<'_>, pipe: BorrowedFd<'_>) -> io::Result<()> {
+    const MOST: usize = 1 << 20;
+    loop {
+        // A command that has ended is seen even while the input is silent.
+        let mut polled = [
+            PollFd::from_borrowed_fd(input, PollFlags::IN),
+            PollFd::from_borrowed_fd(pipe, PollFlags::empty()),
+        ];
+        poll(&mut polled, None)?;
+        if polled[1].revents().contains(PollFlags::ERR) {
+            return Ok(());
+        }
+        let moved = match splice(input, None, pipe, None, MOST, SpliceFlags::empty()) {
+            // Some kinds of terminals and devices.
+            Err(Errno::INVAL) => {
+                let mut bytes = [0; 4096];
+                rustix::io::read(input, &mut bytes).and_then(|length| {
+                    let mut left = &bytes[..length];
+                    while !left.is_empty() {
+                        left = &left[rustix::io::write(pipe, left)?..];
+                    }
+                    Ok(length)
+                })
+            }
+            moved => moved,
+        };
+        match moved {
+            Ok(0) | Err(Errno::PIPE) => return Ok(()),
+            // Of an input that does not block, the pipe does not either.
+            Err(Errno::AGAIN) => wait_until_writable(pipe)?,
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
 }

@@ -161,12 +161,25 @@ impl Scatter {
     /// Runs until the input has ended and all is given, nobody reads, or a chunk has failed.
     pub(crate) fn run(self, first: Chunk, mut input: Input, mut gather: Gather) -> Result<Done> {
         std::thread::scope(|scope| {
-            for _ in 0..self.setting.rules.workers {
-                scope.spawn(|| self.work());
+            let giver = std::thread::Builder::new().spawn_scoped(scope, || self.give(&mut gather));
+            if let Err(error) = giver {
+                return self.fail(Error::Threads(error));
             }
-            scope.spawn(|| self.give(&mut gather));
+            let mut workers = 0;
+            // A worker is made when there is a chunk for it.
+            let one_more = |this: &Self| {
+                if workers == this.setting.rules.workers {
+                    return;
+                }
+                match std::thread::Builder::new().spawn_scoped(scope, || self.work()) {
+                    Ok(_) => workers += 1,
+                    Err(error) if workers == 0 => this.fail(Error::Threads(error)),
+                    // Those that are there do it.
+                    Err(_) => this.keep(|shared| shared.order.limit_workers(workers)),
+                }
+            };
             self.keep(|shared| self.push(shared, first));
-            if let Err(error) = self.read(&mut input) {
+            if let Err(error) = self.read(&mut input, one_more) {
                 self.fail(error);
             }
         });
@@ -205,8 +218,9 @@ impl Scatter {
     }
 
     /// Reads the input and takes chunks from it.
-    fn read(&self, input: &mut Input) -> Result<()> {
+    fn read(&self, input: &mut Input, mut taken: impl FnMut(&Self)) -> Result<()> {
         loop {
+            taken(self);
             let mut shared = self.lock();
             while !shared.order.may_take() && shared.order.wants_input() && shared.error.is_none() {
                 shared = self.wait(shared);
@@ -230,6 +244,7 @@ impl Scatter {
                         }
                         shared.order.end_input();
                     });
+                    taken(self);
                     return Ok(());
                 }
                 Taken::ReaderGone => {
@@ -267,6 +282,7 @@ impl Scatter {
             shared.running.remove(&number);
             match ended {
                 Ok(ended) => self.ended(&mut shared, number, chunk.len(), ended),
+                Err(error) if error.may_pass() && shared.order.postpone(number) => {}
                 Err(error) => {
                     shared.error.get_or_insert(error);
                     shared.kill(0..u64::MAX);

@@ -128,7 +128,7 @@ impl Verify<'_> {
 
     fn run(&self, bytes: &[u8]) -> Result<Outcome> {
         let ended = self.program.run_on(bytes, self.store)?;
-        let output = ended.output.bytes().map_err(crate::Error::Store)?;
+        let output = ended.output.bytes().map_err(crate::Error::store)?;
         Ok((ended.end, output))
     }
 

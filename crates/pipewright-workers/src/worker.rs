@@ -8,9 +8,11 @@ use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pipewright::{Child, Command, PipeExt, PipeWriter};
+use pipewright::{Child, Command, PipeExt, PipeWriter, Signal};
+use std::fs::File;
+use std::os::fd::AsRawFd;
 
-use crate::chunk::{Chunk, Store};
+use crate::chunk::{Chunk, Store, Written};
 use crate::error::{Error, Result};
 use crate::order::End;
 
@@ -27,7 +29,7 @@ pub(crate) struct Program {
 pub(crate) struct Run {
     pub(crate) child: Arc<Child>,
     input: PipeWriter,
-    output: Chunk,
+    output: Written,
     began: Instant,
     start: Duration,
 }
@@ -45,22 +47,34 @@ pub(crate) struct Ended {
 }
 
 impl Program {
-    /// The command for another start, connected to nothing yet.
+    /// The command for another start, connected to nothing yet. What this process was started with
+    /// besides the first three descriptors, the command has as well: a shell may have opened it for it.
     pub(crate) fn command(&self) -> Command {
-        Command::new(&self.argv[0]).args(&self.argv[1..])
+        Command::new(&self.argv[0])
+            .args(&self.argv[1..])
+            .inherit_all()
+    }
+
+    /// The command for a run that writes where everybody sees it. It ends with this process: the end of
+    /// its input would look to it as if that had been all.
+    pub(crate) fn seen_command(&self) -> Command {
+        self.command()
+            .parent_death_signal(Signal::KILL)
+            .kill_on_drop()
     }
 
     /// Starts the command with a pipe as its stdin. What it writes is kept.
     pub(crate) fn start(&self, store: &Store) -> Result<Run> {
         let began = Instant::now();
-        let output = store.chunk().map_err(Error::Store)?;
+        let output = store.chunk().map_err(Error::store)?;
         let (reader, input) = pipewright::pipe().map_err(Error::Start)?;
         // A refusal leaves a smaller pipe.
         let _ = reader.set_capacity(PIPE);
+        let (stdout, output) = output.for_program()?;
         let child = self
             .command()
             .stdin(reader)
-            .stdout(output.for_writing().map_err(Error::Store)?)
+            .stdout(stdout)
             .spawn()
             .map_err(Error::Start)?;
         Ok(Run {
@@ -74,8 +88,8 @@ impl Program {
 
     /// Runs the command on these bytes.
     pub(crate) fn run_on(&self, bytes: &[u8], store: &Store) -> Result<Ended> {
-        let mut chunk = store.chunk().map_err(Error::Store)?;
-        chunk.append_bytes(bytes).map_err(Error::Store)?;
+        let mut chunk = store.chunk().map_err(Error::store)?;
+        chunk.append_bytes(bytes).map_err(Error::store)?;
         self.start(store)?.finish(&[&chunk])
     }
 }
@@ -87,10 +101,13 @@ impl Run {
         for chunk in chunks {
             left_input = left_input || !feed(chunk, &self.input)?;
         }
+        // A second reader, from now on only: a program that has ended must break the pipe until all is
+        // in it. What is left in it then was not read.
+        let left = reader_of(&self.input).map_err(Error::Write)?;
         drop(self.input);
         let status = self.child.wait().map_err(Error::Start)?;
-        let mut output = self.output;
-        output.measure().map_err(Error::Store)?;
+        let output = self.output.end()?;
+        left_input = left_input || rustix::io::ioctl_fionread(&left).is_ok_and(|bytes| bytes > 0);
         Ok(Ended {
             end: end_of(status),
             output,
@@ -108,6 +125,11 @@ pub(crate) fn feed(chunk: &Chunk, input: &PipeWriter) -> Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
         Err(error) => Err(Error::Write(error)),
     }
+}
+
+/// A reading end of the pipe of which this is the writing end.
+fn reader_of(input: &PipeWriter) -> io::Result<File> {
+    File::open(format!("/proc/self/fd/{}", input.as_fd().as_raw_fd()))
 }
 
 pub(crate) fn end_of(status: ExitStatus) -> End {

@@ -3,33 +3,37 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::Context;
-use pipewright::Command;
+use pipewright::{Command, Stdio};
 use pipewright_workers::{
     ChunkSize, Class, Classified, End, Error, InSequence, Retries, Stage, classify, run,
 };
 
 use crate::cli::{self, Auto};
+use crate::inherited;
 use crate::outcome::ByWorkers;
 use crate::shell::{self, Start};
 use crate::view::{self, text};
 
-pub(crate) fn workers(options: cli::Workers) -> anyhow::Result<ExitCode> {
+pub(crate) fn workers(mut options: cli::Workers) -> anyhow::Result<ExitCode> {
     let explain = options.explain;
     let verbose = options.verbose;
-    let told_to = options.told_to;
+    let told_to = options.told_to.take();
     let work = Work::of(options);
-    let told_to = told_to.map(taken).transpose()?;
+    // Whoever asked for it may be gone; the stage goes on.
+    let told_to = told_to.and_then(|path| File::options().write(true).open(path).ok());
     if explain {
         view::print(format!("{work}\n").as_bytes())?;
         return Ok(ExitCode::SUCCESS);
     }
-    if !work.is_split() {
-        if told_to.is_none() && (verbose || work.stage.workers > 1) {
+    // A command finds out itself that it has no input or output.
+    let is_closed = (0..3).any(inherited::was_closed);
+    if !work.is_split() || is_closed {
+        if told_to.is_none() && !is_closed && (verbose || work.stage.workers > 1) {
             view::complain(&work.to_string());
         }
         return Ok(work.replace_this_process());
@@ -65,8 +69,8 @@ pub(crate) fn workers(options: cli::Workers) -> anyhow::Result<ExitCode> {
         in_sequence: why,
     };
     match told_to {
-        // Whoever asked for it may be gone.
-        Some(told_to) => drop(serde_json::to_writer(File::from(told_to), &told)),
+        // Likewise.
+        Some(told_to) => drop(serde_json::to_writer(told_to, &told)),
         None if verbose || is_news => view::complain(&format!("the stage ran {told}")),
         None => {}
     }
@@ -117,6 +121,9 @@ impl Work {
                 status: again,
             };
         }
+        if let Some(memory) = options.memory {
+            stage.memory = memory as u64;
+        }
         stage.records = options.records;
         stage.header = options.header;
         stage.unordered = options.unordered;
@@ -138,7 +145,18 @@ impl Work {
         let [program, arguments @ ..] = self.stage.argv.as_slice() else {
             unreachable!("clap asks for a command");
         };
-        cannot_start(&Command::new(program).args(arguments).exec())
+        let mut command = Command::new(program).args(arguments).inherit_all();
+        // What is closed stays closed, as in a shell.
+        if inherited::was_closed(0) {
+            command = command.stdin(Stdio::Closed);
+        }
+        if inherited::was_closed(1) {
+            command = command.stdout(Stdio::Closed);
+        }
+        if inherited::was_closed(2) {
+            command = command.stderr(Stdio::Closed);
+        }
+        cannot_start(&command.exec())
     }
 }
 
@@ -199,15 +217,6 @@ impl fmt::Display for Work {
             _ => f.write_str(", outputs in order"),
         }
     }
-}
-
-/// The descriptor of this number, for this process alone.
-fn taken(number: u8) -> anyhow::Result<OwnedFd> {
-    File::options()
-        .write(true)
-        .open(format!("/proc/self/fd/{number}"))
-        .map(OwnedFd::from)
-        .with_context(|| format!("cannot open descriptor {number}"))
 }
 
 /// Why the command ran as one process.

@@ -40,6 +40,18 @@ const KNOWN: [&str; 38] = [
     "SUBSEP", "and", "or", "xor", "strtonum",
 ];
 
+/// What gawk goes by from its next record on.
+const SETTINGS: [&str; 8] = [
+    "IGNORECASE",
+    "FPAT",
+    "FIELDWIDTHS",
+    "CONVFMT",
+    "OFMT",
+    "BINMODE",
+    "LINT",
+    "PROCINFO",
+];
+
 const SIGNS: [&str; 42] = [
     "**=", "&&", "||", "==", "!=", "<=", ">=", "+=", "-=", "*=", "/=", "%=", "^=", "++", "--",
     "**", "!~", ">>", "|&", "{", "}", "(", ")", "[", "]", ";", ",", "+", "-", "*", "/", "%", "^",
@@ -131,6 +143,8 @@ fn variables(tokens: &[Token], assigned: &[&str]) -> Result<(), String> {
             Token::Sign(";") | Token::NewLine if parentheses(&tokens[..at]) == 0 => {
                 condition = false
             }
+            // Inside the parentheses of a `for`: what follows need not run even once.
+            Token::Sign(";") => condition = true,
             Token::Sign("?" | "&&" | "||") => condition = true,
             Token::Name(name) if matches!(name.as_str(), "if" | "else" | "while" | "do") => {
                 condition = true
@@ -145,6 +159,14 @@ fn variables(tokens: &[Token], assigned: &[&str]) -> Result<(), String> {
                 }
             }
             Token::Name(name) if KNOWN.contains(&name.as_str()) => {}
+            Token::Name(name) if SETTINGS.contains(&name.as_str()) => {
+                return Err(format!("{name} changes how the records behind are read"));
+            }
+            Token::Name(name) if matches!(name.as_str(), "RSTART" | "RLENGTH") => {
+                if !matches_first(tokens) {
+                    return refuse(name);
+                }
+            }
             Token::Name(name) => {
                 let next = tokens.get(at + 1);
                 let before = at.checked_sub(1).and_then(|before| tokens.get(before));
@@ -175,6 +197,14 @@ fn variables(tokens: &[Token], assigned: &[&str]) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Tells whether the program begins with a `match` that runs for each record.
+fn matches_first(tokens: &[Token]) -> bool {
+    let first = tokens
+        .iter()
+        .find(|token| !matches!(token, Token::NewLine | Token::Sign("{")));
+    first == Some(&Token::Name("match".to_owned()))
 }
 
 fn is_assignment(sign: &str) -> bool {
@@ -302,6 +332,8 @@ mod tests {
             "tolower($1) ~ /^a/ && $2 != \"\" {print; next} {print \"-\"}",
             "{printf \"%s\\n\", substr($0, 2)}",
             "{print none $1}",
+            "match($0, /b+/) {print substr($0, RSTART, RLENGTH)}",
+            "{match($0, /b/); print RSTART}",
         ] {
             assert_eq!(check(program, &[]), Ok(()), "{program}");
         }
@@ -339,6 +371,12 @@ mod tests {
             "/a/{f=1} f",
             "{prev = $0 prev; print prev}",
             "RS == 1",
+            "{for (i = 1; i <= NF; i++) t = $i; print t}",
+            "{for (i = 1; i <= NF; t = $i) i++; print t}",
+            "/a/ {match($0, /b/)} {print RSTART}",
+            "{print RLENGTH; match($0, /b/)}",
+            "/a/ {print} {IGNORECASE = 1}",
+            "{OFMT = \"%.2g\"; print $1 + 0}",
         ] {
             assert!(check(program, &[]).is_err(), "{program}");
         }

@@ -52,7 +52,7 @@ pub(super) fn classify(name: &str, arguments: &[&str]) -> Classified {
                 continue;
             }
         }
-        let mut found = classified(class_of(row.kind, arguments), row.reason);
+        let mut found = classified(class_of(row.kind, &read), row.reason);
         if GREP.contains(&name) {
             found.status = StatusRule::Grep;
             found.only_text = !read.has(&["a", "text"]);
@@ -82,23 +82,27 @@ fn classified(class: Class, reason: impl Into<String>) -> Classified {
     }
 }
 
-fn class_of(kind: Kind, arguments: &[&str]) -> Class {
+fn class_of(kind: Kind, read: &Arguments<'_>) -> Class {
     Class::Mergeable(match kind {
         Kind::Local => return Class::Local,
         Kind::Offset => return Class::Offset,
-        Kind::Sort => Merge::Sort(
-            arguments
-                .iter()
-                .filter(|it| **it != "-")
-                .map(|it| (*it).to_owned())
-                .collect(),
-        ),
+        Kind::Sort => Merge::Sort(read.flags.iter().map(written).collect()),
         Kind::Again => Merge::Again,
         Kind::Add => Merge::Add,
         Kind::Largest => Merge::Largest,
         Kind::AddAtSeams => Merge::AddAtSeams,
         Kind::Reverse => Merge::Reverse,
     })
+}
+
+/// A flag as one word.
+fn written((flag, value): &(&str, Option<&str>)) -> String {
+    let value = value.unwrap_or_default();
+    match flag.chars().nth(1) {
+        None => format!("-{flag}{value}"),
+        Some(_) if value.is_empty() => format!("--{flag}"),
+        Some(_) => format!("--{flag}={value}"),
+    }
 }
 
 fn operands_fit(read: &Arguments<'_>, allowed: Operands) -> bool {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
+use std::os::fd::{AsFd, AsRawFd};
 
 use pipewright::{Command, PipeReader, PipeWriter};
 use pipewright_observe::verdict::{Finding, Reason, Verdict};
@@ -10,9 +11,6 @@ use pipewright_workers::{Classified, classify};
 use crate::cli::{Auto, Widening};
 use crate::outcome::ByWorkers;
 use crate::shell::{StageText, Start};
-
-/// Where a stage's workers tell what they came to: a number that hardly any pipeline uses.
-const TOLD_TO: u8 = 219;
 
 /// The stages that workers run, by their indices.
 #[derive(Debug, Default)]
@@ -67,17 +65,15 @@ impl Wide {
             Auto::Auto => "auto".to_owned(),
             Auto::Given(workers) => workers.to_string(),
         };
-        let tells = wide.tells.try_clone().ok()?;
-        let options = [
-            "workers",
-            "--jobs",
-            &jobs,
-            "--told-to",
-            &TOLD_TO.to_string(),
-            "--",
-        ];
-        let command = Command::new("/proc/self/exe").args(options).args(words);
-        Some(command.fd(TOLD_TO.into(), tells))
+        // By its path, for what a stage inherits its workers inherit, too, and one that stays behind would
+        // hold the pipe open.
+        let told_to = format!(
+            "/proc/{}/fd/{}",
+            std::process::id(),
+            wide.tells.as_fd().as_raw_fd()
+        );
+        let options = ["workers", "--jobs", &jobs, "--told-to", &told_to, "--"];
+        Some(Command::new("/proc/self/exe").args(options).args(words))
     }
 
     /// Says for `--dry-run` by how many workers a stage is run.
