@@ -346,7 +346,7 @@ pub(crate) struct Workers {
 
     /// Keep so much of the chunks in memory, and what comes then in unlinked files in $TMPDIR
     /// [default: 1G]
-    #[arg(long, value_name = "SIZE", value_parser = quantity::bytes)]
+    #[arg(long, value_name = "SIZE", value_parser = memory)]
     pub(crate) memory: Option<usize>,
 
     /// Take the command for one that looks at each record by itself, whatever the table says
@@ -509,6 +509,13 @@ fn widening(text: &str) -> Result<Widening, String> {
 }
 
 /// The size of a chunk, or `auto`.
+fn memory(text: &str) -> Result<usize, String> {
+    match text {
+        "0" => Ok(0),
+        size => quantity::bytes(size),
+    }
+}
+
 fn block(text: &str) -> Result<Auto<usize>, String> {
     match text {
         "auto" => Ok(Auto::Auto),

@@ -235,25 +235,13 @@ impl Order {
         Some(number)
     }
 
-    /// Says that a chunk which was to run could not be started for want of something that the others
-    /// hold: it waits until one of them has ended, and no more run at once from now on. The answer is
-    /// false, and nothing has changed, when no other runs.
-    pub fn postpone(&mut self, number: u64) -> bool {
-        let running = self
-            .chunks
-            .iter()
-            .filter(|chunk| chunk.slot == Slot::Running);
-        let others = running.count() - 1;
-        if others > 0 {
-            self.chunk(number).slot = Slot::Waiting;
-            self.limit_workers(others);
-        }
-        others > 0
-    }
-
-    /// Lets no more than `most` chunks run at once from now on.
-    pub fn limit_workers(&mut self, most: usize) {
-        self.rules.workers = self.rules.workers.min(most.max(1));
+    /// Says that a chunk which was to run could not be started: it waits again.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such chunk.
+    pub fn postpone(&mut self, number: u64) {
+        self.chunk(number).slot = Slot::Waiting;
     }
 
     /// Says how the run of a chunk ended.

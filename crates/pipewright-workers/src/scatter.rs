@@ -72,8 +72,15 @@ pub(crate) struct Done {
     pub(crate) output: OwnedFd,
 }
 
+/// A start that fails for want of something that others may give back is tried again, after pauses that
+/// double up to this one.
+const LAST_PAUSE: Duration = Duration::from_secs(1);
+
 /// What the threads share.
 struct Shared {
+    /// The threads that run the command, and how many there may be.
+    workers: usize,
+    most_workers: usize,
     order: Order,
     inputs: BTreeMap<u64, Arc<Chunk>>,
     outputs: BTreeMap<u64, Chunk>,
@@ -138,6 +145,8 @@ impl Scatter {
         output: OwnedFd,
     ) -> Self {
         let shared = Shared {
+            workers: 0,
+            most_workers: setting.rules.workers,
             order: Order::new(setting.rules),
             inputs: BTreeMap::new(),
             outputs: BTreeMap::new(),
@@ -165,17 +174,20 @@ impl Scatter {
             if let Err(error) = giver {
                 return self.fail(Error::Threads(error));
             }
-            let mut workers = 0;
             // A worker is made when there is a chunk for it.
             let one_more = |this: &Self| {
-                if workers == this.setting.rules.workers {
+                let mut shared = this.lock();
+                if shared.workers >= shared.most_workers {
                     return;
                 }
                 match std::thread::Builder::new().spawn_scoped(scope, || self.work()) {
-                    Ok(_) => workers += 1,
-                    Err(error) if workers == 0 => this.fail(Error::Threads(error)),
+                    Ok(_) => shared.workers += 1,
+                    Err(error) if shared.workers == 0 => {
+                        drop(shared);
+                        this.fail(Error::Threads(error));
+                    }
                     // Those that are there do it.
-                    Err(_) => this.keep(|shared| shared.order.limit_workers(workers)),
+                    Err(_) => shared.most_workers = shared.workers,
                 }
             };
             self.keep(|shared| self.push(shared, first));
@@ -269,6 +281,7 @@ impl Scatter {
 
     /// A worker: runs the command on one chunk after the other.
     fn work(&self) {
+        let mut pause = Duration::from_millis(1);
         let mut shared = self.lock();
         while !shared.is_over() {
             let Some(number) = shared.order.next_to_run() else {
@@ -282,7 +295,20 @@ impl Scatter {
             shared.running.remove(&number);
             match ended {
                 Ok(ended) => self.ended(&mut shared, number, chunk.len(), ended),
-                Err(error) if error.may_pass() && shared.order.postpone(number) => {}
+                Err(error) if error.may_pass() && (shared.workers > 1 || pause < LAST_PAUSE) => {
+                    shared.order.postpone(number);
+                    if shared.workers > 1 {
+                        // This thread may be what there was one too many of.
+                        shared.workers -= 1;
+                        shared.most_workers = shared.workers;
+                        self.changed.notify_all();
+                        return;
+                    }
+                    drop(shared);
+                    std::thread::sleep(pause);
+                    pause *= 2;
+                    shared = self.lock();
+                }
                 Err(error) => {
                     shared.error.get_or_insert(error);
                     shared.kill(0..u64::MAX);

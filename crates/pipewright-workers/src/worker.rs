@@ -55,8 +55,8 @@ impl Program {
             .inherit_all()
     }
 
-    /// The command for a run that writes where everybody sees it. It ends with this process: the end of
-    /// its input would look to it as if that had been all.
+    /// The command for a run that writes where everybody sees it. It does not go on alone: when this
+    /// process is gone, or has failed, the end of its input is not the end of what it should read.
     pub(crate) fn seen_command(&self) -> Command {
         self.command()
             .parent_death_signal(Signal::KILL)
