@@ -82,6 +82,19 @@ impl StageEnd {
         }
     }
 
+    /// Tells whether a signal ended it that people and supervisors send, and no program to itself.
+    fn is_from_outside(&self) -> bool {
+        const SENT: [Signal; 5] = [
+            Signal::TERM,
+            Signal::INT,
+            Signal::HUP,
+            Signal::QUIT,
+            Signal::KILL,
+        ];
+        let sent = |signal: i32| SENT.iter().any(|sent| sent.as_raw() == signal);
+        matches!(self, Self::Signaled { signal, .. } if sent(*signal))
+    }
+
     /// Tells whether SIGPIPE ended it, or, as a shell reports it, its last command.
     fn is_sigpipe(&self) -> bool {
         match self {
@@ -169,7 +182,8 @@ pub struct StageStatus {
     pub usage: ResourceUsage,
     /// Its reader was gone before it had ended. Programs that handle SIGPIPE themselves report what
     /// follows as a failure of their own: curl exits with 23, Python with 1. False where it is not
-    /// known, and of the last stage, which has no reader here.
+    /// known, of the last stage, which has no reader here, and of one that SIGINT, SIGTERM or their
+    /// like ended: those come from outside.
     pub reader_gone: bool,
     /// Its end would be a failure, but was [forgiven](crate::Command::forgive).
     pub forgiven: bool,
@@ -199,7 +213,7 @@ impl StageStatus {
     /// The same, of a stage that had a reader. `gone_first`: whether the reader was gone before the
     /// stage had ended, as far as that is known.
     pub(super) fn before_a_reader(mut self, gone_first: Option<bool>) -> Self {
-        self.reader_gone = gone_first == Some(true);
+        self.reader_gone = gone_first == Some(true) && !self.end.is_from_outside();
         if self.end.is_sigpipe() && gone_first != Some(false) {
             self.end = StageEnd::ClosedEarly;
         }
