@@ -171,6 +171,14 @@ pub(crate) struct Run {
     #[arg(long, value_enum, value_name = "HOW", default_value_t)]
     pub(crate) progress: Progress,
 
+    /// The size of the input, where it cannot be known, for percent and time left: 700M, 1.5G
+    ///
+    /// Counted are the bytes that the first stage hands to the next; of a single stage, those that it
+    /// reads. Without it the input is the files that the first stage reads, if those are all known
+    /// from its arguments and redirections.
+    #[arg(long, value_name = "SIZE", value_parser = quantity::total)]
+    pub(crate) size: Option<u64>,
+
     /// Time between updates of CPU and rates, and between lines of --progress plain
     #[arg(short, long, value_name = "DURATION", default_value = "1s", allow_negative_numbers = true, value_parser = quantity::interval)]
     pub(crate) interval: Duration,
@@ -214,7 +222,9 @@ pub(crate) enum Progress {
     /// Live if stderr is a terminal, even if stdout is one too; otherwise plain
     Always,
     Never,
-    /// One line per interval, for logs
+    /// One line per interval, for logs: date, time, time since the start, percent of the input and its
+    /// size, bytes read, rate now and on average, time left; the slow stage and what it waits for. A
+    /// dash is unknown
     Plain,
 }
 

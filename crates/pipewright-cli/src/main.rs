@@ -11,6 +11,7 @@ mod inherited;
 mod observation;
 mod outcome;
 mod output;
+mod progress;
 mod quantity;
 mod shell;
 mod view;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use pipewright_observe::verdict::{History, Verdict};
-use pipewright_observe::{Figures, Layout, Process, Sample, Sampler};
+use pipewright_observe::{Figures, Layout, Sample, Sampler};
 
 use crate::outcome::Observed;
 
@@ -18,15 +18,6 @@ pub(crate) struct Observation {
     history: History,
     latest: Option<Sample>,
     figures: Option<Figures>,
-}
-
-/// The place of a stage in the regular file that it reads.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct InputPosition {
-    /// 0 to 1.
-    pub(crate) fraction: f64,
-    /// The time to its end, at the speed so far.
-    pub(crate) left: Option<Duration>,
 }
 
 impl Observation {
@@ -101,27 +92,5 @@ impl Observation {
             layout: self.layout().clone(),
             figures: self.figures,
         }
-    }
-}
-
-impl InputPosition {
-    /// That of a process in its stdin, or in the one file that it has opened: of several, as sort
-    /// has while it merges, none is the input. `elapsed` is the time it took to get there, where
-    /// that is known.
-    pub(crate) fn of(process: &Process, elapsed: Option<Duration>) -> Option<Self> {
-        let at = |descriptor| {
-            let file = process.file_position(descriptor).ok()??;
-            (file.size > 0 && file.offset > 0).then_some(file)
-        };
-        let opened = || {
-            let mut files = (3..10).filter_map(at);
-            files.next().filter(|_| files.next().is_none())
-        };
-        let file = at(0).or_else(opened)?;
-        let fraction = (file.offset as f64 / file.size as f64).min(1.0);
-        // Too early to tell how long it takes.
-        let known = elapsed.filter(|_| fraction > 0.01);
-        let left = known.map(|elapsed| elapsed.mul_f64((1.0 - fraction) / fraction));
-        Some(Self { fraction, left })
     }
 }

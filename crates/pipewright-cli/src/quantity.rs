@@ -37,7 +37,7 @@ pub(crate) fn capacity(text: &str) -> Result<Capacity, String> {
     }
 }
 
-/// A number of bytes, `65536`, `64K`, `1M`, `1MiB`. K, M and G are powers of 1024.
+/// A number of bytes, `65536`, `64K`, `1M`, `1MiB`. K, M, G and T are powers of 1024.
 pub(crate) fn bytes(text: &str) -> Result<usize, String> {
     let digits = text
         .find(|c: char| !c.is_ascii_digit())
@@ -48,6 +48,7 @@ pub(crate) fn bytes(text: &str) -> Result<usize, String> {
         "k" | "kb" | "kib" => 10,
         "m" | "mb" | "mib" => 20,
         "g" | "gb" | "gib" => 30,
+        "t" | "tb" | "tib" => 40,
         _ => return Err("give bytes, such as 65536, 64K or 1M; or max, or default".to_owned()),
     };
     let number: usize = number
@@ -72,6 +73,19 @@ pub(crate) fn spool_limit(text: &str) -> Result<u64, String> {
         Some(bytes) if bytes >= 256 << 10 => Ok(bytes),
         Some(_) => Err("give 256K or more".to_owned()),
         None => Err("that is more than any disk has".to_owned()),
+    }
+}
+
+/// The size of an input: `700M`, `1.5G`.
+pub(crate) fn total(text: &str) -> Result<u64, String> {
+    let digits = text
+        .find(|c: char| !(c.is_ascii_digit() || c == '.'))
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let unit = bytes(&format!("1{unit}"));
+    match (number.parse::<f64>(), unit) {
+        (Ok(number), Ok(unit)) if number * unit as f64 >= 1.0 => Ok((number * unit as f64) as u64),
+        _ => Err("give bytes, such as 700M, 1.5G or 2T".to_owned()),
     }
 }
 

@@ -50,6 +50,7 @@ pub(crate) fn run(options: cli::Run) -> anyhow::Result<ExitCode> {
                     wanted: true,
                     face: Face::Nowhere,
                     interval: plan.watch.interval,
+                    size: None,
                 };
                 let mut recorder = Recorder::open(Paths::default())?;
                 once(
@@ -125,7 +126,14 @@ fn once(
         .policy(rules.policy)
         .spawn()?;
     let names: Vec<String> = work.stages().iter().map(work::name).collect();
-    let watching = Watching::new(&running, names.clone(), watch, work.is_whole(), recorder);
+    let watching = Watching::new(
+        &running,
+        names.clone(),
+        work.named_input(),
+        watch,
+        work.is_whole(),
+        recorder,
+    );
     let waited = wait::wait(&running, signals, watching, &rules.limit);
     let status = running.wait()?;
 

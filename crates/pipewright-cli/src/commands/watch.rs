@@ -21,7 +21,9 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGTSTP};
 use crate::cli;
 use crate::disposition;
 use crate::inherited;
-use crate::observation::{InputPosition, Observation};
+use crate::observation::Observation;
+use crate::progress::look::Follower;
+use crate::progress::words::Named;
 use crate::view::guard::Guard;
 use crate::view::live::Frame;
 use crate::view::style::{Palette, Row, Tone};
@@ -38,10 +40,11 @@ pub(crate) fn watch(options: &cli::Watch) -> anyhow::Result<ExitCode> {
     if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
         anyhow::bail!("watch needs a terminal; for a program there is pipewright ls --json");
     }
-    let (sampler, first) = attach(options)?;
+    let sampler = attach(options)?;
+    let first = sampler.layout().stages[0].process;
     let mut screen = Screen {
         observation: Observation::new(sampler),
-        first,
+        input: Follower::start(first, Named::ByArguments, None),
         started: Instant::now(),
         coloured: options.color != cli::When::Never && !terminal::has_no_color(),
         selected: 0,
@@ -67,8 +70,7 @@ pub(crate) fn watch(options: &cli::Watch) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// The pipeline, and its first stage.
-fn attach(options: &cli::Watch) -> anyhow::Result<(Sampler, Process)> {
+fn attach(options: &cli::Watch) -> anyhow::Result<Sampler> {
     let intervals = Intervals {
         figures: options.interval,
         ..Intervals::default()
@@ -77,8 +79,7 @@ fn attach(options: &cli::Watch) -> anyhow::Result<(Sampler, Process)> {
     loop {
         Process::open(options.pid)?; // or there is no such process
         let pipeline = Scan::now()?.pipeline_of(options.pid)?;
-        let attached = Sampler::attach(&pipeline, intervals)
-            .and_then(|sampler| Ok((sampler, Process::open_same(pipeline.stages[0].process)?)));
+        let attached = Sampler::attach(&pipeline, intervals);
         tries -= 1;
         match attached {
             // A short-lived process had an end of a pipe when the others were looked at.
@@ -115,7 +116,7 @@ impl Signals {
 /// The picture, and what keys have made of it.
 struct Screen {
     observation: Observation,
-    first: Process,
+    input: Follower,
     started: Instant,
     coloured: bool,
     selected: usize,
@@ -205,11 +206,7 @@ impl Screen {
 
     fn frame(&self) -> Frame {
         let elapsed = self.started.elapsed();
-        Frame::of(
-            &self.observation,
-            elapsed,
-            InputPosition::of(&self.first, None),
-        )
+        Frame::of(&self.observation, elapsed, self.input.progress())
     }
 
     fn draw(&self, canvas: &mut ratatui::Frame<'_>) {

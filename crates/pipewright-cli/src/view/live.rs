@@ -1,16 +1,18 @@
 //! A pipeline at one moment, as the live view shows it. Pure.
 
-mod line;
+pub(crate) mod line;
 mod rows;
 
 use std::time::Duration;
 
 use pipewright_observe::{Activity, PipeLevel};
 
+use self::line::Brief;
 use super::text;
 use super::units::percent;
-use crate::observation::{InputPosition, Observation};
+use crate::observation::Observation;
 use crate::outcome;
+use crate::progress::Progress;
 
 /// A pipeline at one moment.
 #[derive(Debug, Clone)]
@@ -19,10 +21,13 @@ pub(crate) struct Frame {
     pub(crate) stages: Vec<StageRow>,
     pub(crate) pipes: Vec<PipeRow>,
     pub(crate) finding: String,
+    pub(crate) brief: Brief,
     pub(crate) advice: Option<String>,
     /// The pipeline without its bottleneck.
     pub(crate) worth: Option<String>,
-    pub(crate) progress: Option<InputPosition>,
+    pub(crate) progress: Option<Progress>,
+    /// The pipeline is as old as `elapsed`: not only the time that somebody watches it.
+    pub(crate) since_start: bool,
 }
 
 /// One stage.
@@ -57,7 +62,7 @@ impl Frame {
     pub(crate) fn of(
         observation: &Observation,
         elapsed: Duration,
-        progress: Option<InputPosition>,
+        progress: Option<Progress>,
     ) -> Self {
         let verdict = observation.recent();
         let layout = observation.layout();
@@ -93,9 +98,11 @@ impl Frame {
             stages: stages.collect(),
             pipes: pipes.collect(),
             finding: text::line(&verdict.sentence()),
+            brief: Brief::of(&verdict.finding),
             advice: verdict.advice(),
             worth: verdict.prediction.map(|it| text::line(&it.sentence())),
             progress,
+            since_start: false,
         }
     }
 

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use rustix::fs::readlinkat_raw;
+use rustix::fs::{OFlags, readlinkat_raw};
 
 use super::process::{Process, SMALL_FILE};
 use super::stat::{number, words};
@@ -32,6 +32,8 @@ pub struct FilePosition {
     pub offset: u64,
     /// Size of the file in bytes.
     pub size: u64,
+    /// The process may write to it.
+    pub writable: bool,
 }
 
 impl Process {
@@ -86,10 +88,19 @@ impl Process {
         let mut buffer = [0; SMALL_FILE];
         let name = format!("fdinfo/{descriptor}");
         let text = self.read_once(&name, &mut buffer).map_err(of_process)?;
-        let offset = words(text)
-            .nth(1)
-            .and_then(number)
-            .ok_or_else(|| self.malformed(&name))?;
-        Ok(Some(FilePosition { path, offset, size }))
+        // pos: 0, flags: 0100000, in octal, as open(2) has them.
+        let mut values = words(text).skip(1).step_by(2);
+        let offset = values.next().and_then(number);
+        let flags = values.next().and_then(|flags| {
+            let flags = std::str::from_utf8(flags).ok()?;
+            u32::from_str_radix(flags, 8).ok()
+        });
+        let (offset, flags) = offset.zip(flags).ok_or_else(|| self.malformed(&name))?;
+        Ok(Some(FilePosition {
+            path,
+            offset,
+            size,
+            writable: OFlags::from_bits_retain(flags).intersects(OFlags::WRONLY | OFlags::RDWR),
+        }))
     }
 }

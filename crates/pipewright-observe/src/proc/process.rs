@@ -322,7 +322,12 @@ impl Process {
 
     /// Numbers of the children that its main thread started, appended to `children`. `false`: this
     /// kernel does not tell (`CONFIG_PROC_CHILDREN`).
-    pub(crate) fn children(&self, children: &mut Vec<u32>) -> Result<bool> {
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Ended`] if the process has been waited for.
+    #[doc(hidden)]
+    pub fn children(&self, children: &mut Vec<u32>) -> Result<bool> {
         let pid = self.id.pid;
         let mut buffer = [0; SMALL_FILE];
         match self.children.read(

@@ -4,11 +4,13 @@ use std::time::{Duration, Instant};
 
 use pipewright_observe::topology::{Pipeline, Scan};
 use pipewright_observe::verdict::Finding;
-use pipewright_observe::{Activity, Intervals, PipeId, Process, Sampler};
+use pipewright_observe::{Activity, Intervals, PipeId, Sampler};
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::observation::{InputPosition, Observation};
+use crate::observation::Observation;
 use crate::outcome::Observed;
+use crate::progress::look::Follower;
+use crate::progress::words::Named;
 use crate::view::live::Frame;
 
 /// Between two looks for new ones, at least.
@@ -34,7 +36,7 @@ pub(super) struct Pipelines {
 #[derive(Debug)]
 struct Watched {
     observation: Observation,
-    first: Process,
+    input: Follower,
     pipes: Vec<PipeId>,
     since: Instant,
 }
@@ -83,8 +85,7 @@ impl Pipelines {
     pub(super) fn frames(&self) -> impl Iterator<Item = Frame> {
         self.current.iter().map(|watched| {
             let elapsed = watched.since.elapsed();
-            let position = InputPosition::of(&watched.first, None);
-            Frame::of(&watched.observation, elapsed, position)
+            Frame::of(&watched.observation, elapsed, watched.input.progress())
         })
     }
 
@@ -113,12 +114,11 @@ impl Pipelines {
             return;
         }
         // What has ended meanwhile was too short to be watched.
-        if let Ok(sampler) = Sampler::attach(found, self.intervals)
-            && let Ok(first) = Process::open_same(found.stages[0].process)
-        {
+        if let Ok(sampler) = Sampler::attach(found, self.intervals) {
+            let first = found.stages[0].process;
             self.current.push(Watched {
                 observation: Observation::new(sampler),
-                first,
+                input: Follower::start(first, Named::ByArguments, None),
                 pipes,
                 since: Instant::now(),
             });

@@ -86,6 +86,7 @@ impl Plan {
                 wanted: told || !matches!(face, Face::Nowhere),
                 face,
                 interval: options.interval,
+                size: options.size,
             },
             telling,
             paths: Paths {

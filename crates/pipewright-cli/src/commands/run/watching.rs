@@ -3,15 +3,21 @@
 use std::time::{Duration, Instant};
 
 use pipewright::{RunningPipeline, Stage};
-use pipewright_observe::{Intervals, Link, PipeHandle, PipeId, Process, Sampler};
+use pipewright_observe::{
+    Intervals, Link, PipeHandle, PipeId, Process, ProcessId, Sample, Sampler,
+};
 
 use super::pipelines::Pipelines;
 use super::recorder::Recorder;
-use crate::observation::{InputPosition, Observation};
+use crate::observation::Observation;
 use crate::outcome::Observed;
+use crate::progress::look::Follower;
+use crate::progress::words::Named;
+use crate::progress::{Pace, Progress};
 use crate::view;
 use crate::view::inline::Inline;
 use crate::view::live::Frame;
+use crate::view::live::line::Brief;
 use crate::view::style::Row;
 
 /// A pipeline that is over sooner is not watched: it could not be judged, and should not be slowed.
@@ -29,6 +35,8 @@ pub(super) struct Watch {
     pub(super) face: Face,
     /// Between two sets of figures.
     pub(super) interval: Duration,
+    /// The size of the input, as the user tells it.
+    pub(super) size: Option<u64>,
 }
 
 impl Watch {
@@ -44,6 +52,8 @@ pub(super) struct Watching<'a> {
     running: &'a RunningPipeline,
     /// The stages' names.
     names: Vec<String>,
+    /// What is known of the files that the first stage reads.
+    named: Named,
     sight: Sight,
     watch: Watch,
     /// One shell runs the text: its pipelines are to be looked for.
@@ -58,12 +68,56 @@ enum Sight {
     Waiting,
     Attached {
         observation: Box<Observation>,
-        first: Process,
+        input: Input,
         /// Of a text that is run whole.
         pipelines: Option<Box<Pipelines>>,
     },
     /// It cannot be watched, or nobody wants to know.
     Off,
+}
+
+/// The way through the input.
+#[derive(Debug)]
+enum Input {
+    /// Of the files that it consists of.
+    Files(Follower),
+    /// Of the size that the user told: by what the first stage hands on, or the only one reads.
+    Told {
+        size: u64,
+        pace: Pace,
+        latest: Option<Progress>,
+    },
+}
+
+impl Input {
+    fn new(first: ProcessId, named: Named, size: Option<u64>, started: Instant) -> Self {
+        match size {
+            None => Self::Files(Follower::start(first, named, Some(started))),
+            Some(size) => Self::Told {
+                size,
+                pace: Pace::new(Some(started)),
+                latest: None,
+            },
+        }
+    }
+
+    fn note(&mut self, sample: &Sample) {
+        let (Self::Told { size, pace, latest }, Some(figures)) = (self, &sample.figures) else {
+            return;
+        };
+        let handed_on = figures.pipes.first().map(|pipe| pipe.bytes);
+        let read = || figures.stages.first().and_then(|stage| stage.read);
+        *latest = handed_on
+            .unwrap_or_else(read)
+            .map(|read| pace.progress(Instant::now(), read.min(*size), *size));
+    }
+
+    fn progress(&self) -> Option<Progress> {
+        match self {
+            Self::Files(follower) => follower.progress(),
+            Self::Told { latest, .. } => *latest,
+        }
+    }
 }
 
 /// The place to show a pipeline while it runs.
@@ -79,6 +133,7 @@ impl<'a> Watching<'a> {
     pub(super) fn new(
         running: &'a RunningPipeline,
         names: Vec<String>,
+        named: Named,
         watch: Watch,
         whole: bool,
         recorder: &'a mut Recorder,
@@ -91,6 +146,11 @@ impl<'a> Watching<'a> {
         Self {
             running,
             names,
+            // Nobody is shown how far it is, so nobody has to look.
+            named: match watch.face {
+                Face::Nowhere => Named::Unknown,
+                _ => named,
+            },
             sight: if watch.wanted && complete {
                 Sight::Waiting
             } else {
@@ -138,7 +198,7 @@ impl<'a> Watching<'a> {
         }
         let Sight::Attached {
             observation,
-            first,
+            input,
             pipelines,
         } = &mut self.sight
         else {
@@ -146,6 +206,7 @@ impl<'a> Watching<'a> {
         };
         if let Some(sample) = observation.tick() {
             self.recorder.sample(sample);
+            input.note(sample);
         }
         if let Some(pipelines) = pipelines {
             pipelines.step();
@@ -156,11 +217,12 @@ impl<'a> Watching<'a> {
         let elapsed = self.running.started().elapsed();
         let mut frames: Vec<Frame> = pipelines.iter().flat_map(|it| it.frames()).collect();
         if frames.is_empty() {
-            let position = InputPosition::of(first, Some(elapsed));
-            let mut frame = Frame::of(observation, elapsed, position);
+            let mut frame = Frame::of(observation, elapsed, input.progress());
+            frame.since_start = true;
             if pipelines.is_some() {
                 // A shell that waits for what it has started is nobody's bottleneck.
                 frame.finding = "no pipeline at the moment".to_owned();
+                frame.brief = Brief::only("no pipeline at the moment");
                 frame.advice = None;
                 frame.worth = None;
                 frame.stages[0].bottleneck = false;
@@ -181,8 +243,9 @@ impl<'a> Watching<'a> {
             }
             Face::Plain => {
                 self.next_show += self.watch.interval;
+                let date = jiff::Zoned::now().strftime("%F %T").to_string();
                 for frame in frames {
-                    view::tell(&format!("{}\n", frame.line()));
+                    view::tell(&format!("{}\n", frame.line(&date)));
                 }
             }
         }
@@ -220,7 +283,7 @@ impl<'a> Watching<'a> {
         let stages = named
             .map(|(&pid, name)| Some(Process::open(pid).ok()?.named(name)))
             .collect::<Option<_>>()?;
-        let first = Process::open(*pids.first()?).ok()?;
+        let first = Process::open(*pids.first()?).ok()?.id();
         let links = self
             .running
             .pipes()
@@ -248,7 +311,12 @@ impl<'a> Watching<'a> {
         let observation = Box::new(Observation::new(sampler));
         Some(Sight::Attached {
             observation,
-            first,
+            input: Input::new(
+                first,
+                self.named.clone(),
+                self.watch.size,
+                self.running.started(),
+            ),
             pipelines: self
                 .whole
                 .then(|| Box::new(Pipelines::new(pids[0], intervals))),

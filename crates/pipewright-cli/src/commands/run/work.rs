@@ -25,6 +25,7 @@ use crate::cli::Widening;
 use crate::forgiveness::Forgiven;
 use crate::inherited;
 use crate::outcome::{ByWorkers, Observed, Whole};
+use crate::progress::words::Named;
 use crate::shell::{self, LONGEST_ARGUMENT, Reason, Script, StageText, Start, WholePipeline};
 use crate::view::text;
 
@@ -344,6 +345,15 @@ impl Work {
     /// The stages as they were typed.
     pub(super) fn stages(&self) -> &[StageText] {
         &self.script.stages
+    }
+
+    /// What is known of the files that the first stage reads.
+    pub(super) fn named_input(&self) -> Named {
+        let first = &self.stages()[0];
+        match first.start {
+            Start::Direct(_) => Named::ByArguments,
+            Start::Shell => Named::of(&first.text.to_string_lossy()),
+        }
     }
 
     /// The shell that runs a stage; `None` where it is run directly.

@@ -1,54 +1,135 @@
-//! The live view in one line, for logs. Pure.
+//! The live view in one line of a log, always of the same form. Pure.
 
-use super::{Frame, StageRow};
+use pipewright_observe::verdict::{Finding, Reason};
+
+use super::Frame;
 use crate::view::text;
-use crate::view::units::{clock, percent, rate};
+use crate::view::units::{clock, percent, size};
+
+/// No line has more columns.
+const WIDEST: usize = 120;
 
 impl Frame {
-    /// The frame in one line.
-    pub(crate) fn line(&self) -> String {
-        let mut parts = vec![clock(self.elapsed)];
-        parts.extend(self.progress.map(|progress| percent(progress.fraction)));
-        for (index, stage) in self.stages.iter().enumerate() {
-            parts.push(stage.told(index + 1));
-            parts.extend(self.pipes_below(index).map(|pipe| {
-                let rate = rate(pipe.rate);
-                spaced([Some(rate), pipe.pressure()])
-            }));
-        }
-        parts.push(self.finding.clone());
-        parts.join(" · ")
+    /// The frame in one line; `date` is the date and the time of day. What is unknown is a dash.
+    pub(crate) fn line(&self, date: &str) -> String {
+        let known = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
+        let rate = |rate: Option<f64>| known(rate.map(|rate| format!("{}/s", size(rate))));
+        let progress = self.progress.as_ref();
+        // Where the input is not known, it is the first pipe.
+        let first = self.pipes.first();
+        let bytes = match progress {
+            Some(progress) => Some(progress.read),
+            None => first.and_then(|pipe| pipe.bytes),
+        };
+        let elapsed = self.elapsed.as_secs_f64();
+        let overall = |bytes: u64| bytes as f64 / elapsed.max(f64::EPSILON);
+        let (current, average) = match progress {
+            Some(progress) => (progress.current, progress.average),
+            None => (
+                first.and_then(|pipe| pipe.rate),
+                bytes.filter(|_| self.since_start).map(overall),
+            ),
+        };
+        let head = format!(
+            "{date} {} {} of {}, {}, {}, average {}, {} left; ",
+            clock(self.elapsed),
+            progress.map_or_else(|| "- %".to_owned(), |it| percent(it.fraction())),
+            known(progress.map(|it| size(it.total as f64))),
+            known(bytes.map(|bytes| size(bytes as f64))),
+            rate(current),
+            rate(average),
+            known(progress.and_then(|it| it.left).map(clock)),
+        );
+        let room = WIDEST.saturating_sub(text::width(&head));
+        head + &self.brief.in_columns(room)
     }
 }
 
-impl StageRow {
-    fn told(&self, number: usize) -> String {
-        let name = format!("{number} {}", text::shortened(&self.command, 24));
-        spaced([Some(name), Some(self.cpu()), Some(self.state())])
+/// The finding in a few words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Brief {
+    /// Its number and command.
+    stage: Option<(usize, String)>,
+    word: &'static str,
+}
+
+impl Brief {
+    pub(crate) fn of(finding: &Finding) -> Self {
+        let (stage, word) = match finding {
+            Finding::Bottleneck(it) => {
+                let stage = (it.stage + 1, text::line(&it.command));
+                (Some(stage), word(it.reason))
+            }
+            Finding::Balanced => (None, "balanced"),
+            Finding::TooShort => (None, "too short to tell"),
+            Finding::Ended => (None, "ended"),
+            _ => (None, "unknown"),
+        };
+        Self { stage, word }
+    }
+
+    /// No stage, but this word.
+    pub(crate) fn only(word: &'static str) -> Self {
+        Self { stage: None, word }
+    }
+
+    fn in_columns(&self, room: usize) -> String {
+        let Some((number, command)) = &self.stage else {
+            return text::shortened(self.word, room);
+        };
+        let around = format!("stage {number} (): {}", self.word);
+        let name = text::shortened(command, room.saturating_sub(text::width(&around)));
+        let told = format!("stage {number} ({name}): {}", self.word);
+        text::shortened(&told, room)
     }
 }
 
-/// Those that are there, with a space between them.
-fn spaced<const MOST: usize>(pieces: [Option<String>; MOST]) -> String {
-    let pieces = pieces.into_iter().flatten();
-    let there: Vec<String> = pieces.filter(|piece| !piece.is_empty()).collect();
-    there.join(" ")
+/// What keeps the stage occupied.
+fn word(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Cpu => "cpu",
+        Reason::NoCoreLeft => "all cores busy",
+        Reason::Disk => "disk",
+        Reason::Network => "network",
+        Reason::Asleep => "asleep",
+        Reason::Polling => "polling",
+        Reason::Stopped => "stopped",
+        Reason::InputSlow => "slow input",
+        Reason::ConsumerSlow => "slow reader",
+        _ => "waiting",
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use crate::view::live::rows::tests::frame;
 
     #[test]
-    fn one_line_tells_it_to_a_log() {
-        let line = frame(3).line();
-        assert!(
-            line.starts_with(
-                "1:23 · 43 % · 1 head -c 4G /dev/zero 20 % cpu blocked on output \
-                 · ≈ 48.2 MiB/s writer blocked 91 %"
-            ),
-            "{line}"
+    fn one_line_of_one_form_tells_it_to_a_log() {
+        let mut frame = frame(3);
+        let date = "2026-11-25 06:31:44";
+        assert_eq!(
+            frame.line(date),
+            "2026-11-25 06:31:44 1:23 43 % of 1000 MiB, 430 MiB, 4.0 MiB/s, average 5.0 MiB/s, 1:50 left; \
+             stage 2 (gzip -6): cpu"
         );
-        assert!(!line.contains('\n'));
+        frame.progress = None;
+        assert_eq!(
+            frame.line(date),
+            "2026-11-25 06:31:44 1:23 - % of -, 1.2 GiB, 48.2 MiB/s, average 14.8 MiB/s, - left; \
+             stage 2 (gzip -6): cpu"
+        );
+    }
+
+    #[test]
+    fn no_line_is_wider_than_a_log_should_be() {
+        let mut frame = frame(2);
+        for name in ["x".repeat(300), "日本".repeat(100)] {
+            frame.brief.stage = Some((2, name));
+            let line = frame.line("2026-11-25 06:31:44");
+            assert!(text::width(&line) <= WIDEST, "{line}");
+            assert!(line.ends_with("…): cpu"), "{line}");
+        }
     }
 }

@@ -3,6 +3,7 @@
 use pipewright_observe::Activity;
 
 use super::{Frame, PipeRow, StageRow};
+use crate::progress::Progress;
 use crate::view::style::{Row, Tone};
 use crate::view::text;
 use crate::view::units::{clock, percent, rate, size};
@@ -96,13 +97,18 @@ impl Frame {
     /// Time, progress and verdict: in one row if they fit, or in two.
     fn foot(&self, width: usize, height: usize) -> Vec<Row> {
         let mut pieces = vec![(Tone::Bold, format!("  {}  ", clock(self.elapsed)))];
-        pieces.extend(self.progress.map(|progress| {
+        if let Some(progress) = self.progress {
             let left = progress
                 .left
                 .map_or_else(String::new, |left| format!(", {} left", clock(left)));
-            let percent = percent(progress.fraction);
-            (Tone::Bold, format!("{percent} of the input{left}  "))
-        }));
+            let percent = percent(progress.fraction());
+            pieces.push((Tone::Bold, format!("{percent} of the input{left}  ")));
+            let more = (Tone::Plain, progress.rates());
+            let all = pieces.iter().chain([&more]);
+            if all.map(|(_, piece)| text::width(piece)).sum::<usize>() <= width {
+                pieces.push(more);
+            }
+        }
         let taken: usize = pieces.iter().map(|(_, piece)| text::width(piece)).sum();
         let finding = (Tone::Warning, self.finding.clone());
         if taken + text::width(&self.finding) <= width || height < self.stages.len() + 2 {
@@ -111,6 +117,17 @@ impl Frame {
         }
         let indented = vec![(Tone::Plain, "  ".to_owned()), finding];
         vec![Row::fitted(pieces, width), Row::fitted(indented, width)]
+    }
+}
+
+impl Progress {
+    /// The size of the input, and how fast it is read.
+    fn rates(&self) -> String {
+        let told = |word: &str, rate: Option<f64>| {
+            rate.map_or_else(String::new, |rate| format!(", {word} {}/s", size(rate)))
+        };
+        let (now, average) = (told("now", self.current), told("average", self.average));
+        format!("{}{now}{average}  ", size(self.total as f64))
     }
 }
 
@@ -182,8 +199,9 @@ impl PipeRow {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::observation::InputPosition;
+    use crate::view::live::line::Brief;
     use pipewright_observe::PipeLevel;
+    use pipewright_observe::verdict::{Bottleneck, Finding, Reason};
     use std::time::Duration;
 
     pub(in crate::view::live) fn frame(stages: usize) -> Frame {
@@ -220,11 +238,23 @@ pub(super) mod tests {
             stages: (0..stages).map(stage).collect(),
             pipes: (0..stages - 1).map(pipe).collect(),
             finding: "stage 2 (gzip -6) is the bottleneck".to_owned(),
+            brief: Brief::of(&Finding::Bottleneck(Bottleneck {
+                stage: 1,
+                command: "gzip -6".to_owned(),
+                program: None,
+                reason: Reason::Cpu,
+                own: 1.0,
+                cpus: None,
+            })),
+            since_start: true,
             advice: None,
             worth: None,
-            progress: Some(InputPosition {
-                fraction: 0.43,
+            progress: Some(Progress {
+                read: 430 << 20,
+                total: 1000 << 20,
                 left: Some(Duration::from_secs(110)),
+                average: Some((5 << 20) as f64),
+                current: Some((4 << 20) as f64),
             }),
         }
     }
@@ -236,7 +266,7 @@ pub(super) mod tests {
     #[test]
     fn a_wide_terminal_shows_everything() {
         let rows = drawn(&frame(3), 100, 24);
-        assert_eq!(rows.len(), 6);
+        assert_eq!(rows.len(), 7);
         assert!(
             rows[0].starts_with("  1  head -c 4G /dev/zero"),
             "{rows:#?}"
@@ -256,7 +286,9 @@ pub(super) mod tests {
             "{rows:#?}"
         );
         assert!(
-            rows[5].contains("1:23") && rows[5].contains("43 % of the input, 1:50 left"),
+            rows[5].contains("1:23")
+                && rows[5].contains("43 % of the input, 1:50 left")
+                && rows[5].contains("1000 MiB, now 4.0 MiB/s, average 5.0 MiB/s"),
             "{rows:#?}"
         );
     }

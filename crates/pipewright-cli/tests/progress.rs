@@ -1,0 +1,176 @@
+//! Percent and time left: of the whole input, or not at all.
+
+mod support;
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Stdio};
+
+use support::{USUAL, pipewright};
+use testing::terminals::{Setup, Terminal};
+use testing::watchdog;
+
+const MIB: usize = 1 << 20;
+
+/// A file of so many MiB.
+fn file(directory: &Path, name: &str, mib: usize) {
+    std::fs::write(directory.join(name), vec![b'x'; mib * MIB]).unwrap();
+}
+
+/// A slow reader: of 20 MiB it takes one after the other, and then the rest at once.
+const SLOW: &str = "for i in {1..20}; do head -c 1048576 >/dev/null; sleep 0.06; done; cat";
+
+/// A run in this directory, with plain progress every 100 ms.
+fn plain(directory: &Path, options: &[&str], text: &str) -> Child {
+    pipewright()
+        .args([
+            "run",
+            "--progress",
+            "plain",
+            "-i",
+            "100ms",
+            "--summary",
+            "never",
+        ])
+        .args(options)
+        .arg(text)
+        .current_dir(directory)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+/// The percentages of its lines, from the first to the last.
+fn percentages(child: &mut Child) -> Vec<u32> {
+    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let lines: Vec<String> = lines.map(|line| line.unwrap()).collect();
+    assert!(child.wait().unwrap().success(), "{lines:#?}");
+    assert!(lines.len() > 5, "{lines:#?}");
+    let percent = |line: &String| {
+        let (before, _) = line.split_once(" %")?;
+        before.rsplit(' ').next()?.parse().ok()
+    };
+    // Of the input: the share of a CPU is called cpu.
+    let of_input = lines.iter().filter(|line| line.contains(" left"));
+    of_input.filter_map(percent).collect()
+}
+
+#[test]
+fn percent_is_of_all_files_and_never_goes_back() {
+    let _watchdog = watchdog();
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    for (name, mib) in [("a", 12), ("b c", 12), ("tiny", 0)] {
+        file(at, name, mib);
+    }
+    for first in [
+        "cat a tiny 'b c'",
+        "(cat a; cat 'b c')",
+        "{ cat a && cat < 'b c'; }",
+        "cat a t* 'b c'",
+        "pv -q a 'b c'",
+    ] {
+        if first.starts_with("pv") && !Path::new("/usr/bin/pv").exists() {
+            println!("skipped: there is no pv");
+            continue;
+        }
+        let text = format!("{first} | {{ {SLOW}; }}");
+        let seen = percentages(&mut plain(at, &["--pipe-size", "default"], &text));
+        assert!(seen.is_sorted(), "{first}: {seen:?}");
+        let both = seen.iter().any(|it| *it < 50) && seen.iter().any(|it| *it > 50);
+        assert!(both, "{first}: {seen:?}");
+    }
+}
+
+#[test]
+fn percent_is_there_for_redirections_and_a_single_stage() {
+    let _watchdog = watchdog();
+    let directory = tempfile::tempdir().unwrap();
+    file(directory.path(), "a", 12);
+    let slow = format!("{{ {SLOW}; }}");
+    for text in [
+        &format!("cat < a | {slow}")[..],
+        &format!("(cat a) | {slow}"),
+        "pv -qL 12M a",
+        "pv -qL 12M < a >out",
+    ] {
+        if text.starts_with("pv") && !Path::new("/usr/bin/pv").exists() {
+            println!("skipped: there is no pv");
+            continue;
+        }
+        let seen = percentages(&mut plain(
+            directory.path(),
+            &["--pipe-size", "default"],
+            text,
+        ));
+        assert!(seen.is_sorted() && !seen.is_empty(), "{text}: {seen:?}");
+    }
+}
+
+#[test]
+fn no_percent_is_told_where_the_input_is_not_known() {
+    let _watchdog = watchdog();
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    for name in ["a", "b", "list"] {
+        file(at, name, 6);
+    }
+    std::fs::create_dir(at.join("dir")).unwrap();
+    file(&at.join("dir"), "c", 6);
+    std::fs::write(at.join("names"), "a\nb\n").unwrap();
+    for first in [
+        "tar cf - a dir",
+        "for f in a b; do cat $f; done",
+        "(cat a; cat ?)",
+        "xargs cat < names",
+        "head -c 6000000 a",
+        "tac -s y a",
+        "bash -c 'cat a; cat b'",
+        "{ cat $(cat names); }",
+        "seq 2000000",
+    ] {
+        let text = format!("{first} | {{ {SLOW}; }}");
+        let seen = percentages(&mut plain(at, &["--pipe-size", "default"], &text));
+        assert!(seen.is_empty(), "{first}: {seen:?}");
+    }
+    // Unless somebody says how much it is.
+    let text = format!("head -c 12M /dev/zero | {{ {SLOW}; }}");
+    let seen = percentages(&mut plain(
+        at,
+        &["--size", "12M", "--pipe-size", "default"],
+        &text,
+    ));
+    assert!(seen.is_sorted() && !seen.is_empty(), "{seen:?}");
+}
+
+#[test]
+fn the_live_view_tells_percent_time_left_and_rates_of_the_whole() {
+    let _watchdog = watchdog();
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    file(at, "a", 4);
+    file(at, "b", 36);
+    let text = format!(
+        "cat '{0}/a' '{0}/b' | \
+         {{ until test -e '{0}/stop'; do head -c 500000 >/dev/null; sleep 0.05; done; cat; }}",
+        at.display()
+    );
+    let setup = Setup {
+        options: &["--pipe-size", "default"],
+        columns: 120,
+        ..USUAL
+    };
+    let terminal = Terminal::start(&setup, &text);
+    terminal.wait_for("the way through the input", |screen| {
+        let told = screen.lines().find(|line| line.contains("of the input"));
+        told.is_some_and(|line| {
+            ["40.0 MiB", " left", "average", "now"]
+                .iter()
+                .all(|it| line.contains(it))
+        })
+    });
+    std::fs::write(at.join("stop"), "").unwrap();
+    assert!(terminal.end().success());
+}
