@@ -19,6 +19,8 @@ pub(crate) struct Report {
     /// Peers that could not take part, and sizes left out, each a sentence.
     missing: Vec<String>,
     targets: Vec<Target>,
+    /// What follows from the figures, each a sentence.
+    notes: Vec<String>,
 }
 
 impl Report {
@@ -30,6 +32,7 @@ impl Report {
             groups: Vec::new(),
             missing: Vec::new(),
             targets: Vec::new(),
+            notes: Vec::new(),
         }
     }
 
@@ -39,6 +42,10 @@ impl Report {
 
     pub(crate) fn missing(&mut self, sentence: impl Into<String>) {
         self.missing.push(sentence.into());
+    }
+
+    pub(crate) fn note(&mut self, sentence: impl Into<String>) {
+        self.notes.push(sentence.into());
     }
 
     pub(crate) fn target(&mut self, target: Target) {
@@ -242,6 +249,9 @@ impl fmt::Display for Report {
             for target in &self.targets {
                 writeln!(out, "  {target}")?;
             }
+        }
+        for sentence in &self.notes {
+            writeln!(out, "\n{sentence}")?;
         }
         Ok(())
     }

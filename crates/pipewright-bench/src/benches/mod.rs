@@ -7,6 +7,7 @@
 mod capture;
 mod handoff;
 mod observe;
+mod scaling;
 mod spawn;
 mod startup;
 mod throughput;

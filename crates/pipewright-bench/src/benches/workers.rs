@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use tempfile::TempDir;
 
+use super::scaling::{Costs, curve};
 use super::throughput::bytes;
 use crate::executable;
 use crate::measure::{Contender, Series, interleave};
@@ -111,10 +112,10 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Report> {
         rounds: options.rounds,
     };
     let large = lines(directory.path(), "large", options.size)?;
-    bench.moved(&mut report, &large)?;
+    let copy = bench.moved(&mut report, &large)? / options.size as f64;
     std::fs::remove_file(&large)?;
     let small = lines(directory.path(), "small", options.computed)?;
-    bench.computed(&mut report, &small)?;
+    bench.computed(&mut report, &small, options.computed, copy)?;
     bench.chosen(&mut report, &small)?;
     Ok(report)
 }
@@ -136,7 +137,9 @@ impl Bench {
     }
 
     /// Lines through two `cat`, in order.
-    fn moved(&self, report: &mut Report, file: &Path) -> anyhow::Result<()> {
+    ///
+    /// The answer is the seconds that the workers take for it.
+    fn moved(&self, report: &mut Report, file: &Path) -> anyhow::Result<f64> {
         let (file, ours) = (file.display(), &self.pipewright);
         let mut texts = vec![
             (ONE, format!("cat {file} | cat >/dev/null")),
@@ -167,12 +170,27 @@ impl Bench {
                 group.ratio(other, OURS).map(|ratio| ratio.median),
             ));
         }
+        let ours = group.spread(OURS).context("there is no round")?.median;
         report.group(group);
-        Ok(())
+        Ok(ours)
+    }
+
+    /// Seconds that the start and the end of a program take.
+    fn start(&self) -> anyhow::Result<f64> {
+        let mut command =
+            TimedCommand::new(&self.bash, ["-c", "for i in {1..100}; do /bin/true; done"])?;
+        Ok(command.wall_time()? / 100.0)
     }
 
     /// Stages that take a core's time, and those whose outputs are merged.
-    fn computed(&self, report: &mut Report, file: &Path) -> anyhow::Result<()> {
+    fn computed(
+        &self,
+        report: &mut Report,
+        file: &Path,
+        size: u64,
+        copy: f64,
+    ) -> anyhow::Result<()> {
+        let start = self.start()?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let compute = COMPUTE
             .iter()
@@ -214,6 +232,17 @@ impl Bench {
                 Limit::AtLeast(limit * cores as f64 / 2.0),
                 group.ratio(ONE, OURS).map(|ratio| ratio.median),
             ));
+            if let Some(one) = group.spread(ONE) {
+                let compute = one.median / size as f64;
+                report.note(curve(
+                    stage,
+                    Costs {
+                        start,
+                        copy,
+                        compute,
+                    },
+                ));
+            }
             report.group(group);
         }
         Ok(())
