@@ -153,6 +153,18 @@ impl Outcome {
         }
     }
 
+    /// A shell that was killed has not waited for its children, and the kernel does not add their time
+    /// to its own: what was seen of it counts then.
+    pub(crate) fn count_the_unwaited(&mut self) {
+        let observed = self.observed.as_ref();
+        let Some(figures) = observed.and_then(|observed| observed.figures.as_ref()) else {
+            return;
+        };
+        for (stage, seen) in self.stages.iter_mut().zip(&figures.stages) {
+            stage.usage.user += seen.cpu_time.saturating_sub(stage.usage.cpu());
+        }
+    }
+
     /// The whole pipeline in one line, safe to show.
     pub(crate) fn pipeline(&self) -> String {
         let names: Vec<&str> = self.stages.iter().map(|stage| &*stage.name).collect();

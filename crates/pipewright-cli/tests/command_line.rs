@@ -375,6 +375,26 @@ fn the_summary_is_shown_when_asked_for_or_when_something_failed() {
 }
 
 #[test]
+fn a_summary_in_a_log_cuts_no_stage() {
+    let _watchdog = watchdog();
+    let text = format!("echo {} | cat", "long ".repeat(40).trim_end());
+    let said = stderr(&run(&["--summary", "always", &text]));
+    assert!(said.contains(text.trim_end_matches(" | cat")), "{said}");
+}
+
+#[test]
+fn the_time_of_a_child_that_a_terminated_shell_left_counts() {
+    let _watchdog = watchdog();
+    let busy = "bash -c 'while :; do :; done'";
+    // The shell waits for it, and is gone first.
+    let output = run(&["--json", "--timeout", "2", &format!("{busy} </dev/null; :")]);
+    let run: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
+    let stage = &run["stages"][0];
+    let cpu = stage["user_seconds"].as_f64().unwrap() + stage["system_seconds"].as_f64().unwrap();
+    assert!(cpu > 0.05, "{run:#}");
+}
+
+#[test]
 fn control_characters_in_a_command_do_not_come_out() {
     let _watchdog = watchdog();
     let hostile = "no-such '\x1b]0;title\x07' | cat";

@@ -196,6 +196,34 @@ fn ctrl_c_ends_what_does_not_mind_it() {
 }
 
 #[test]
+fn ctrl_c_is_told_as_such_and_leaves_the_figures_at_80_columns() {
+    let _watchdog = watchdog();
+    let setup = Setup {
+        columns: 80,
+        no_color: true,
+        ..PROMPT
+    };
+    let text = "{ echo ready >&2; yes; } | cat | sh -c 'sleep 2; echo late >&2; cat >/dev/null'";
+    let terminal = Terminal::start(&setup, text);
+    terminal.wait_for("the last stage", |screen| screen.contains("late"));
+    terminal.type_in("\x03");
+    assert_eq!(terminal.end().signal(), Some(Signal::INT.as_raw()));
+    let raw = terminal.raw();
+    for told in [
+        "interrupted after ",
+        "killed by SIGINT",
+        "wait in",
+        "wait out",
+        "bytes",
+    ] {
+        assert!(raw.contains(told), "{told}: {raw}");
+    }
+    for not_told in ["failed", "bottleneck", "would"] {
+        assert!(!raw.contains(not_told), "{not_told}: {raw}");
+    }
+}
+
+#[test]
 fn a_terminal_that_hangs_up_ends_every_stage() {
     let _watchdog = watchdog();
     let directory = tempfile::tempdir().unwrap();

@@ -152,6 +152,7 @@ fn once(
     };
     let observed = outcome.observed.as_ref();
     outcome.workers_advice = observed.and_then(|it| work.workers_advice(&it.verdict));
+    outcome.count_the_unwaited();
     for (index, workers) in work.by_workers() {
         outcome.stages[index].workers = Some(workers);
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use pipewright::StageEnd;
 use pipewright_observe::verdict::{Finding, Phase};
+use signal_hook::consts::SIGINT;
 
 use super::style::Palette;
 use super::text;
@@ -48,12 +49,14 @@ impl fmt::Display for Summary<'_> {
         // Number, name, end; then what there is room for beside a name that can be recognised.
         let mut taken = 2 + digits + 2 + 2 + end_width;
         let mut columns = self.columns();
+        columns.reverse();
         columns.retain(|column| {
             let wide = text::width(&column.head);
             let fits = taken + wide + NAME_WIDTH <= self.width;
             taken += if fits { wide } else { 0 };
             fits
         });
+        columns.reverse();
         let room = self.width.saturating_sub(taken).max("stage".len());
         let name_width = widest(stages.iter().map(|stage| &stage.name), "stage").min(room);
 
@@ -89,7 +92,7 @@ impl fmt::Display for Summary<'_> {
 }
 
 impl Summary<'_> {
-    /// All that can be shown; what matters most comes first.
+    /// All that can be shown; what matters most comes last.
     fn columns(&self) -> Vec<Column> {
         let stages = &self.outcome.stages;
         let time = |head: &str, of: fn(&Stage) -> Duration| Column {
@@ -134,12 +137,20 @@ impl Summary<'_> {
         start + &pipe.unwrap_or_default() + &error.unwrap_or_default()
     }
 
+    /// Somebody at the keyboard has ended it: that is no failure of a stage.
+    fn is_interrupted(&self) -> bool {
+        self.outcome.signal == Some(SIGINT)
+    }
+
     /// Writes the end of the run, and advice where there is any.
     fn write_end(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let outcome = self.outcome;
         let wall = seconds(outcome.wall);
         let failed = outcome.failed.map(|index| (index, &outcome.stages[index]));
         match (outcome.timed_out, failed) {
+            _ if self.is_interrupted() => {
+                write!(f, "  interrupted after {}", self.palette.bold(wall))?;
+            }
             (Some(limit), _) => {
                 let limit = seconds(limit);
                 write!(
@@ -180,6 +191,7 @@ impl Summary<'_> {
                 writeln!(f, "  {}", self.palette.faint(told))?;
             }
         }
+        let failed = failed.filter(|_| !self.is_interrupted());
         match failed.and_then(|(_, stage)| advice(stage)) {
             Some(advice) => writeln!(f, "  {}", self.palette.warning(advice)),
             None => Ok(()),
@@ -227,6 +239,8 @@ impl Summary<'_> {
     fn write_finding(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let outcome = self.outcome;
         match &outcome.observed {
+            // Who leaves off wants no advice.
+            _ if self.is_interrupted() => Ok(()),
             // Nobody could have waited for the only stage; and after a failure it is no news that
             // there was little to see.
             Some(observed)

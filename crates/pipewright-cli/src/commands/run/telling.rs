@@ -47,7 +47,8 @@ impl Telling {
             let summary = Summary {
                 outcome,
                 palette: self.palette,
-                width: terminal::columns(std::io::stderr()),
+                // A log is as wide as it has to be.
+                width: terminal::size(std::io::stderr()).map_or(usize::MAX, |(columns, _)| columns),
                 verbose: self.verbose,
             };
             view::tell(&summary.to_string());
