@@ -91,7 +91,10 @@ fn page_of(command: &Command) -> anyhow::Result<String> {
         page += &rendered(|out| Man::new(command.clone()).render_options_section(out))?;
     }
     let notes = command.get_after_long_help().map(ToString::to_string);
-    let notes = notes.unwrap_or_else(|| examples(name).to_owned());
+    let notes = notes.unwrap_or_default();
+    if !notes.contains("Examples:") {
+        add_notes(&mut page, examples(name));
+    }
     add_notes(&mut page, &notes);
     if !notes.contains("Exit status:") {
         let looks = ["ls", "watch", "resize"].contains(&name);
@@ -298,7 +301,7 @@ const ENVIRONMENT: &[About] = &[
         text: "The time zone of the times on the page of --report.",
     },
     About {
-        of: &["run", "workers"],
+        of: &["run", "spool", "workers"],
         term: "TMPDIR",
         text: "Where unnamed files are made: for chunks that are too many for memory, and for a recording \
                that goes to stdout. /tmp by default.",
@@ -338,6 +341,7 @@ fn examples(subcommand: &str) -> &'static str {
         "resize" => {
             "Examples:\n  pipewright resize 4711 1M\n  pipewright resize $(pgrep -n gzip) max"
         }
+        "replay" => "Examples:\n  pipewright replay DIR | zstd -d | less",
         "limits" => "Examples:\n  pipewright limits\n  pipewright limits --json",
         _ => "",
     }
