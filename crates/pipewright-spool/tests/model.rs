@@ -39,6 +39,8 @@ struct Known {
     tried: u64,
     durable: u64,
     acknowledged: u64,
+    /// Likewise, and synced.
+    acknowledged_durable: u64,
     /// Somebody tried to end the stream there.
     ended: Option<u64>,
 }
@@ -64,12 +66,21 @@ fn use_it(
     writer: &mut Writer<Disk>,
     chance: &mut Chance,
     known: &mut Known,
+    sync: Sync,
     until: u64,
 ) -> Result<(), Error> {
     let mut reader = spool.reader("one")?;
     assert!(
         reader.offset() >= known.acknowledged || spool.progress().committed < known.acknowledged
     );
+    // Opened by a spool that syncs, what others had acknowledged is synced, too.
+    let note = |known: &mut Known, offset| {
+        known.acknowledged = known.acknowledged.max(offset);
+        if sync == Sync::Disk {
+            known.acknowledged_durable = known.acknowledged_durable.max(offset);
+        }
+    };
+    note(known, reader.offset());
     while writer.end() < until {
         let turn = chance.below(8);
         let done = match turn {
@@ -81,7 +92,7 @@ fn use_it(
             3 => {
                 let acknowledged = reader.acknowledge(reader.offset());
                 if acknowledged.is_ok() {
-                    known.acknowledged = known.acknowledged.max(reader.offset());
+                    note(known, reader.offset());
                 }
                 acknowledged
             }
@@ -99,7 +110,7 @@ fn use_it(
                 // Somebody has to read.
                 while let Next::Bytes(_) = take(&mut reader)? {}
                 reader.acknowledge(reader.offset())?;
-                known.acknowledged = known.acknowledged.max(reader.offset());
+                note(known, reader.offset());
             }
             Err(Error::NoRoom { .. }) => {}
             other => other?,
@@ -131,6 +142,7 @@ fn read_all(spool: &Spool<Disk>) -> Result<(u64, Option<Option<i32>>), Error> {
 
 #[derive(Clone, Debug)]
 struct Round {
+    sync: Sync,
     crash: u64,
     power_cut: bool,
     full: Option<(u64, u64)>,
@@ -140,15 +152,22 @@ struct Round {
 
 fn round() -> impl Strategy<Value = Round> {
     let full = proptest::option::of((1..200_u64, 1..40_u64));
-    (1..250_u64, any::<bool>(), full, any::<u64>(), 1..9000_u64).prop_map(
-        |(crash, power_cut, full, seed, length)| Round {
+    (
+        sync(),
+        1..250_u64,
+        any::<bool>(),
+        full,
+        any::<u64>(),
+        1..9000_u64,
+    )
+        .prop_map(|(sync, crash, power_cut, full, seed, length)| Round {
+            sync,
             crash,
             power_cut,
             full: full.map(|(from, calls)| (from, from + calls)),
             seed,
             length,
-        },
-    )
+        })
 }
 
 fn sync() -> impl Strategy<Value = Sync> {
@@ -169,7 +188,6 @@ proptest! {
     /// The process or the machine crashes at any call, again and again, in recovery too.
     #[test]
     fn a_crash_at_any_step_leaves_a_prefix_and_all_that_was_promised(
-        sync in sync(),
         (retain, limit) in kept(),
         sector in prop_oneof![Just(512_usize), Just(4096)],
         seed: u64,
@@ -178,6 +196,7 @@ proptest! {
         let disk = Disk::new(sector, seed);
         let mut known = Known::default();
         for round in rounds {
+            let sync = round.sync;
             let mut chance = Chance::new(round.seed);
             disk.set_faults(Faults { crash: Some(round.crash), sync: None, full: round.full });
             let result = Spool::open(disk.clone(), options(sync, retain, limit)).and_then(|(spool, mut writer)| {
@@ -185,7 +204,7 @@ proptest! {
                 if spool.progress().complete.is_some() {
                     return read_all(&spool).map(drop);
                 }
-                use_it(&spool, &mut writer, &mut chance, &mut known, until)
+                use_it(&spool, &mut writer, &mut chance, &mut known, sync, until)
             });
             if let Err(error) = result {
                 let is_full = matches!(error, Error::NoRoom { .. });
@@ -218,12 +237,16 @@ proptest! {
             }
             prop_assert_eq!(read_all(&spool).unwrap(), (whole, complete));
             let reader = spool.reader("one").unwrap();
-            if sync == Sync::Disk || !round.power_cut {
+            prop_assert!(reader.offset() >= known.acknowledged_durable);
+            if !round.power_cut {
                 prop_assert!(reader.offset() >= known.acknowledged);
             }
             known.written = whole;
             // Whoever lost something knows from here what is there.
             known.acknowledged = reader.offset();
+            if sync == Sync::Disk {
+                known.acknowledged_durable = reader.offset();
+            }
             known.durable = spool.progress().durable;
             if complete.is_none() {
                 known.ended = None;
@@ -246,7 +269,7 @@ proptest! {
         disk.set_faults(Faults { sync: Some(fails), ..Faults::default() });
         let opened = Spool::open(disk.clone(), options(Sync::Disk, retain, limit));
         if let Ok((spool, mut writer)) = opened {
-            match use_it(&spool, &mut writer, &mut chance, &mut known, length) {
+            match use_it(&spool, &mut writer, &mut chance, &mut known, Sync::Disk, length) {
                 Ok(()) => {}
                 Err(error) => {
                     prop_assert!(matches!(error, Error::Sync { .. }), "{error}");
@@ -279,7 +302,7 @@ proptest! {
         let mut known = Known::default();
         {
             let (spool, mut writer) = Spool::open(disk.clone(), options(sync, retain, limit)).unwrap();
-            use_it(&spool, &mut writer, &mut chance, &mut known, length).unwrap();
+            use_it(&spool, &mut writer, &mut chance, &mut known, sync, length).unwrap();
             if known.ended.is_none() {
                 writer.commit().unwrap();
             }
