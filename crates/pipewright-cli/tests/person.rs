@@ -114,7 +114,10 @@ fn a_menu_waits_for_a_person() {
 
 #[test]
 fn an_editor_waits_for_a_person() {
-    check("nano", "seq 10 | nano -", "\x18n", 2);
+    // Where it is hung up on, it saves a file.
+    let directory = tempfile::tempdir().unwrap();
+    let text = format!("seq 10 | (cd '{}' && nano -)", directory.path().display());
+    check("nano", &text, "\x18n", 2);
 }
 
 #[test]

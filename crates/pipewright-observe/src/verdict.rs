@@ -165,6 +165,9 @@ impl Verdict {
     pub fn sentence(&self) -> String {
         match &self.finding {
             Finding::Bottleneck(bottleneck) => bottleneck.sentence(),
+            Finding::Balanced if !self.phases.is_empty() => {
+                "no single bottleneck: the stages held each other up in turn".into()
+            }
             Finding::Balanced => "no bottleneck: the stages are about equally fast".into(),
             Finding::TooShort => format!(
                 "too short to tell: {:.2} s, {} samples",

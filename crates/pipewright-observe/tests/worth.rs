@@ -234,6 +234,18 @@ fn two_phases_are_told_in_seconds_and_a_long_run_in_minutes() {
 }
 
 #[test]
+fn stages_that_take_turns_are_not_said_to_be_equally_fast() {
+    let third = [Ended, Ended];
+    let samples = in_turn(&[(2000, FIRST), (2000, SECOND), (1000, third)]);
+    let verdict = Verdict::of(&line(2), &samples);
+    assert_eq!(verdict.finding, Finding::Balanced);
+    assert_eq!(
+        verdict.sentence(),
+        "no single bottleneck: the stages held each other up in turn"
+    );
+}
+
+#[test]
 fn a_hiccup_is_no_phase() {
     let samples = in_turn(&[(4000, FIRST), (400, SECOND), (4000, FIRST)]);
     assert_eq!(phases(&line(2), &samples), []);

@@ -5,6 +5,7 @@
 
 mod axis;
 mod charts;
+mod overview;
 mod shade;
 mod table;
 #[cfg(test)]
@@ -68,6 +69,7 @@ fn page(outcome: &Outcome, observed: &Observed, timeline: &Timeline) -> Markup {
                 (header(outcome, observed))
                 main {
                     (verdict(outcome, observed))
+                    (overview::section(observed, timeline))
                     (table::table(outcome, observed))
                     (timelines::section(observed, timeline))
                 }

@@ -76,6 +76,12 @@ pub(super) fn band(label: &str, columns: &[Shares]) -> Markup {
     chart("band", BAND_HEIGHT, label, &bands)
 }
 
+/// The same, lower and of few columns, for an overview.
+pub(super) fn strip(label: &str, columns: &[Shares]) -> Markup {
+    let drawn = band(label, columns).into_string();
+    PreEscaped(drawn.replacen("chart band", "chart strip", 1))
+}
+
 /// The fill of a pipe, from empty to its capacity, and a strip on top of it where it was full.
 pub(super) fn fill(label: &str, columns: &[Option<Fill>]) -> Markup {
     let width = column_width(columns.len());

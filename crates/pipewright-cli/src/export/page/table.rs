@@ -18,12 +18,7 @@ pub(super) fn table(outcome: &Outcome, observed: &Observed) -> Markup {
         section {
             h2 { "Stages" }
             div.scroll {
-                table {
-                    caption {
-                        "Percentages are shares of the whole time that was watched; the rest, up to \
-                         100 %, is the time after the stage's end. Else: waiting for a CPU, a disk, \
-                         the network, the clock or a child, stopped, or not known."
-                    }
+                table aria-describedby="shares" {
                     thead {
                         tr {
                             th.text scope="col" { "#" }
@@ -45,6 +40,11 @@ pub(super) fn table(outcome: &Outcome, observed: &Observed) -> Markup {
                         }
                     }
                 }
+            }
+            p.faint #shares {
+                "Percentages are shares of the whole time that was watched; the rest, up to \
+                 100 %, is the time after the stage's end. Else: waiting for a CPU, a disk, \
+                 the network, the clock, a person or a child, stopped, or not known."
             }
         }
     }

@@ -145,6 +145,17 @@ fn three_hundred_stages_with_long_names_fit_into_a_page() {
     assert!(page.len() < 1 << 20, "{}", page.len());
 }
 
+#[test]
+fn many_stages_have_an_overview_and_few_have_none() {
+    for (stages, shown) in [(5, false), (6, true), (12, true), (150, true)] {
+        let page = page(&recordings::hour(&vec!["<cat>"; stages], 400));
+        assert_eq!(page.contains("class=\"overview\""), shown, "{stages}");
+        let strips = page.matches("class=\"chart strip\"").count();
+        assert_eq!(strips, if shown { stages } else { 0 });
+        assert!(page.len() < 1 << 20, "{stages}: {}", page.len());
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]

@@ -14,7 +14,7 @@ use crate::view::text;
 use crate::view::units::{rate, size};
 
 /// Bytes that all charts together may take: a page has to go into a ticket.
-const LARGEST: usize = 700_000;
+const LARGEST: usize = 600_000;
 
 /// Draws stages and pipes, in the order of the data's way, on one axis of time.
 pub(super) fn section(observed: &Observed, timeline: &Timeline) -> Markup {
@@ -32,7 +32,34 @@ pub(super) fn section(observed: &Observed, timeline: &Timeline) -> Markup {
                 (legend())
                 div.timelines style=(format!("--step:{step:.4}%")) {
                     (axis::row(&ticks))
+                    (phases(observed, span.as_secs_f64()))
                     (finest_rows(observed, timeline))
+                }
+            }
+        }
+    }
+}
+
+/// The stages that held the others up in turn, by their numbers, where there are several.
+fn phases(observed: &Observed, span: f64) -> Markup {
+    let phases = &observed.verdict.phases;
+    let place = |from: f64, until: f64| {
+        let (left, width) = (from / span * 100.0, (until - from) / span * 100.0);
+        format!("left:{left:.3}%;width:{width:.3}%")
+    };
+    html! {
+        @if !phases.is_empty() {
+            figure.row {
+                figcaption { "Bottleneck, by the number of the stage" }
+                div.phases {
+                    @for phase in phases {
+                        span style=(place(phase.from_seconds, phase.until_seconds.min(span))) {
+                            @match &phase.bottleneck {
+                                Some(found) => { (found.stage + 1) }
+                                None => { "–" }
+                            }
+                        }
+                    }
                 }
             }
         }
