@@ -192,6 +192,24 @@ fn fewer_processes_than_workers_are_enough() {
     );
 }
 
+/// Workers that nobody asked for by number must not make it slower.
+#[test]
+fn a_command_that_is_faster_than_chunks_are_handed_on_runs_once() {
+    let _watchdog = watchdog();
+    // On a busy machine one look may not tell.
+    let told = testing::with_time_enough(|_| {
+        let output = in_bash("yes 'some line' | head -c 3M | P workers -v -- cat | cksum");
+        assert_eq!(
+            output.stdout,
+            in_bash("yes 'some line' | head -c 3M | cksum").stdout
+        );
+        let told = stderr(&output);
+        told.contains("as one process").then_some(told)
+    });
+    let one_core = std::thread::available_parallelism().is_ok_and(|cores| cores.get() == 1);
+    assert!(one_core || told.contains("faster than chunks"), "{told}");
+}
+
 #[test]
 fn a_missing_directory_for_chunks_is_named() {
     let _watchdog = watchdog();

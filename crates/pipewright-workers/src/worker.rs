@@ -43,6 +43,8 @@ pub(crate) struct Ended {
     pub(crate) left_input: bool,
     /// From the start to the end, and the start alone.
     pub(crate) time: Duration,
+    /// How long it had a core.
+    pub(crate) on_core: Duration,
     pub(crate) start: Duration,
 }
 
@@ -113,6 +115,10 @@ impl Run {
             output,
             left_input,
             time: self.began.elapsed(),
+            on_core: self
+                .child
+                .usage()
+                .map_or(Duration::ZERO, |usage| usage.cpu()),
             start: self.start,
         })
     }
