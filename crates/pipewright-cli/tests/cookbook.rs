@@ -99,6 +99,38 @@ fn the_examples_of_the_guide_run() {
 }
 
 #[test]
+fn the_last_pipeline_runs_again_by_the_function_that_the_guide_gives() {
+    let _watchdog = watchdog();
+    let Some(guide) = guide() else { return };
+    let function = guide
+        .lines()
+        .find(|line| line.starts_with("pwl() {"))
+        .unwrap();
+    let program = Path::new(env!("CARGO_BIN_EXE_pipewright"));
+    let path = format!(
+        "{}:{}",
+        program.parent().unwrap().display(),
+        std::env::var("PATH").unwrap()
+    );
+    let mut bash = Command::new("bash")
+        .env("PATH", path)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let typed = format!("set -o history\n{function}\nseq 7 | wc -l\npwl --json\n");
+    bash.stdin
+        .take()
+        .unwrap()
+        .write_all(typed.as_bytes())
+        .unwrap();
+    let output = bash.wait_with_output().unwrap();
+    assert_eq!(output.stdout, b"7\n7\n", "{}", stderr(&output));
+    assert!(stderr(&output).contains("\"wc -l\""), "{}", stderr(&output));
+}
+
+#[test]
 fn the_guide_has_twelve_pipelines() {
     let Some(guide) = guide() else { return };
     let headings = (1..=12).filter(|n| guide.contains(&format!("\n### {n}. ")));
