@@ -168,6 +168,9 @@ pub(crate) struct Run {
     pub(crate) json: Option<Option<PathBuf>>,
 
     /// How to show the pipeline while it runs; auto: live if stderr is a terminal and stdout is not
+    ///
+    /// Where stdout is the terminal, too, auto leaves it to the output; if that stays silent for a second, a
+    /// line says how to see more.
     #[arg(long, value_enum, value_name = "HOW", default_value_t)]
     pub(crate) progress: Progress,
 

@@ -59,6 +59,11 @@ impl Inline {
         (rows > 1).then_some((columns, rows / 2))
     }
 
+    /// The looks of what is painted.
+    pub(crate) fn palette(&self) -> Palette {
+        self.palette
+    }
+
     /// Tells whether the terminal is ours to paint on: this process is in its foreground, and no
     /// program has it in its hands, as an editor or a menu has that reads single keys.
     pub(crate) fn may_paint(&self) -> bool {

@@ -163,17 +163,21 @@ fn source(options: &mut cli::Run) -> anyhow::Result<Source> {
 /// The live view needs a terminal that the pipeline's data does not go to.
 fn face(options: &cli::Run) -> Face {
     let able = std::io::stderr().is_terminal() && !terminal::is_dumb();
-    let live = || {
-        Face::Live(Box::new(Inline::new(Palette::new(
-            options.color,
-            &std::io::stderr(),
-        ))))
+    let inline = || {
+        let palette = Palette::new(options.color, &std::io::stderr());
+        Box::new(Inline::new(palette))
     };
+    let live = || Face::Live(inline());
     match options.progress {
         Progress::Never => Face::Nowhere,
         _ if options.quiet => Face::Nowhere,
         Progress::Plain => Face::Plain,
         Progress::Auto if able && !std::io::stdout().is_terminal() => live(),
+        Progress::Auto
+            if able && options.summary == When::Auto && !matches!(options.json, Some(None)) =>
+        {
+            Face::Hint(inline())
+        }
         Progress::Auto => Face::Nowhere,
         Progress::Always if able => live(),
         Progress::Always => Face::Plain,

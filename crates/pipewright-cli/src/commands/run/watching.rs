@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use pipewright::{RunningPipeline, Stage};
 use pipewright_observe::{
-    Intervals, Link, PipeHandle, PipeId, Process, ProcessId, Sample, Sampler,
+    Activity, Intervals, Link, PipeHandle, PipeId, Process, ProcessId, Sample, Sampler,
 };
 
 use super::pipelines::Pipelines;
@@ -14,16 +14,18 @@ use crate::outcome::Observed;
 use crate::progress::look::Follower;
 use crate::progress::words::Named;
 use crate::progress::{Pace, Progress};
-use crate::view;
 use crate::view::inline::Inline;
 use crate::view::live::Frame;
 use crate::view::live::line::Brief;
 use crate::view::style::Row;
+use crate::view::{self, terminal, text};
 
 /// A pipeline that is over sooner is not watched: it could not be judged, and should not be slowed.
 const ATTACH_AFTER: Duration = Duration::from_millis(50);
 /// The first picture comes this long after the start.
 const FIRST_PAINT: Duration = Duration::from_millis(500);
+/// A terminal on which nothing has come for so long seems dead.
+const SILENCE: Duration = Duration::from_millis(1100);
 /// Between two pictures.
 const REPAINT: Duration = Duration::from_millis(200);
 
@@ -127,7 +129,12 @@ pub(super) enum Face {
     Live(Box<Inline>),
     /// One line per interval.
     Plain,
+    /// Once, and only if the terminal that the output goes to has stayed silent: what would show more.
+    Hint(Box<Inline>),
 }
+
+/// The line that a silent terminal gets.
+const HINT: &str = "  still running; --progress always shows where, as does > FILE\n";
 
 impl<'a> Watching<'a> {
     pub(super) fn new(
@@ -141,6 +148,7 @@ impl<'a> Watching<'a> {
         let complete = running.stages().iter().all(|stage| stage.child().is_some());
         let first = match watch.face {
             Face::Plain => watch.interval,
+            Face::Hint(_) => SILENCE,
             _ => FIRST_PAINT,
         };
         Self {
@@ -231,6 +239,25 @@ impl<'a> Watching<'a> {
         }
         match &mut self.watch.face {
             Face::Nowhere => {}
+            Face::Hint(inline) => {
+                // What the last stage has written is on the terminal, or was read by somebody; and a
+                // first stage that waits for input may be waiting for the keyboard.
+                let Some(figures) = observation.figures() else {
+                    self.next_show = Instant::now() + REPAINT;
+                    return;
+                };
+                let written = figures.stages.last().and_then(|stage| stage.written);
+                let first = observation
+                    .latest()
+                    .and_then(|sample| sample.stages.first().copied());
+                let silent = written == Some(0) && first != Some(Activity::WaitingForInput);
+                if silent && inline.may_paint() && view::would_take_text() {
+                    let columns = terminal::columns(std::io::stderr());
+                    let hint = text::shortened(HINT.trim_end(), columns);
+                    view::tell(&format!("{}\n", inline.palette().faint(hint)));
+                }
+                self.watch.face = Face::Nowhere;
+            }
             // A terminal that was stopped by Ctrl-S, or a reader that is late, must not hold up the
             // deadline and the signals that this process waits for.
             _ if !view::would_take_text() => self.next_show = Instant::now() + REPAINT,
