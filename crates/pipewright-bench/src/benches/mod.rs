@@ -11,6 +11,7 @@ mod scaling;
 mod spawn;
 mod startup;
 mod throughput;
+mod verdict;
 mod workers;
 
 use crate::report::Report;
@@ -27,6 +28,8 @@ pub(crate) enum Bench {
     Startup(startup::Options),
     /// What watching costs: the live view of a pipeline, and a list of all of them.
     Observe(observe::Options),
+    /// What a pipeline would take without its bottleneck, foretold and tried.
+    Verdict(verdict::Options),
     /// One stage run several times, beside one run and GNU parallel.
     Workers(workers::Options),
     /// A config, messages and streams between this program and its child.
@@ -41,6 +44,7 @@ impl Bench {
             Self::Throughput(options) => throughput::run(options),
             Self::Startup(options) => startup::run(options),
             Self::Observe(options) => observe::run(options),
+            Self::Verdict(options) => verdict::run(options),
             Self::Workers(options) => workers::run(options),
             Self::Handoff(options) => handoff::run(options),
         }

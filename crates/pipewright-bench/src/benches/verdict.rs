@@ -1,0 +1,169 @@
+//! `verdict`: what a pipeline would take without its bottleneck, foretold and tried.
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, ensure};
+
+use crate::executable;
+use crate::measure::Spread;
+use crate::report::{Limit, Report, Target};
+
+/// A prediction is right if it lies this close to the truth.
+const CLOSE: f64 = 0.2;
+
+/// Pipelines with one slow stage each, at their start, middle and end. `$T` is a text, `$Z` the same
+/// packed by gzip.
+const PIPELINES: [&[&str]; 12] = [
+    &["cat $T", "gzip -6", "wc -c"],
+    &["zcat $Z", "gzip -9", "wc -c"],
+    &["zcat $Z", "xz -1", "wc -c"],
+    &["cat $T", "sed -E 's/[0-9]+9/x/g'", "wc -c"],
+    &["zcat $Z", "sed -E 's/[0-9]+9/x/g'", "gzip -1", "wc -c"],
+    &["cat $T", "awk '{ s += $1 * 3; print s % 7 }'", "wc -l"],
+    &["cat $T", "grep -E '(1.*2|3.*4).*5'", "wc -l"],
+    &["cat $T", "tr 0-9 a-j", "bzip2 -1", "wc -c"],
+    &["zcat $Z", "rev", "md5sum"],
+    &["gzip -9 <$T", "sha256sum"],
+    &["cat $T", "cut -c 2-", "xz -0"],
+    &[
+        "zcat $Z",
+        "tr -d 5",
+        "awk '{ n[$1 % 1000]++ } END { print n[7] }'",
+    ],
+];
+
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Runs of each pipeline, with its bottleneck and without.
+    #[arg(long, default_value = "5")]
+    rounds: NonZeroUsize,
+    /// Lines of the text.
+    #[arg(long, default_value = "6000000")]
+    lines: NonZeroUsize,
+}
+
+pub(crate) fn run(options: &Options) -> anyhow::Result<Report> {
+    let mut report = Report::new("verdict");
+    let pipewright = executable::pipewright()?;
+    let directory = tempfile::tempdir()?;
+    let directory = directory.path();
+    let make = format!("seq {} >text; gzip -k text", options.lines);
+    timed(directory, Path::new("bash"), &["-c", &make])?;
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    report.note(format!("load of the machine at the start: {}", load.trim()));
+
+    let (mut told, mut right) = (0, 0);
+    for stages in PIPELINES {
+        let stages: Vec<String> = stages
+            .iter()
+            .map(|stage| stage.replace("$T", "text").replace("$Z", "text.gz"))
+            .collect();
+        eprintln!("measuring {}", stages.join(" | "));
+        match trial(directory, &pipewright, &stages, options.rounds)? {
+            Trial::Nothing(sentence) => {
+                report.note(format!("{}: {sentence}", stages.join(" | ")));
+            }
+            Trial::Foretold {
+                stage,
+                foretold,
+                truth,
+            } => {
+                told += 1;
+                let off = foretold / truth - 1.0;
+                right += u32::from(off.abs() <= CLOSE);
+                report.note(format!(
+                    "{}: without stage {stage} {:.3} of the time foretold, {truth:.3} in truth ({:+.0} %)",
+                    stages.join(" | "),
+                    foretold,
+                    off * 100.0
+                ));
+            }
+        }
+    }
+    report.note(format!(
+        "{right} of {told} predictions within 20 % of the truth"
+    ));
+    report.target(Target::new(
+        "predictions within 20 % of the truth",
+        Limit::AtLeast(10.0),
+        Some(f64::from(right)),
+    ));
+    Ok(report)
+}
+
+enum Trial {
+    /// There was no prediction, and what was said instead.
+    Nothing(String),
+    /// Shares of the time, without the stage of this number.
+    Foretold {
+        stage: usize,
+        foretold: f64,
+        truth: f64,
+    },
+}
+
+fn trial(
+    directory: &Path,
+    pipewright: &Path,
+    stages: &[String],
+    rounds: NonZeroUsize,
+) -> anyhow::Result<Trial> {
+    let whole = stages.join(" | ");
+    let run = [
+        "run",
+        "--json=run.json",
+        "--summary=never",
+        "--progress=never",
+        &whole,
+    ];
+    timed(directory, pipewright, &run)?;
+    let json = std::fs::read_to_string(directory.join("run.json"))?;
+    let json: serde_json::Value = serde_json::from_str(&json)?;
+    let verdict = &json["verdict"];
+    let sentence = verdict["sentence"].as_str().unwrap_or("it was not watched");
+    // "stage 2 (gzip -6) is the bottleneck: …"
+    let number = sentence
+        .strip_prefix("stage ")
+        .and_then(|rest| rest.split(' ').next()?.parse::<usize>().ok());
+    let foretold = verdict["prediction"]["time_share"].as_f64();
+    let (Some(stage), Some(foretold)) = (number, foretold) else {
+        return Ok(Trial::Nothing(sentence.to_owned()));
+    };
+    // The bytes that the stage wrote, from a file; what it read is read beside.
+    let made = format!("{} >made", stages[..stage].join(" | "));
+    timed(directory, Path::new("bash"), &["-c", &made])?;
+    let mut without = stages.to_vec();
+    "{ cat <&0 >/dev/null & cat made; wait; }".clone_into(&mut without[stage - 1]);
+    if stage == 1 {
+        "cat made".clone_into(&mut without[0]);
+    }
+    let without = without.join(" | ");
+    let mut shares = Vec::new();
+    for _ in 0..rounds.get() {
+        let with = timed(directory, Path::new("bash"), &["-c", &whole])?;
+        let without = timed(directory, Path::new("bash"), &["-c", &without])?;
+        shares.push(without / with);
+    }
+    Ok(Trial::Foretold {
+        stage,
+        foretold,
+        truth: Spread::of(&shares).median,
+    })
+}
+
+/// Runs a program in the directory; the seconds that it took.
+fn timed(directory: &Path, program: &Path, arguments: &[&str]) -> anyhow::Result<f64> {
+    let begin = Instant::now();
+    let status = Command::new(program)
+        .args(arguments)
+        .current_dir(directory)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .status()
+        .with_context(|| format!("cannot run {}", program.display()))?;
+    ensure!(status.success(), "{arguments:?} ended with {status}");
+    Ok(begin.elapsed().as_secs_f64())
+}
