@@ -701,3 +701,18 @@ fn run_finds_the_stages_that_gain_by_itself_and_leaves_the_others() {
     let cores = std::thread::available_parallelism().map_or(1, usize::from) > 1;
     assert_eq!(wide, [false, false, cores, false, cores, false], "{plan}");
 }
+
+#[test]
+fn the_page_says_what_the_workers_of_a_stage_did() {
+    let directory = tempfile::tempdir().unwrap();
+    let page = directory.path().join("page.html");
+    let output = run(&[
+        "--report",
+        page.to_str().unwrap(),
+        "--workers",
+        "2=2",
+        "seq 300000 | sed s/1/2/ | tail -n 1",
+    ]);
+    let page = std::fs::read_to_string(&page).unwrap_or_else(|_| panic!("{}", stderr(&output)));
+    assert!(page.contains("Stage 2 ran by 2 workers"), "{page}");
+}

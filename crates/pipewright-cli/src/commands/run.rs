@@ -128,7 +128,7 @@ fn once(
     let names: Vec<String> = work.stages().iter().map(work::name).collect();
     let watching = Watching::new(
         &running,
-        names.clone(),
+        work.names_with_workers(&names),
         work.named_input(),
         watch,
         work.is_whole(),

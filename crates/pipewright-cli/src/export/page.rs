@@ -126,6 +126,11 @@ fn verdict(outcome: &Outcome, observed: &Observed) -> Markup {
             @if let Some(advice) = &outcome.workers_advice {
                 p.advice { "Advice: " (text::line(advice)) "." }
             }
+            @for (index, stage) in outcome.stages.iter().enumerate() {
+                @if let Some(workers) = &stage.workers {
+                    p.advice { "Stage " (index + 1) " ran " (text::line(&workers.to_string())) "." }
+                }
+            }
             @if let Some(index) = outcome.failed {
                 p.advice.bad {
                     "✗ Stage " (index + 1) " failed: " (outcome.stages[index].ended()) "."

@@ -76,6 +76,14 @@ impl Wide {
         Some(Command::new("/proc/self/exe").args(options).args(words))
     }
 
+    /// Counts the workers of a stage; `None` where it runs as it is.
+    pub(super) fn count(&self, index: usize) -> Option<usize> {
+        Some(match self.0.get(&index)?.workers {
+            Auto::Auto => std::thread::available_parallelism().map_or(1, usize::from),
+            Auto::Given(workers) => workers,
+        })
+    }
+
     /// Says for `--dry-run` by how many workers a stage is run.
     pub(super) fn of_stage(&self, index: usize) -> Option<String> {
         Some(match self.0.get(&index)?.workers {

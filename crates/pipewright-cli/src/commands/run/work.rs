@@ -202,6 +202,16 @@ impl Work {
         self.wide.advice(&self.script.stages, verdict)
     }
 
+    /// The names for the live view: a stage that workers run has their number behind it.
+    pub(super) fn names_with_workers(&self, names: &[String]) -> Vec<String> {
+        let numbered = names.iter().enumerate();
+        let named = numbered.map(|(index, name)| match self.wide.count(index) {
+            Some(workers) => format!("{name} × {workers}"),
+            None => name.clone(),
+        });
+        named.collect()
+    }
+
     /// Reads what the workers of each stage have told, once they have ended.
     pub(super) fn by_workers(&mut self) -> BTreeMap<usize, ByWorkers> {
         self.wide.told()
