@@ -57,7 +57,9 @@ pub(crate) struct Run {
     /// The pipeline or script in bash syntax, as one argument
     ///
     /// With --file: the arguments for $1, $2, … After --: the stages word by word, without a shell, as
-    /// in -- sort names '|' uniq -c. Options go before it: what follows it belongs to it.
+    /// in -- sort names '|' uniq -c. A text that refers to $1 or $@ takes arguments as bash -c does, the
+    /// first being $0. It sees exported variables and functions, and no aliases. Options go before it:
+    /// what follows it belongs to it.
     #[arg(value_name = "PIPELINE", trailing_var_arg = true)]
     pub(crate) rest: Vec<OsString>,
 

@@ -29,6 +29,19 @@ fn is_text(argument: &OsStr) -> bool {
     !bytes.starts_with(b"-") && bytes.iter().any(shell)
 }
 
+/// Tells whether a text refers to arguments of its own: `$1`, `"$@"`.
+pub(crate) fn takes_arguments(text: &OsStr) -> bool {
+    let bytes = text.as_encoded_bytes();
+    let refers = |rest: &[u8]| {
+        let name = rest.strip_prefix(b"{").unwrap_or(rest);
+        let is_length = rest.starts_with(b"{#") && rest.get(2) != Some(&b'}');
+        let first = name.first();
+        !is_length && first.is_some_and(|byte| byte.is_ascii_digit() || b"@*#".contains(byte))
+    };
+    let mut dollars = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'$');
+    dollars.any(|(index, _)| refers(&bytes[index + 1..]))
+}
+
 /// The error of a pipeline that came as several arguments, `before` being the one before them.
 pub(crate) fn several(before: &OsStr, rest: &[OsString]) -> String {
     let first = rest[0].to_string_lossy();

@@ -105,3 +105,26 @@ fn help_shows_examples_and_each_subcommand_knows_the_version() {
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.contains(env!("CARGO_PKG_VERSION")), "{text}");
 }
+
+#[test]
+fn a_text_that_refers_to_arguments_takes_them_as_bash_does() {
+    let _watchdog = watchdog();
+    for arguments in [
+        &["echo $0 $1 | cat", "name", "x"][..],
+        &["printf '%s,' \"$@\" | cat", "_", "a b", "-f", "--json"],
+        &["echo ${1} ${#} | cat; echo $2", "_", "one", "two"],
+        &["echo $1 | cat", "only the name"],
+    ] {
+        let bash = std::process::Command::new("bash")
+            .arg("-c")
+            .args(arguments)
+            .output()
+            .unwrap();
+        let ours = run(arguments);
+        assert_eq!(ours.stdout, bash.stdout, "{arguments:?}: {}", stderr(&ours));
+    }
+    // Others would be lost in silence.
+    for text in ["echo $HOME | cat", "echo ${#HOME} | cat"] {
+        assert_eq!(run(&[text, "x"]).status.code(), Some(125), "{text}");
+    }
+}

@@ -41,7 +41,10 @@ pub(crate) fn run(options: cli::Run) -> anyhow::Result<ExitCode> {
         Task::Run(source) => source,
         Task::Compare(contest) => {
             let prepare = |text: &OsString| {
-                let source = Source::Text(text.clone());
+                let source = Source::Text {
+                    text: text.clone(),
+                    arguments: Vec::new(),
+                };
                 prepared(source, plan.manner.clone(), plan.workers.as_ref())
             };
             let refused = |work: &Work| Some(nothing_started(work, work.held_back()?));

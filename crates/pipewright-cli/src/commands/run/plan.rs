@@ -150,14 +150,17 @@ fn source(options: &mut cli::Run) -> anyhow::Result<Source> {
             "--separator is for words after --: pipewright run --separator : -- sort names : uniq"
         );
     }
-    if rest.len() > 1 {
+    if rest.is_empty() {
+        anyhow::bail!(
+            "there is no pipeline: give it as one argument, 'sort names | uniq -c', or with -f FILE"
+        );
+    }
+    if rest.len() > 1 && !first_try::takes_arguments(&rest[0]) {
         anyhow::bail!(first_try::several(&options.before, &rest));
     }
-    rest.pop().map(Source::Text).ok_or_else(|| {
-        anyhow::anyhow!(
-            "there is no pipeline: give it as one argument, 'sort names | uniq -c', or with -f FILE"
-        )
-    })
+    let arguments = rest.split_off(1);
+    let text = rest.remove(0);
+    Ok(Source::Text { text, arguments })
 }
 
 /// The live view needs a terminal that the pipeline's data does not go to.

@@ -32,7 +32,11 @@ use crate::view::text;
 /// The place that the pipeline comes from.
 #[derive(Debug)]
 pub(super) enum Source {
-    Text(OsString),
+    Text {
+        text: OsString,
+        /// `$0` and what follows, as `bash -c` has it.
+        arguments: Vec<OsString>,
+    },
     /// One stage's words after another's, with the separator as a word of its own.
     Words {
         words: Vec<OsString>,
@@ -117,7 +121,7 @@ impl Work {
                 }
                 (quoted(&script), None, Vec::new())
             }
-            Source::Text(text) => (text, None, Vec::new()),
+            Source::Text { text, arguments } => (text, None, arguments),
             Source::File { path, arguments } => {
                 let text =
                     read(&path).with_context(|| format!("cannot read {}", path.display()))?;
