@@ -127,6 +127,8 @@ fn the_reader_of_manual_pages_has_no_complaint() {
         "workers",
         "limits",
         "completions",
+        "spool",
+        "replay",
         "man",
     ] {
         let arguments: &[&str] = if name.is_empty() { &[] } else { &[name] };

@@ -25,7 +25,7 @@ fn done(command: &mut Command) -> Output {
 fn has(program: &str) -> bool {
     let found = Command::new(program).arg("--version").output().is_ok();
     if !found {
-        println!("skipped: there is no {program}");
+        println!("skipped: there is no {program} that this user can run");
     }
     found
 }
@@ -78,7 +78,7 @@ fn check(prefix: &Path, zsh: &str) {
 fn what_is_packaged_can_be_installed_used_and_removed() {
     let _watchdog = watchdog();
     let Some(script) = script() else { return };
-    if !has("dpkg-deb") || !has("python3") {
+    if !has("dpkg-deb") || !has("python3") || !has("cargo") {
         return;
     }
     let directory = tempfile::tempdir().unwrap();
