@@ -193,7 +193,10 @@ impl Summary<'_> {
         }
         let failed = failed.filter(|_| !self.is_interrupted());
         match failed.and_then(|(_, stage)| advice(stage)) {
-            Some(advice) => writeln!(f, "  {}", self.palette.warning(advice)),
+            Some(advice) => {
+                let advice = text::wrapped(advice, self.width);
+                writeln!(f, "{}", self.palette.warning(advice))
+            }
             None => Ok(()),
         }
     }
@@ -248,9 +251,12 @@ impl Summary<'_> {
                     && (outcome.failed.is_none()
                         || observed.verdict.finding != Finding::TooShort) =>
             {
-                write_finding(f, observed, self.palette)?;
+                write_finding(f, observed, self.palette, self.width)?;
                 match &outcome.workers_advice {
-                    Some(advice) => writeln!(f, "  {}", self.palette.warning(text::line(advice))),
+                    Some(advice) => {
+                        let advice = text::wrapped(&text::line(advice), self.width);
+                        writeln!(f, "{}", self.palette.warning(advice))
+                    }
                     None => Ok(()),
                 }
             }
@@ -285,7 +291,7 @@ impl fmt::Display for OfOthers<'_> {
                 observed_cells(self.observed, index),
             )?;
         }
-        write_finding(f, self.observed, self.palette)
+        write_finding(f, self.observed, self.palette, usize::MAX)
     }
 }
 
@@ -316,18 +322,25 @@ fn observed_cells(observed: &Observed, index: usize) -> String {
 }
 
 /// Writes the verdict's sentence, what it is worth, and its advice.
-fn write_finding(f: &mut fmt::Formatter<'_>, observed: &Observed, palette: Palette) -> fmt::Result {
+fn write_finding(
+    f: &mut fmt::Formatter<'_>,
+    observed: &Observed,
+    palette: Palette,
+    width: usize,
+) -> fmt::Result {
     let verdict = &observed.verdict;
-    writeln!(f, "  {}", text::line(&verdict.sentence()))?;
+    let wrapped = |sentence: &str| text::wrapped(&text::line(sentence), width);
+    writeln!(f, "{}", wrapped(&verdict.sentence()))?;
     if let Some(prediction) = &verdict.prediction {
-        writeln!(f, "  {}", text::line(&prediction.sentence()))?;
+        writeln!(f, "{}", wrapped(&prediction.sentence()))?;
     }
     if !verdict.phases.is_empty() {
         let phases = Phase::sentence(&verdict.phases);
-        writeln!(f, "  the bottleneck moved: {}", text::line(&phases))?;
+        let sentence = format!("the bottleneck moved: {phases}");
+        writeln!(f, "{}", wrapped(&sentence))?;
     }
     match observed.verdict.advice() {
-        Some(advice) => writeln!(f, "  {}", palette.warning(text::line(&advice))),
+        Some(advice) => writeln!(f, "{}", palette.warning(wrapped(&advice))),
         None => Ok(()),
     }
 }

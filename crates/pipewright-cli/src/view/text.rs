@@ -39,6 +39,23 @@ pub(crate) fn shortened(text: &str, columns: usize) -> String {
     kept
 }
 
+/// Lines of at most `columns`, each two columns in, broken between words; only a word that is wider
+/// itself runs over.
+pub(crate) fn wrapped(text: &str, columns: usize) -> String {
+    let mut lines = vec![String::from(" ")];
+    for word in text.split(' ') {
+        let last = lines.last().map_or(0, |line| width(line));
+        if last > 1 && last + 1 + width(word) > columns {
+            lines.push(String::from(" "));
+        }
+        if let Some(line) = lines.last_mut() {
+            line.push(' ');
+            line.push_str(word);
+        }
+    }
+    lines.join("\n")
+}
+
 /// Filled up with spaces to `columns`.
 pub(crate) fn padded(text: &str, columns: usize) -> String {
     let fill = columns.saturating_sub(width(text));
@@ -48,6 +65,16 @@ pub(crate) fn padded(text: &str, columns: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sentences_are_broken_between_words() {
+        assert_eq!(
+            wrapped("zstd does better", usize::MAX),
+            "  zstd does better"
+        );
+        assert_eq!(wrapped("zstd does better", 12), "  zstd does\n  better");
+        assert_eq!(wrapped("unbreakable a", 5), "  unbreakable\n  a");
+    }
 
     #[test]
     fn only_lines_keep_their_line_ends() {
