@@ -113,7 +113,7 @@ fn stand_between<F: FileSystem<File = File>>(
                 std::process::exit(outcome::OWN_ERROR.into())
             });
         });
-        let taken = take_in(spool, writer, place);
+        let taken = take_in(spool, writer, options.limit, place);
         if giving.join().is_err() {
             std::process::exit(outcome::OWN_ERROR.into());
         }
@@ -133,6 +133,7 @@ fn stand_between<F: FileSystem<File = File>>(
 fn take_in<F: FileSystem>(
     spool: &Spool<F>,
     mut writer: Writer<F>,
+    limit: Option<u64>,
     place: &str,
 ) -> anyhow::Result<()> {
     let mut stdin = Input::new();
@@ -153,8 +154,9 @@ fn take_in<F: FileSystem>(
             Ok(true) => {}
             Ok(false) => return Ok(()),
             Err(Error::Full) => {
-                let first = spool.progress().first;
-                spool.wait(|progress| progress.first > first, None);
+                // A reader may have made room since.
+                let (end, limit) = (writer.end(), limit.unwrap_or(u64::MAX));
+                spool.wait(|progress| end - progress.first < limit, None);
             }
             Err(error @ Error::NoRoom { .. }) => {
                 if !told {
