@@ -2,7 +2,6 @@
 
 mod support;
 
-use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
 use support::{pipewright, run};
@@ -352,21 +351,20 @@ fn the_pipelines_of_a_list_come_and_go_in_the_view() {
     let _watchdog = watchdog();
     let directory = tempfile::tempdir().unwrap();
     // Each lasts until it was seen.
-    let until = |file: &str| format!("until test -e {file}; do sleep 0.05; done");
+    let at = |file: &str| directory.path().join(file);
+    let until = |file: &str| {
+        format!(
+            "until test -e '{}'; do sleep 0.05; done",
+            at(file).display()
+        )
+    };
     let text = format!("{} | cat; {} | tr a b", until("first"), until("second"));
-    let mut ours = pipewright();
-    ours.args(["run", "--progress", "plain", "-i", "200ms", &text]);
-    ours.current_dir(&directory)
-        .stdin(Stdio::null())
-        .stderr(Stdio::piped());
-    let mut child = ours.spawn().unwrap();
-    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    for (stage, file) in [("2 cat", "first"), ("2 tr a b", "second")] {
-        assert!(lines.any(|line| line.unwrap().contains(stage)), "{stage}");
-        std::fs::write(directory.path().join(file), "").unwrap();
+    let terminal = testing::terminals::Terminal::start(&support::USUAL, &text);
+    for (stage, file) in [("2  cat", "first"), ("2  tr a b", "second")] {
+        terminal.wait_for(stage, |screen| screen.contains(stage));
+        std::fs::write(at(file), "").unwrap();
     }
-    let left: Vec<String> = lines.map(Result::unwrap).collect();
-    assert!(child.wait().unwrap().success(), "{left:?}");
+    assert!(terminal.end().success());
 }
 
 #[test]
