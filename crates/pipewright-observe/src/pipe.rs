@@ -170,9 +170,14 @@ impl PipeHandle {
     /// FIONREAD in [pipe(7)](https://man7.org/linux/man-pages/man7/pipe.7.html),
     /// [poll(2)](https://man7.org/linux/man-pages/man2/poll.2.html)
     pub fn level(&self) -> Result<PipeLevel> {
+        self.level_and(|| {})
+    }
+
+    /// The same. Calls `before_close` while it has the pipe open still.
+    pub(crate) fn level_and(&self, before_close: fn()) -> Result<PipeLevel> {
         let end = self.reopen(OFlags::WRONLY)?;
         let ready = self.poll(&end, PollFlags::OUT)?;
-        Ok(PipeLevel {
+        let level = PipeLevel {
             unread: ioctl_fionread(&end)
                 .map_err(|error| self.failed("ask for unread bytes", error))?,
             capacity: fcntl_getpipe_size(&end)
@@ -180,7 +185,9 @@ impl PipeHandle {
                 as u64,
             full: !ready.contains(PollFlags::OUT),
             reader_gone: ready.contains(PollFlags::ERR),
-        })
+        };
+        before_close();
+        Ok(level)
     }
 
     /// `true` if no process holds a write end any more: the readers see the end of file once they

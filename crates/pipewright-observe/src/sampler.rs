@@ -80,8 +80,9 @@ pub struct Sampler {
     next_states: Instant,
     next_figures: Instant,
     cpu_time: Duration,
-    /// Asks for a look: with figures or without.
-    asking: Sender<bool>,
+    /// Asks for a look: with figures or without, and what to call around each close of a pipe.
+    asking: Sender<(bool, fn())>,
+    around_close: fn(),
     looks: Receiver<Look>,
     /// The last one asked for has not come yet.
     waiting: bool,
@@ -132,8 +133,11 @@ impl Sampler {
                 let mut watched = Watched::new(stages, links, unnamed);
                 // Who does not wait for it any more does not want to know.
                 let _ = begun.send(());
-                for with_figures in asked {
-                    if looked.send(watched.look(with_figures)).is_err() {
+                for (with_figures, around_close) in asked {
+                    if looked
+                        .send(watched.look(with_figures, around_close))
+                        .is_err()
+                    {
                         return;
                     }
                 }
@@ -153,9 +157,21 @@ impl Sampler {
             next_figures: now + intervals.figures,
             cpu_time: Duration::ZERO,
             asking,
+            around_close: || {},
             looks,
             waiting: false,
         })
+    }
+
+    /// Calls this function right before and right after each close of a pipe by a look. Who follows the
+    /// closes of a pipe by inotify can take the events then, before two equal ones become one.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn around_each_close(self, around_close: fn()) -> Self {
+        Self {
+            around_close,
+            ..self
+        }
     }
 
     /// Watches a line of stages: `pipes[i]` leads from `stages[i]` to `stages[i + 1]`.
@@ -249,7 +265,7 @@ impl Sampler {
             self.looks.try_recv().ok()
         } else {
             // The thread ends with this sampler and not before, unless it panics.
-            let _ = self.asking.send(with_figures);
+            let _ = self.asking.send((with_figures, self.around_close));
             self.looks.recv_timeout(PATIENCE).ok()
         };
         self.waiting = look.is_none();

@@ -178,6 +178,8 @@ pub use child::Child;
 pub use command::{Command, Stdio};
 pub use error::{Error, InvalidCommand, LostStatus, Result, StartError, Step};
 pub use pipe::{DEFAULT_PAGES, PipeExt, pipe, splice, tee};
+#[doc(hidden)]
+pub use pipeline::note_closes;
 pub use pipeline::{
     Capacity, Pipeline, PipelineStatus, Policy, RunningPipeline, Stage, StageEnd, StagePipe,
     StageStatus, signal_name,

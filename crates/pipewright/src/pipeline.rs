@@ -14,6 +14,8 @@ pub use running::{RunningPipeline, Stage, StagePipe};
 pub use status::{PipelineStatus, Policy, StageEnd, StageStatus, signal_name};
 
 use closes::Closes;
+#[doc(hidden)]
+pub use closes::note_closes;
 
 use crate::command::{Command, Stdio};
 use crate::error::{Error, InvalidCommand, Result, Step};

@@ -92,11 +92,16 @@ impl Watched {
         }
     }
 
-    /// Looks once; with figures, if they are due.
-    pub(super) fn look(&mut self, with_figures: bool) -> Look {
+    /// Looks once; with figures, if they are due. Calls `around_close` before and
+    /// after it closes each pipe.
+    pub(super) fn look(&mut self, with_figures: bool, around_close: fn()) -> Look {
         let before = cpu_time();
         let at = Instant::now();
-        let pipes: Vec<Option<PipeLevel>> = self.links.iter_mut().map(WatchedLink::look).collect();
+        let pipes: Vec<Option<PipeLevel>> = self
+            .links
+            .iter_mut()
+            .map(|link| link.look(around_close))
+            .collect();
         if with_figures
             && self
                 .stages
@@ -206,8 +211,9 @@ impl Watched {
 }
 
 impl WatchedLink {
-    fn look(&mut self) -> Option<PipeLevel> {
-        let level = self.link.pipe.level().ok();
+    fn look(&mut self, around_close: fn()) -> Option<PipeLevel> {
+        let level = self.link.pipe.level_and(around_close).ok();
+        around_close();
         self.interval.look(level);
         self.whole.look(level);
         level

@@ -127,7 +127,7 @@ const STRAGGLING: usize = 10;
 
 /// Takes the events that have come so far. Somebody who looks at a pipe again and again makes many,
 /// and equal ones are told apart only if they are not in the queue together.
-pub(super) fn look() {
+pub fn note_closes() {
     if let Some(instance) = queue().as_mut().filter(|it| it.process == getpid()) {
         instance.take_events();
     }
@@ -221,6 +221,11 @@ struct Log {
     reading: Side,
     /// Of those that are written to.
     writing: Side,
+    /// Closes of files that are written to.
+    closed_writing: usize,
+    /// True if more of those were closed than had been opened anew, when the first one that is read
+    /// from was: the stage's own was among them.
+    writer_was_first: bool,
     /// True if the writing stage ended while its reader was still there.
     alive_at_end: bool,
     /// True if events were lost.
@@ -243,8 +248,13 @@ impl Log {
             return;
         }
         let side = if event.contains(ReadFlags::CLOSE_NOWRITE) {
+            // A file that was opened right before this is open still, unless it is this one.
+            let opened = self.opened - usize::from(just_opened);
+            let is_first = self.reading.first.is_none();
+            self.writer_was_first |= is_first && self.closed_writing > opened;
             &mut self.reading
         } else if event.contains(ReadFlags::CLOSE_WRITE) {
+            self.closed_writing += 1;
             &mut self.writing
         } else {
             return;
@@ -268,7 +278,7 @@ impl Log {
         if self.lost {
             return None;
         }
-        if self.alive_at_end {
+        if self.alive_at_end || self.writer_was_first {
             return Some(false);
         }
         Some(match (self.reading.lasting, self.writing.lasting) {
@@ -341,6 +351,13 @@ mod tests {
             let looks = |middle: &str| format!("{look}{look}{middle}{look}{look}");
             assert_eq!(verdict(&looks("rw")), Some(true), "{look}");
             assert_eq!(verdict(&looks("wr")), Some(false), "{look}");
+        }
+        // A look begins between the two closes.
+        for (closes, reader_first) in [("worw", false), ("orww", true)] {
+            for looks in ["", "ow", "owow"] {
+                let events = format!("{looks}{closes}");
+                assert_eq!(verdict(&events), Some(reader_first), "{events}");
+            }
         }
         // The reader's close hidden in a look.
         assert_eq!(verdict("ororwor"), Some(true));

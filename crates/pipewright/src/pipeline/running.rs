@@ -222,7 +222,7 @@ impl RunningPipeline {
     ///
     /// As [`Child::has_ended`].
     pub fn still_running(&self) -> Result<Vec<&Child>> {
-        closes::look();
+        closes::note_closes();
         let mut running = Vec::new();
         for (index, stage) in self.stages.iter().enumerate() {
             if let Some(child) = stage.child() {

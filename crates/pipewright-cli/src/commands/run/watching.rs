@@ -334,7 +334,10 @@ impl<'a> Watching<'a> {
             figures: self.watch.interval,
             ..Intervals::default()
         };
-        let sampler = Sampler::new(stages, links.collect(), intervals).ok()?;
+        // Each look opens and closes the pipes, and must not hide a stage's close.
+        let sampler = Sampler::new(stages, links.collect(), intervals)
+            .ok()?
+            .around_each_close(pipewright::note_closes);
         let observation = Box::new(Observation::new(sampler));
         Some(Sight::Attached {
             observation,
