@@ -1,5 +1,6 @@
 //! A pipeline at one moment, as the live view shows it. Pure.
 
+pub(crate) mod brief;
 pub(crate) mod line;
 mod rows;
 
@@ -7,7 +8,7 @@ use std::time::Duration;
 
 use pipewright_observe::{Activity, PipeLevel};
 
-use self::line::Brief;
+use self::brief::Brief;
 use super::text;
 use super::units::percent;
 use crate::observation::Observation;

@@ -8,9 +8,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::sampler::{Layout, Sample};
+use crate::verdict::finding::{FEWEST_SAMPLES, Finding, judge};
 use crate::verdict::reason::{Bottleneck, Reason, shortened};
 use crate::verdict::tally::Tally;
-use crate::verdict::{FEWEST_SAMPLES, Finding, Verdict};
 
 /// The length of a window at first.
 const FINEST: Duration = Duration::from_millis(300);
@@ -150,7 +150,7 @@ impl Windows {
 
 impl Run {
     fn new(layout: &Layout, tally: Tally) -> Self {
-        let finding = match Verdict::judge(layout, &tally).0 {
+        let finding = match judge(layout, &tally).0 {
             Finding::Bottleneck(bottleneck) => Some(bottleneck),
             _ => None,
         };

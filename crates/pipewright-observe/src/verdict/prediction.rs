@@ -3,10 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use crate::sampler::Layout;
+use crate::verdict::finding::HARDLY_WAITS;
+use crate::verdict::reason::Bottleneck;
 use crate::verdict::reason::{CROWDED, LONGEST, Reason, shortened};
 use crate::verdict::shares::StageShares;
 use crate::verdict::tally::Tally;
-use crate::verdict::{Bottleneck, HARDLY_WAITS};
 
 /// Less time than this is told as "less than".
 const LEAST: f64 = 1.0 / 20.0;

@@ -162,11 +162,12 @@ fn variables(tokens: &[Token], assigned: &[&str]) -> Result<(), String> {
             Token::Name(name) if SETTINGS.contains(&name.as_str()) => {
                 return Err(format!("{name} changes how the records behind are read"));
             }
-            Token::Name(name) if matches!(name.as_str(), "RSTART" | "RLENGTH") => {
-                if !matches_first(tokens) {
-                    return refuse(name);
-                }
+            Token::Name(name)
+                if matches!(name.as_str(), "RSTART" | "RLENGTH") && !matches_first(tokens) =>
+            {
+                return refuse(name);
             }
+            Token::Name(name) if matches!(name.as_str(), "RSTART" | "RLENGTH") => {}
             Token::Name(name) => {
                 let next = tokens.get(at + 1);
                 let before = at.checked_sub(1).and_then(|before| tokens.get(before));

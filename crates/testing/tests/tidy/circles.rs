@@ -143,14 +143,14 @@ fn definition(
                 .find(|(handed, _)| handed == name)
                 .map(|(_, path)| path.clone());
             let globs = handed_on.iter().filter(|(handed, _)| handed == "*");
-            let through = globs.filter_map(|(_, path)| {
+            let mut through = globs.filter_map(|(_, path)| {
                 let target = definition(modules, &module, path, hops.checked_sub(1)?)?;
                 modules[&target].1.defined.contains(name).then_some(target)
             });
             if let (Some(onward), Some(hops)) = (onward, hops.checked_sub(1)) {
                 return definition(modules, &module, &onward, hops);
             }
-            return through.last().or(Some(module));
+            return through.next_back().or(Some(module));
         }
     }
     Some(module)

@@ -16,7 +16,7 @@ use crate::progress::words::Named;
 use crate::progress::{Pace, Progress};
 use crate::view::inline::Inline;
 use crate::view::live::Frame;
-use crate::view::live::line::Brief;
+use crate::view::live::brief::Brief;
 use crate::view::style::Row;
 use crate::view::{self, terminal, text};
 

@@ -1,7 +1,5 @@
 //! The live view in one line of a log, always of the same form. Pure.
 
-use pipewright_observe::verdict::{Finding, Reason};
-
 use super::Frame;
 use crate::view::text;
 use crate::view::units::{clock, percent, size};
@@ -42,61 +40,6 @@ impl Frame {
         );
         let room = WIDEST.saturating_sub(text::width(&head));
         head + &self.brief.in_columns(room)
-    }
-}
-
-/// The finding in a few words.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Brief {
-    /// Its number and command.
-    stage: Option<(usize, String)>,
-    word: &'static str,
-}
-
-impl Brief {
-    pub(crate) fn of(finding: &Finding) -> Self {
-        let (stage, word) = match finding {
-            Finding::Bottleneck(it) => {
-                let stage = (it.stage + 1, text::line(&it.command));
-                (Some(stage), word(it.reason))
-            }
-            Finding::Balanced => (None, "balanced"),
-            Finding::TooShort => (None, "too short to tell"),
-            Finding::Ended => (None, "ended"),
-            _ => (None, "unknown"),
-        };
-        Self { stage, word }
-    }
-
-    /// No stage, but this word.
-    pub(crate) fn only(word: &'static str) -> Self {
-        Self { stage: None, word }
-    }
-
-    fn in_columns(&self, room: usize) -> String {
-        let Some((number, command)) = &self.stage else {
-            return text::shortened(self.word, room);
-        };
-        let around = format!("stage {number} (): {}", self.word);
-        let name = text::shortened(command, room.saturating_sub(text::width(&around)));
-        let told = format!("stage {number} ({name}): {}", self.word);
-        text::shortened(&told, room)
-    }
-}
-
-/// What keeps the stage occupied.
-fn word(reason: Reason) -> &'static str {
-    match reason {
-        Reason::Cpu => "cpu",
-        Reason::NoCoreLeft => "all cores busy",
-        Reason::Disk => "disk",
-        Reason::Network => "network",
-        Reason::Asleep => "asleep",
-        Reason::Polling => "polling",
-        Reason::Stopped => "stopped",
-        Reason::InputSlow => "slow input",
-        Reason::ConsumerSlow => "slow reader",
-        _ => "waiting",
     }
 }
 

@@ -199,7 +199,7 @@ impl PipeRow {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::view::live::line::Brief;
+    use crate::view::live::brief::Brief;
     use pipewright_observe::PipeLevel;
     use pipewright_observe::verdict::{Bottleneck, Finding, Reason};
     use std::time::Duration;
