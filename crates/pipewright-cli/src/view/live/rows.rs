@@ -299,9 +299,11 @@ pub(super) mod tests {
         let mut frame = frame(3);
         frame.worth = Some(worth.to_owned());
         let rows = drawn(&frame, 100, 24);
-        assert_eq!(rows.len(), 7);
-        assert!(rows[6].contains(worth), "{rows:#?}");
-        for (width, height) in [(100, 6), (40, 24), (60, 24)] {
+        assert!(
+            rows.last().is_some_and(|row| row.contains(worth)),
+            "{rows:#?}"
+        );
+        for (width, height) in [(100, 5), (40, 24), (60, 24)] {
             let rows = drawn(&frame, width, height);
             assert!(!rows.iter().any(|row| row.contains("without")), "{rows:#?}");
         }
