@@ -444,7 +444,8 @@ fn the_json_object_has_the_fields_of_its_version() {
             "verdict",
             "version",
             "wall_seconds",
-            "whole"
+            "whole",
+            "workers_advice"
         ]
     );
     assert_eq!(run["negated"], true);
