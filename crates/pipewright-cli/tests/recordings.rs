@@ -155,7 +155,7 @@ fn non_blocking_streams_are_waited_for() {
     let long = format!("sh -c 'sleep 0.3' {} | cat", "x".repeat(6000));
     for (arguments, is_whole) in [
         (&["completions", "bash"][..], "complete -F"),
-        (&["man"], "SEE ALSO"),
+        (&["man", "run"], "EXIT STATUS"),
         (&["run", "--help"], "Exit status"),
         (&["run", "-q", "--json=-", &long], "\"verdict\""),
         (&["run", "-q", "--samples=-", &long], "\n"),
