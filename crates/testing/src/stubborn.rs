@@ -102,9 +102,11 @@ pub fn hold_own_memory(unanswering: &Path) -> ! {
     }
 }
 
-/// Waits until the process does not let its command line be read; `false` if it has ended before.
+/// Waits until the process does not let its command line be read; `false` if it has ended before, or
+/// does not get there: now and then it is let through.
 pub fn is_stubborn_at_last(pid: u32) -> bool {
-    loop {
+    let begin = std::time::Instant::now();
+    while begin.elapsed() < Duration::from_secs(20) {
         let (answered, answer) = channel();
         std::thread::spawn(move || {
             let _ = answered.send(std::fs::read(format!("/proc/{pid}/cmdline")).is_ok());
@@ -116,6 +118,7 @@ pub fn is_stubborn_at_last(pid: u32) -> bool {
         }
         std::thread::sleep(Duration::from_millis(10));
     }
+    false
 }
 
 /// Answers everything but what is asked about the file once it is open, in the protocol of linux/fuse.h.

@@ -52,12 +52,17 @@ impl Stubborn {
             .stdout(Stdio::null())
             .spawn();
         let children = [sleep.unwrap(), stubborn.unwrap()];
-        assert!(is_stubborn_at_last(children[1].id()));
-        Some(Self {
+        let pid = children[1].id();
+        let started = Self {
             children,
             pipe,
             _unanswering: unanswering,
-        })
+        };
+        if !is_stubborn_at_last(pid) {
+            eprintln!("skipped: the process could not be kept from being read");
+            return None;
+        }
+        Some(started)
     }
 
     fn process(&self, stage: usize) -> Process {
