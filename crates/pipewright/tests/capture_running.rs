@@ -194,11 +194,12 @@ fn waiting_for_a_line_ends_and_the_command_does_not() {
     assert!(lines.status().unwrap().success());
 }
 
-/// Says that it runs, then waits until it is asked to end, and says so.
+/// Says that it runs, then waits until it is asked to end, and says so. It looks again and again: a
+/// shell that reads does not see a signal that came just before.
 const OBEDIENT: &str =
-    "trap 'echo tidied up; exit 9' TERM; echo ready; while :; do read line <&3; done";
+    "trap 'echo tidied up; exit 9' TERM; echo ready; while :; do sleep 0.01; done";
 /// Is asked in vain.
-const STUBBORN: &str = "trap 'echo no' TERM; echo ready; while :; do read line <&3; done";
+const STUBBORN: &str = "trap 'echo no' TERM; echo ready; while :; do sleep 0.01; done";
 
 /// The error of a capture that is cancelled once its command runs, and is given `grace`.
 fn cancelled(stages: impl Into<Pipeline>, grace: Duration, whole_tree: bool) -> Error {
@@ -228,8 +229,7 @@ fn cancelled(stages: impl Into<Pipeline>, grace: Duration, whole_tree: bool) -> 
 #[test]
 fn what_is_given_up_is_asked_to_end_and_its_last_words_are_collected() {
     let _watchdog = watchdog();
-    let (gate, _held) = pipewright::pipe().unwrap();
-    let error = cancelled(sh(OBEDIENT).fd(3, gate), FAR, false);
+    let error = cancelled(sh(OBEDIENT), FAR, false);
     let Error::Cancelled { collected, .. } = error else {
         panic!("{error}")
     };
@@ -241,8 +241,7 @@ fn what_is_given_up_is_asked_to_end_and_its_last_words_are_collected() {
 fn what_does_not_end_when_it_is_asked_is_killed_after_the_grace() {
     let _watchdog = watchdog();
     let told = with_time_enough(|grace| {
-        let (gate, _held) = pipewright::pipe().unwrap();
-        let error = cancelled(sh(STUBBORN).fd(3, gate), grace, false);
+        let error = cancelled(sh(STUBBORN), grace, false);
         let collected = error.collected().unwrap().clone();
         (!collected.stdout.is_empty() && collected.statuses[0].is_some()).then_some(collected)
     });
@@ -253,10 +252,9 @@ fn what_does_not_end_when_it_is_asked_is_killed_after_the_grace() {
 #[test]
 fn a_whole_tree_is_asked_to_end_before_it_is_killed() {
     isolated("a_whole_tree_is_asked_to_end_before_it_is_killed", || {
-        let (gate, _held) = pipewright::pipe().unwrap();
         // The shell ends at once; the one in the background has the pipe, and the last word.
-        let script = format!("({OBEDIENT}) & exec 3<&-; trap 'exit 0' TERM; wait");
-        let error = cancelled(sh(&script).fd(3, gate).own_tree(), FAR, true);
+        let script = format!("({OBEDIENT}) & trap 'exit 0' TERM; wait");
+        let error = cancelled(sh(&script).own_tree(), FAR, true);
         assert_eq!(error.collected().unwrap().stdout, b"tidied up\n");
         // This process has adopted the one in the background, which has ended or is about to.
         while !children().is_empty() {
