@@ -11,7 +11,7 @@ use pipewright::{
     Child, Command, Error, LostStatus, PipeWriter, Resource, Rlimit, Signal, Stdio, pipe,
 };
 use rustix::process::WaitOptions;
-use testing::{fault, isolated, watchdog};
+use testing::{fault, isolated, signals_at_their_default, watchdog};
 
 #[test]
 fn a_status_is_told_once_it_is_there_and_again() {
@@ -51,6 +51,7 @@ fn an_end_can_be_seen_without_taking_the_status() {
 #[test]
 fn signals_end_a_child_and_are_told_apart() {
     let _watchdog = watchdog();
+    signals_at_their_default();
     for signal in [Signal::TERM, Signal::KILL, Signal::HUP] {
         let child = Command::new("sleep").arg("60").spawn().unwrap();
         child.signal(signal).unwrap();
