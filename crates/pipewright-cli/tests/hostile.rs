@@ -143,6 +143,8 @@ fn is_timed_out_and_told_of(timeout: &str) -> bool {
     };
     let pid = second_stage(&found);
     if !is_stubborn_at_last(pid) {
+        // The kernel does not let the one that reads die before its file system goes.
+        drop(unanswering);
         run.wait().unwrap();
         return false;
     }
