@@ -58,7 +58,7 @@ fn without_a_recorded_slow_stage_the_busiest_of_the_others_is_the_limit() {
     assert!((middle.time - 0.39 / 3.49).abs() < 0.02, "{middle:?}");
     let sentence = middle.sentence();
     assert!(
-        sentence.starts_with("without it the pipeline would take at most 1/")
+        sentence.starts_with("without it the pipeline would take at best 1/")
             && sentence
                 .ends_with(" of the time; then stage 1 (head -c 40G /dev/zero) would limit it"),
         "{sentence}"

@@ -27,7 +27,7 @@ const WORTH_IT: f64 = 1.1;
 /// let without = Prediction { time: 0.196, limit: Limit::Stage { stage: 0, command: "zcat x".into() }, cpus: 1.2, cpu: 0.98 };
 /// assert_eq!(
 ///     without.sentence(),
-///     "without it the pipeline would take at most 1/5.1 of the time; then stage 1 (zcat x) would limit it"
+///     "without it the pipeline would take at best 1/5.1 of the time; then stage 1 (zcat x) would limit it"
 /// );
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -124,13 +124,13 @@ impl Prediction {
         };
         match self.time {
             time if time < LEAST => format!(
-                "without it the pipeline would take less than 1/20 of the time; then {next} would limit it"
+                "without it the pipeline would take at best less than 1/20 of the time; then {next} would limit it"
             ),
             time if time * WORTH_IT > 1.0 => {
                 format!("without it the pipeline would be hardly faster: {next} would limit it")
             }
             time => format!(
-                "without it the pipeline would take at most 1/{:.1} of the time; then {next} would limit it",
+                "without it the pipeline would take at best 1/{:.1} of the time; then {next} would limit it",
                 1.0 / time
             ),
         }

@@ -295,7 +295,7 @@ pub(super) mod tests {
 
     #[test]
     fn the_worth_of_the_bottleneck_is_shown_where_a_row_is_left_for_all_of_it() {
-        let worth = "without it the pipeline would take less than 1/20 of the time";
+        let worth = "without it the pipeline would take at best less than 1/20 of the time";
         let mut frame = frame(3);
         frame.worth = Some(worth.to_owned());
         let rows = drawn(&frame, 100, 24);
