@@ -42,6 +42,7 @@ pub(crate) enum Subcommand {
     Spool(Spool),
     Replay(Replay),
     Limits(Limits),
+    Schema(Schema),
     Completions(Completions),
     Man(Man),
 }
@@ -88,7 +89,8 @@ pub(crate) struct Run {
 
     /// With --compare: save the results to FILE, in the form its name ends with: .json, .csv or .md
     ///
-    /// Names and units are those of hyperfine's exports, with some more. May be given several times.
+    /// Names and units are those of hyperfine's exports, with some more: docs/command.md has them all, and
+    /// pipewright schema those in JSON. May be given several times.
     #[arg(long, value_name = "FILE", requires = "compare")]
     pub(crate) export: Vec<PathBuf>,
 
@@ -166,6 +168,8 @@ pub(crate) struct Run {
     pub(crate) summary: When,
 
     /// Save the results as one JSON object to FILE (- is stdout), or print it instead of the summary
+    ///
+    /// pipewright schema prints what it has.
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
     pub(crate) json: Option<Option<PathBuf>>,
 
@@ -545,6 +549,19 @@ pub(crate) struct Limits {
     #[arg(long)]
     pub(crate) json: bool,
 }
+
+/// Print the JSON Schema of all that pipewright writes as JSON
+///
+/// It has every field of --json, --samples and --compare --export FILE.json, with its type, its unit
+/// and when it is null. Its version is that of the fields.
+#[derive(Debug, Args)]
+#[command(after_long_help = SCHEMA_NOTES)]
+pub(crate) struct Schema {}
+
+const SCHEMA_NOTES: &str = "\
+Examples:
+  pipewright schema > pipewright.schema.json
+  check-jsonschema --schemafile pipewright.schema.json run.json";
 
 /// Print completions for a shell
 ///

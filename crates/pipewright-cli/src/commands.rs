@@ -8,6 +8,7 @@ pub(crate) mod manual;
 pub(crate) mod replay;
 pub(crate) mod resize;
 pub(crate) mod run;
+pub(crate) mod schema;
 pub(crate) mod spool;
 pub(crate) mod watch;
 pub(crate) mod workers;

@@ -53,6 +53,7 @@ fn execute(command: Subcommand, typed: &[OsString]) -> anyhow::Result<ExitCode> 
         Subcommand::Spool(options) => commands::spool::spool(&options),
         Subcommand::Replay(options) => commands::replay::replay(&options),
         Subcommand::Limits(options) => commands::limits::limits(&options),
+        Subcommand::Schema(_) => commands::schema::schema(),
         Subcommand::Completions(options) => commands::completions::completions(options.shell),
         Subcommand::Man(options) => commands::manual::man(&options),
     }

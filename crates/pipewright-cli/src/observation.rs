@@ -91,6 +91,7 @@ impl Observation {
             verdict: self.overall(),
             layout: self.layout().clone(),
             figures: self.figures,
+            input: None,
         }
     }
 }

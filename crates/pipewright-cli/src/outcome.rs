@@ -17,6 +17,8 @@ pub(crate) const TIMED_OUT: u8 = 124;
 /// One run of one pipeline, from its start to the end of its last stage.
 #[derive(Debug)]
 pub(crate) struct Outcome {
+    /// The text as it was given.
+    pub(crate) text: String,
     /// From the first to the last.
     pub(crate) stages: Vec<Stage>,
     /// From each stage to the next.
@@ -131,6 +133,8 @@ pub(crate) struct Observed {
     pub(crate) verdict: Verdict,
     /// The totals at the end.
     pub(crate) figures: Option<Figures>,
+    /// The bytes of its input that were read, and those in all, where that is known.
+    pub(crate) input: Option<(u64, u64)>,
 }
 
 impl Outcome {
@@ -226,7 +230,23 @@ impl Observed {
             verdict: Verdict::of(&layout, []),
             layout,
             figures: None,
+            input: None,
         }
+    }
+
+    /// Takes note of how far its input was read when it was looked at last.
+    ///
+    /// The counter of the first stage knows better: no more can have been read than it says, and where
+    /// it says as much as there is, the rest came after the last look.
+    pub(crate) fn note_input(&mut self, read: u64, total: u64) {
+        let first = self.figures.as_ref().and_then(|it| it.stages.first());
+        let counted = first.filter(|it| !it.splices).and_then(|it| it.read);
+        let read = match counted {
+            Some(counted) if counted >= total => total,
+            Some(counted) => read.min(counted),
+            None => read,
+        };
+        self.input = Some((read, total));
     }
 
     /// The bytes that a stage handed to the next one, estimated; `None` is unknown.

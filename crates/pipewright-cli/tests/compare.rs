@@ -78,7 +78,7 @@ fn outputs_that_differ_or_change_are_told_apart() {
         told.contains("that of pipeline 2 changes from run to run"),
         "{told}"
     );
-    assert_eq!(value["outputs"], "not-deterministic");
+    assert_eq!(value["outputs"], "not_deterministic");
     assert_eq!(value["results"][1]["output_deterministic"], false);
 }
 
@@ -167,13 +167,15 @@ fn exports_have_the_columns_of_hyperfine_and_can_be_read_back() {
     let lines: Vec<&str> = csv.lines().collect();
     assert_eq!(
         lines[0],
-        "command,mean,stddev,median,user,system,min,max,failed_runs"
+        "command,mean,stddev,median,user,system,min,max,number,failed_runs,relative_factor,\
+         relative_stddev,bottleneck_stage"
     );
     let figures = lines[1]
         .strip_prefix("\"echo 'a,\"\"b\"\"' | cat\",")
         .unwrap();
-    let figures: Vec<f64> = figures.split(',').map(|it| it.parse().unwrap()).collect();
-    assert_eq!(figures.len(), 8);
+    let fields: Vec<&str> = figures.split(',').collect();
+    assert_eq!((fields.len(), &fields[7..9]), (12, &["1", "0"][..]));
+    let figures: Vec<f64> = fields[..7].iter().map(|it| it.parse().unwrap()).collect();
     assert!(
         figures[5] <= figures[0] && figures[0] <= figures[6],
         "{figures:?}"
@@ -249,7 +251,10 @@ fn where_the_time_went_is_told_stage_by_stage() {
     let result = &value["results"][0];
     assert_eq!(result["bottleneck"]["stage"], 1);
     assert!(
-        result["stages"][1]["waiting_for_input"].as_f64().unwrap() > 0.5,
+        result["stages"][1]["shares"]["waiting_for_input"]
+            .as_f64()
+            .unwrap()
+            > 0.5,
         "{value}"
     );
 }

@@ -327,7 +327,8 @@ fn a_stage_that_splices_has_a_rate_that_is_not_known() {
         let newest = samples
             .map(|it| it["figures"]["pipes"].clone())
             .find(|it| it.is_array());
-        let known = |pipe: &serde_json::Value| pipe["rate"].as_f64().map(|rate| rate > 0.0);
+        let known =
+            |pipe: &serde_json::Value| pipe["bytes_per_second"].as_f64().map(|rate| rate > 0.0);
         newest.is_some_and(|pipes| {
             let known: Vec<_> = pipes.as_array().unwrap().iter().map(known).collect();
             known == [Some(true), None, Some(true)]

@@ -18,14 +18,14 @@ fn a_running_pipeline_is_listed_with_who_is_blocked() {
     let running = Running::start(&format!("yes {mark} | sleep {mark} | cat; true"));
     // A program that is still being loaded runs, or waits for the disk.
     let found = find_when(&mark, 3, |found| {
-        let doing = |stage: usize| &found["stages"][stage]["doing"];
-        doing(0) == "blocked on output" && doing(1) == "asleep" && doing(2) == "waiting for input"
+        let does = |stage: usize| &found["stages"][stage]["activity"];
+        does(0) == "blocked_on_output" && does(1) == "sleeping" && does(2) == "waiting_for_input"
     });
     assert_eq!(found["shape"], "linear");
     assert_eq!(found["stages"][1]["command"], format!("sleep {mark}"));
     assert_eq!(found["pipes"][0]["level"]["full"], true);
-    assert_eq!(found["pipes"][1]["level"]["unread"], 0);
-    assert_eq!(found["pipes"][0]["writers"], serde_json::json!([0]));
+    assert_eq!(found["pipes"][1]["level"]["unread_bytes"], 0);
+    assert_eq!(found["pipes"][0]["writers"], serde_json::json!([1]));
     let text = String::from_utf8(pipewright().arg("ls").output().unwrap().stdout).unwrap();
     assert!(
         text.contains(&format!("yes {mark}")) && text.contains("full: 6"),
@@ -63,7 +63,7 @@ fn several_writers_of_one_reader_are_told_as_fan_in() {
         child.wait().unwrap();
     }
     assert!(cat.wait().unwrap().success());
-    assert_eq!(found["shape"], "fan-in");
+    assert_eq!(found["shape"], "fan_in");
     assert_eq!(found["pipes"][0]["writers"].as_array().unwrap().len(), 2);
 }
 
@@ -259,8 +259,8 @@ fn watch_shows_the_pipeline_takes_keys_and_leaves_everything_as_it_was() {
     let after = find(&mark, 3);
     for pipe in 0..2 {
         assert_eq!(
-            after["pipes"][pipe]["level"]["capacity"],
-            found["pipes"][pipe]["level"]["capacity"]
+            after["pipes"][pipe]["level"]["capacity_bytes"],
+            found["pipes"][pipe]["level"]["capacity_bytes"]
         );
     }
     drop(running);

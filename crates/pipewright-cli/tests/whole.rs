@@ -332,10 +332,17 @@ fn the_pipelines_of_a_list_are_told_each_with_its_bottleneck() {
     let json: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
     let pipelines = json["whole"]["pipelines"].as_array().unwrap();
     let first = &pipelines[0];
-    let stages = serde_json::json!(["yes", "gzip -9", "head -c 300K"]);
-    assert_eq!(first["stages"], stages, "{pipelines:?}");
+    let stages = first["stages"].as_array().unwrap();
+    let told: Vec<_> = stages
+        .iter()
+        .map(|it| (&it["number"], &it["command"]))
+        .collect();
+    let typed = ["yes", "gzip -9", "head -c 300K"].map(serde_json::Value::from);
+    let numbers = [1, 2, 3].map(serde_json::Value::from);
+    let expected: Vec<_> = numbers.iter().zip(&typed).collect();
+    assert_eq!(told, expected, "{pipelines:?}");
     assert_eq!(
-        first["verdict"]["finding"]["bottleneck"]["stage"], 1,
+        first["verdict"]["finding"]["bottleneck"]["stage"], 2,
         "{first}"
     );
     let told = stderr(&run(&["--summary", "always", text]));

@@ -7,6 +7,7 @@ use anyhow::Context;
 use pipewright::{DEFAULT_PAGES, PipeExt};
 
 use crate::cli;
+use crate::export::json::values::VERSION;
 use crate::view;
 
 /// Capacities in bytes, quotas in pages; 0 is no quota.
@@ -47,7 +48,7 @@ impl Limits {
         // Refused: it stays as it is.
         let largest_bytes = reader.set_capacity(MEBIBYTE).unwrap_or(new_pipe_bytes);
         Ok(Self {
-            version: 1,
+            version: VERSION,
             page_bytes: page,
             default_bytes: DEFAULT_PAGES * page,
             ceiling_bytes: setting("pipe-max-size")?,

@@ -5,34 +5,35 @@ use std::fmt;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use pipewright_observe::topology::{FoundPipe, FoundStage, Pipeline, Scan};
+use pipewright_observe::topology::{FoundPipe, FoundStage, Pipeline, Scan, Shape};
 use pipewright_observe::workspace::{
     PipelineNow, SocketEnd, SocketId, StageNow, command_lines, look_at,
 };
-use pipewright_observe::{PipeLevel, ProcessId};
+use pipewright_observe::{Activity, PipeLevel, ProcessId};
 use serde::Serialize;
 
 use crate::cli;
+use crate::export::json::values::{Level, VERSION, Word, numbers, seconds};
 use crate::view::style::Palette;
-use crate::view::units::{seconds, size};
+use crate::view::units::{self, size};
 use crate::view::{self, terminal, text};
 
-/// The whole list, in the form of `--json`.
+/// The whole list, in the form of `--json`: docs/json.md has every field.
 #[derive(Debug, Serialize)]
 struct List {
     version: u32,
     pipelines: Vec<ListedPipeline>,
-    /// Processes of other users, which this one may not look at.
-    not_looked_at: usize,
+    /// Of other users, which this one may not look at.
+    skipped_processes: usize,
     /// `/proc` is mounted so that other users' processes are not even seen.
     others_hidden: bool,
     /// Stages that kept whoever looked at them waiting for too long.
-    silent: usize,
+    silent_stages: usize,
 }
 
 #[derive(Debug, Serialize)]
 struct ListedPipeline {
-    shape: String,
+    shape: Word<Shape>,
     /// A program and its own ancestor: a captured output, a co-process.
     with_ancestor: bool,
     /// Since its oldest stage was started.
@@ -43,9 +44,10 @@ struct ListedPipeline {
 
 #[derive(Debug, Serialize)]
 struct ListedStage {
+    number: usize,
     pid: u32,
     command: String,
-    doing: String,
+    activity: Word<Activity>,
     age_seconds: f64,
     /// Its standard streams that are sockets.
     sockets: Vec<Socket>,
@@ -69,12 +71,12 @@ struct Neighbour {
 
 #[derive(Debug, Serialize)]
 struct ListedPipe {
-    /// Indices of stages, from 0.
+    /// Numbers of stages.
     writers: Vec<usize>,
     readers: Vec<usize>,
     inode: u64,
     /// Null without permission to look at it.
-    level: Option<PipeLevel>,
+    level: Option<Level>,
 }
 
 type SocketsOf = HashMap<ProcessId, Vec<Socket>>;
@@ -109,7 +111,7 @@ impl List {
         let sockets = sockets(&scan, &stages, all)?;
         let now = look_at(&found)?;
         let stages_now = now.iter().flat_map(|pipeline| &pipeline.stages);
-        let silent = stages_now.filter(|stage| stage.silent).count();
+        let silent_stages = stages_now.filter(|stage| stage.silent).count();
         let mut pipelines: Vec<ListedPipeline> = found
             .iter()
             .zip(&now)
@@ -118,11 +120,11 @@ impl List {
         // Oldest first: the order stays the same from one call to the next.
         pipelines.sort_by(|one, other| other.age_seconds.total_cmp(&one.age_seconds));
         Ok(Self {
-            version: 1,
+            version: VERSION,
             pipelines,
-            not_looked_at: scan.denied.len(),
+            skipped_processes: scan.denied.len(),
             others_hidden: scan.others_hidden,
-            silent,
+            silent_stages,
         })
     }
 }
@@ -196,17 +198,18 @@ impl ListedPipeline {
             .stages
             .iter()
             .zip(&now.stages)
-            .map(|(stage, now)| ListedStage::of(stage, now, sockets))
+            .zip(1..)
+            .map(|((stage, now), number)| ListedStage::of(number, stage, now, sockets))
             .collect();
         let pipes = pipeline.pipes.iter().zip(&now.levels);
         let pipe = |(pipe, level): (&FoundPipe, &Option<PipeLevel>)| ListedPipe {
-            writers: pipe.writers.clone(),
-            readers: pipe.readers.clone(),
+            writers: numbers(&pipe.writers),
+            readers: numbers(&pipe.readers),
             inode: pipe.pipe.0,
-            level: *level,
+            level: level.map(Level::from),
         };
         Self {
-            shape: pipeline.shape.to_string(),
+            shape: Word(pipeline.shape),
             with_ancestor: pipeline.with_ancestor,
             age_seconds: stages
                 .iter()
@@ -219,13 +222,14 @@ impl ListedPipeline {
 }
 
 impl ListedStage {
-    fn of(stage: &FoundStage, now: &StageNow, sockets: &SocketsOf) -> Self {
+    fn of(number: usize, stage: &FoundStage, now: &StageNow, sockets: &SocketsOf) -> Self {
         let command = now.command.clone();
         Self {
+            number,
             pid: stage.process.pid,
             command: command.unwrap_or_else(|| format!("[{}]", stage.name)),
-            doing: now.activity.to_string(),
-            age_seconds: stage.process.age().as_secs_f64(),
+            activity: Word(now.activity),
+            age_seconds: seconds(stage.process.age()),
             sockets: sockets.get(&stage.process).cloned().unwrap_or_default(),
         }
     }
@@ -243,9 +247,9 @@ impl fmt::Display for Told<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let List {
             pipelines,
-            not_looked_at,
+            skipped_processes,
             others_hidden,
-            silent,
+            silent_stages,
             ..
         } = self.list;
         if pipelines.is_empty() {
@@ -258,7 +262,7 @@ impl fmt::Display for Told<'_> {
             self.pipeline(f, pipeline)?;
         }
         let mut note = |text: String| writeln!(f, "{}", self.palette.faint(text));
-        match not_looked_at {
+        match skipped_processes {
             0 => {}
             1 => note("1 process of another user was skipped; run as root to see it".into())?,
             count => note(format!(
@@ -271,7 +275,7 @@ impl fmt::Display for Told<'_> {
                     .into(),
             )?;
         }
-        match silent {
+        match silent_stages {
             0 => {}
             1 => note("1 stage did not answer when it was looked at".into())?,
             count => note(format!(
@@ -285,13 +289,13 @@ impl fmt::Display for Told<'_> {
 impl Told<'_> {
     fn pipeline(&self, f: &mut fmt::Formatter<'_>, pipeline: &ListedPipeline) -> fmt::Result {
         let stages = &pipeline.stages;
-        let age = seconds(Duration::from_secs_f64(pipeline.age_seconds));
+        let age = units::seconds(Duration::from_secs_f64(pipeline.age_seconds));
         let ancestor = if pipeline.with_ancestor {
             ", with its own ancestor"
         } else {
             ""
         };
-        let shape = self.palette.bold(&pipeline.shape);
+        let shape = self.palette.bold(pipeline.shape.0);
         writeln!(
             f,
             "{shape}, {} stages, started {age} ago{ancestor}",
@@ -302,9 +306,13 @@ impl Told<'_> {
         let longest = stages.iter().map(|stage| text::width(&stage.command));
         let longest = longest.max().unwrap_or(0);
         let room = longest.min(self.width.saturating_sub(digits + 30).max(12));
-        for (index, stage) in stages.iter().enumerate() {
+        for stage in stages {
             let command = text::padded(&text::shortened(&stage.command, room), room);
-            write!(f, "  {:>digits$}  {command}  {}", stage.pid, stage.doing)?;
+            write!(
+                f,
+                "  {:>digits$}  {command}  {}",
+                stage.pid, stage.activity.0
+            )?;
             // One socket is often stdin, stdout and stderr alike.
             let mut inodes = HashSet::new();
             for socket in &stage.sockets {
@@ -313,7 +321,7 @@ impl Told<'_> {
                 }
             }
             writeln!(f)?;
-            let leaving = |pipe: &&ListedPipe| pipe.writers.iter().min() == Some(&index);
+            let leaving = |pipe: &&ListedPipe| pipe.writers.iter().min() == Some(&stage.number);
             for pipe in pipeline.pipes.iter().filter(leaving) {
                 let line = self.palette.faint(pipe.line(stages));
                 writeln!(f, "  {:digits$}  {line}", "")?;
@@ -339,8 +347,8 @@ impl fmt::Display for Socket {
 
 impl ListedPipe {
     fn line(&self, stages: &[ListedStage]) -> String {
-        let names = |indices: &[usize]| {
-            let pids = indices.iter().filter_map(|&index| stages.get(index));
+        let names = |numbers: &[usize]| {
+            let pids = stages.iter().filter(|it| numbers.contains(&it.number));
             pids.map(|stage| stage.pid.to_string())
                 .collect::<Vec<_>>()
                 .join(",")
@@ -348,12 +356,13 @@ impl ListedPipe {
         let level = self.level.map_or_else(
             || "no permission".to_owned(),
             |level| {
-                let state = match (level.full, level.empty()) {
+                let state = match (level.full, level.unread_bytes == 0) {
                     (true, _) => "full",
                     (_, true) => "empty",
                     _ => "partly full",
                 };
-                let (unread, capacity) = (size(level.unread as f64), size(level.capacity as f64));
+                let unread = size(level.unread_bytes as f64);
+                let capacity = size(level.capacity_bytes as f64);
                 format!("{state}: {unread} of {capacity}")
             },
         );

@@ -52,6 +52,7 @@ pub(crate) fn run(options: cli::Run) -> anyhow::Result<ExitCode> {
                 let watch = Watch {
                     wanted: true,
                     face: Face::Nowhere,
+                    input: false,
                     interval: plan.watch.interval,
                     size: None,
                 };
@@ -141,6 +142,7 @@ fn once(
     let status = running.wait()?;
 
     let mut outcome = Outcome {
+        text: work.text(),
         stages: stages(&work, names, &running, &status, &waited),
         pipes: pipes(&work, &running),
         inverted: work.inverted(),
@@ -199,6 +201,7 @@ fn nothing_started(work: &Work, ends: Vec<StageEnd>) -> Outcome {
         workers: None,
     });
     Outcome {
+        text: work.text(),
         stages: stages.collect(),
         pipes: Vec::new(),
         inverted: work.inverted(),

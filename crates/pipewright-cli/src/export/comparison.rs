@@ -1,10 +1,12 @@
-//! A comparison as JSON, CSV and Markdown, in the columns that hyperfine has. Pure.
+//! A comparison as JSON, CSV and Markdown: fields and columns of hyperfine under the names that it gives
+//! them, in seconds, and some of our own, named as in the JSON of a run. Pure.
 
 use std::path::Path;
 
 use serde::Serialize;
 
-use crate::comparison::{Comparison, Contender, Outputs};
+use super::json::values::{VERSION, share};
+use crate::comparison::{Comparison, Contender, Outputs, Run};
 use crate::view::comparison::{conclusions, failures, relative};
 
 /// A form, chosen by the end of a file's name.
@@ -43,13 +45,12 @@ impl Format {
     }
 }
 
-/// Times are in seconds.
 #[derive(Debug, Serialize)]
 struct Document<'a> {
     version: u32,
     rounds: usize,
     results: Vec<Item<'a>>,
-    /// The number of the fastest pipeline, from 1.
+    /// The number of the fastest pipeline.
     fastest: Option<usize>,
     outputs: &'static str,
     conclusions: Vec<String>,
@@ -57,8 +58,9 @@ struct Document<'a> {
 
 #[derive(Debug, Serialize)]
 struct Item<'a> {
+    number: usize,
     command: &'a str,
-    /// These are null where no run was completed.
+    /// These are in seconds, and null where no run was completed.
     mean: Option<f64>,
     /// Null of a single run, too.
     stddev: Option<f64>,
@@ -69,6 +71,7 @@ struct Item<'a> {
     max: Option<f64>,
     times: Vec<f64>,
     exit_codes: Vec<u8>,
+    failed_runs: usize,
     /// Its time over that of the fastest, pair by pair; null of the fastest itself.
     relative: Option<Relative>,
     /// Of each run.
@@ -94,9 +97,15 @@ struct Stage<'a> {
     number: usize,
     text: &'a str,
     cpu_seconds: f64,
-    /// A share of time. Null: no run was long enough to be judged.
-    waiting_for_input: Option<f64>,
-    blocked_on_output: Option<f64>,
+    /// Null: no run was long enough to be judged.
+    shares: Option<Shares>,
+}
+
+/// Of the time, on average.
+#[derive(Debug, Serialize)]
+struct Shares {
+    waiting_for_input: f64,
+    blocked_on_output: f64,
 }
 
 #[derive(Debug, Serialize)]
@@ -114,14 +123,14 @@ fn json(comparison: &Comparison) -> serde_json::Result<String> {
     let contenders = comparison.contenders.iter().enumerate();
     let results = contenders.map(|(index, it)| item(comparison, index, it));
     serde_json::to_string_pretty(&Document {
-        version: 1,
+        version: VERSION,
         rounds: comparison.rounds,
         results: results.collect(),
         fastest: fastest.map(|index| index + 1),
         outputs: match comparison.outputs() {
             Outputs::Equal(_) => "equal",
             Outputs::Differ => "differ",
-            Outputs::NotDeterministic(_) => "not-deterministic",
+            Outputs::NotDeterministic(_) => "not_deterministic",
             Outputs::Unknown => "unknown",
         },
         conclusions: conclusions(comparison)
@@ -142,6 +151,7 @@ fn item<'a>(comparison: &Comparison, index: usize, contender: &'a Contender) -> 
     let means = contender.stages();
     let stages = texts.iter().zip(means).zip(1..);
     Item {
+        number: index + 1,
         command: &contender.text,
         mean: summary.map(|it| it.mean),
         stddev: summary.and_then(|it| it.deviation),
@@ -156,6 +166,7 @@ fn item<'a>(comparison: &Comparison, index: usize, contender: &'a Contender) -> 
             .iter()
             .map(|run| run.outcome.exit_code())
             .collect(),
+        failed_runs: failed_runs(contender),
         relative: ratio.map(|ratio| Relative {
             factor: ratio.factor,
             stddev: ratio.deviation,
@@ -169,8 +180,12 @@ fn item<'a>(comparison: &Comparison, index: usize, contender: &'a Contender) -> 
                 number,
                 text: &stage.text,
                 cpu_seconds: means.cpu,
-                waiting_for_input: means.waiting_for_input,
-                blocked_on_output: means.blocked_on_output,
+                shares: means.waiting_for_input.zip(means.blocked_on_output).map(
+                    |(input, output)| Shares {
+                        waiting_for_input: share(input),
+                        blocked_on_output: share(output),
+                    },
+                ),
             })
             .collect(),
         bottleneck: contender.conclusion().map(|it| Bottleneck {
@@ -183,10 +198,18 @@ fn item<'a>(comparison: &Comparison, index: usize, contender: &'a Contender) -> 
     }
 }
 
-/// The columns of hyperfine, and the number of failed runs.
+/// Runs that were measured, and failed.
+fn failed_runs(contender: &Contender) -> usize {
+    let failed = |run: &&Run| run.outcome.exit_code() != 0;
+    contender.runs.iter().filter(failed).count()
+}
+
+/// The columns of hyperfine, and some more.
 fn csv(comparison: &Comparison) -> String {
-    let mut text = "command,mean,stddev,median,user,system,min,max,failed_runs\n".to_owned();
-    for contender in &comparison.contenders {
+    let mut text = "command,mean,stddev,median,user,system,min,max,number,failed_runs,\
+                    relative_factor,relative_stddev,bottleneck_stage\n"
+        .to_owned();
+    for (index, contender) in comparison.contenders.iter().enumerate() {
         let summary = contender.summary();
         let cpu = contender.cpu();
         let figures = [
@@ -198,14 +221,23 @@ fn csv(comparison: &Comparison) -> String {
             summary.map(|it| it.min),
             summary.map(|it| it.max),
         ];
+        let is_fastest = comparison.fastest() == Some(index);
+        let ratio = comparison.ratio(index).filter(|_| !is_fastest);
+        let bottleneck = contender.conclusion().and_then(|it| it.bottleneck);
+        let figure = |figure: Option<f64>| figure.map_or_else(String::new, |it| it.to_string());
         text += &quoted(&contender.text);
-        for figure in figures {
+        for value in figures {
             text += ",";
-            text += &figure.map_or_else(String::new, |it| it.to_string());
+            text += &figure(value);
         }
-        let failed = contender.runs.iter();
-        let failed = failed.filter(|run| run.outcome.exit_code() != 0).count();
-        text += &format!(",{failed}\n");
+        text += &format!(
+            ",{},{},{},{},{}\n",
+            index + 1,
+            failed_runs(contender),
+            figure(ratio.map(|it| it.factor)),
+            figure(ratio.and_then(|it| it.deviation)),
+            bottleneck.map_or_else(String::new, |index| (index + 1).to_string()),
+        );
     }
     text
 }

@@ -1,15 +1,21 @@
-//! The run as one JSON object. Its shape is versioned: fields may come, none changes its meaning.
+//! The run as one JSON object. schema.json and docs/json.md have every field; within a version fields may come, and none
+//! changes its meaning.
+
+pub(crate) mod values;
+mod verdict;
 
 use std::io::{self, Write};
 
 use pipewright::{StageEnd, signal_name};
-use pipewright_observe::verdict::{
-    Finding, Limit, Phase, PipeShares, Prediction, Reason, StageShares,
-};
 use serde::Serialize;
 
 use super::Export;
 use crate::outcome::{ByWorkers, Observed, Outcome};
+use values::{TimeOfPipe, TimeOfStage, VERSION, moment, numbers, rate, seconds};
+use verdict::Conclusion;
+
+/// The JSON Schema of this form and of the others.
+pub(crate) const SCHEMA: &str = include_str!("json/schema.json");
 
 /// Writes one line at the end.
 #[derive(Debug)]
@@ -24,57 +30,38 @@ impl Export for Json {
 #[derive(Debug, Serialize)]
 struct Run<'a> {
     version: u32,
-    negated: bool,
-    success: bool,
+    text: &'a str,
+    started_at: String,
+    wall_seconds: f64,
     /// The status of pipewright, unless a signal ends it.
     exit_code: u8,
+    success: bool,
+    negated: bool,
+    /// Null: none failed.
+    failed_stage: Option<usize>,
     timed_out: bool,
     /// The signal that reached pipewright, by name.
     signal: Option<String>,
-    wall_seconds: f64,
+    /// Null: its size is not known, or nobody was there to see it read.
+    input: Option<Input>,
     /// Null: the text was cut into the stages below.
     whole: Option<Whole<'a>>,
     stages: Vec<Stage<'a>>,
-    pipes: Vec<Pipe<'a>>,
+    pipes: Vec<Pipe>,
     /// Null: it was over too soon to be watched, or nobody was to watch it.
     verdict: Option<Conclusion<'a>>,
     /// What workers would gain at the bottleneck, or why they cannot run it.
     workers_advice: Option<&'a str>,
 }
 
-/// The conclusion of watching it.
+/// The way through the input.
 #[derive(Debug, Serialize)]
-struct Conclusion<'a> {
-    sentence: String,
-    advice: Option<String>,
-    finding: &'a Finding,
-    /// Null: nothing can be foretold.
-    prediction: Option<Foretold>,
-    /// Empty: the bottleneck stayed where it was.
-    phases: Vec<Turn<'a>>,
-    seconds: f64,
-    samples: u64,
-}
-
-/// The pipeline if its bottleneck cost nothing.
-#[derive(Debug, Serialize)]
-struct Foretold {
-    sentence: String,
-    /// Share of the time that it would take.
-    time_share: f64,
-    /// Number of the stage that would limit it then; null: the number of cores would.
-    limiting_stage: Option<usize>,
-}
-
-/// A stretch of time with one bottleneck.
-#[derive(Debug, Serialize)]
-struct Turn<'a> {
-    from_seconds: f64,
-    until_seconds: f64,
-    /// Number of the stage; null: no stage held the others up.
-    stage: Option<usize>,
-    command: Option<&'a str>,
-    reason: Option<Reason>,
+struct Input {
+    total_bytes: u64,
+    read_bytes: u64,
+    average_bytes_per_second: Option<f64>,
+    /// Null: nothing was read.
+    seconds_left: Option<f64>,
 }
 
 /// One shell ran the text; it is the only stage.
@@ -90,8 +77,30 @@ struct Whole<'a> {
 /// A pipeline in a text that one shell ran.
 #[derive(Debug, Serialize)]
 struct Inner<'a> {
-    stages: Vec<&'a str>,
+    input: Option<Input>,
+    stages: Vec<InnerStage<'a>>,
+    pipes: Vec<InnerPipe>,
     verdict: Conclusion<'a>,
+}
+
+#[derive(Debug, Serialize)]
+struct InnerStage<'a> {
+    number: usize,
+    pid: u32,
+    command: &'a str,
+    /// These are null where nobody may know them.
+    cpu_seconds: Option<f64>,
+    read_bytes: Option<u64>,
+    written_bytes: Option<u64>,
+    shares: Option<TimeOfStage>,
+}
+
+#[derive(Debug, Serialize)]
+struct InnerPipe {
+    writers: Vec<usize>,
+    readers: Vec<usize>,
+    estimated_bytes: Option<u64>,
+    shares: Option<TimeOfPipe>,
 }
 
 #[derive(Debug, Serialize)]
@@ -111,7 +120,7 @@ struct Stage<'a> {
     read_bytes: Option<u64>,
     written_bytes: Option<u64>,
     /// Of the time it was watched; null if it was not.
-    shares: Option<&'a StageShares>,
+    shares: Option<TimeOfStage>,
     /// The kernel killed it because memory ran out.
     killed_for_memory: bool,
     /// Its reader was gone before it had ended.
@@ -141,135 +150,173 @@ enum End {
 
 /// The pipe from one stage to the next, by their numbers.
 #[derive(Debug, Serialize)]
-struct Pipe<'a> {
+struct Pipe {
     from: usize,
     to: usize,
-    capacity_bytes: usize,
+    /// As it was made; null: it was not.
+    capacity_bytes: Option<usize>,
     stderr_too: bool,
-    /// Estimated; null is unknown.
+    /// Null: unknown.
     estimated_bytes: Option<u64>,
-    /// Of the time it was watched.
-    shares: Option<&'a PipeShares>,
+    average_bytes_per_second: Option<f64>,
+    /// These are null where it was not watched.
+    average_unread_bytes: Option<u64>,
+    shares: Option<TimeOfPipe>,
 }
 
 /// One line of JSON.
 fn json(outcome: &Outcome) -> serde_json::Result<String> {
     let observed = outcome.observed.as_ref();
-    let figures = |index: usize| observed?.figures.as_ref()?.stages.get(index);
-    let stages = outcome
-        .stages
-        .iter()
-        .enumerate()
-        .map(|(index, stage)| Stage {
-            number: index + 1,
-            text: &stage.text,
-            start: if stage.shell.is_some() {
-                "shell"
-            } else {
-                "direct"
-            },
-            pid: stage.pid,
-            end: end(&stage.end),
-            exit_code: stage.end.exit_code(),
-            wall_seconds: stage.wall.as_secs_f64(),
-            user_seconds: stage.usage.user.as_secs_f64(),
-            system_seconds: stage.usage.system.as_secs_f64(),
-            peak_memory_bytes: stage.usage.peak_memory,
-            read_bytes: figures(index).and_then(|figures| figures.read),
-            written_bytes: figures(index).and_then(|figures| figures.written),
-            shares: observed.and_then(|observed| observed.verdict.stages.get(index)),
-            killed_for_memory: stage.killed_for_memory,
-            reader_gone: stage.reader_gone,
-            forgiven: stage.forgiven,
-            workers: stage.workers.as_ref(),
-        });
-    let pipes = outcome.pipes.iter().enumerate().map(|(index, pipe)| Pipe {
-        from: index + 1,
-        to: index + 2,
-        capacity_bytes: pipe.capacity,
-        stderr_too: pipe.stderr_too,
-        estimated_bytes: observed.and_then(|observed| observed.bytes_after(index)),
-        shares: observed.and_then(|observed| observed.pipe_after(index)),
-    });
+    let wall = outcome.wall.as_secs_f64();
     let run = Run {
-        version: 1,
-        negated: outcome.inverted,
-        success: outcome.exit_code() == 0,
+        version: VERSION,
+        text: &outcome.text,
+        started_at: moment(outcome.started),
+        wall_seconds: seconds(outcome.wall),
         exit_code: outcome.exit_code(),
+        success: outcome.exit_code() == 0,
+        negated: outcome.inverted,
+        failed_stage: outcome.failed.map(|index| index + 1),
         timed_out: outcome.timed_out.is_some(),
         signal: outcome.signal.map(signal_name),
-        wall_seconds: outcome.wall.as_secs_f64(),
+        input: observed.and_then(|observed| Input::of(observed, wall)),
         whole: outcome.whole.as_ref().map(|whole| Whole {
             reason: &whole.reason,
             statuses: &whole.statuses,
-            pipelines: whole.pipelines.iter().map(inner).collect(),
+            pipelines: whole.pipelines.iter().map(Inner::of).collect(),
         }),
-        stages: stages.collect(),
-        pipes: pipes.collect(),
+        stages: stages(outcome),
+        pipes: pipes(outcome),
         // A shell that waits for what it has started is nobody's bottleneck.
-        verdict: observed.filter(|_| outcome.whole.is_none()).map(conclusion),
+        verdict: observed
+            .filter(|_| outcome.whole.is_none())
+            .map(Conclusion::of),
         workers_advice: outcome.workers_advice.as_deref(),
     };
     Ok(serde_json::to_string(&run)? + "\n")
 }
 
-fn conclusion(observed: &Observed) -> Conclusion<'_> {
-    Conclusion {
-        sentence: observed.verdict.sentence(),
-        advice: observed.verdict.advice(),
-        finding: &observed.verdict.finding,
-        prediction: observed.verdict.prediction.as_ref().map(foretold),
-        phases: observed.verdict.phases.iter().map(turn).collect(),
-        seconds: observed.verdict.seconds,
-        samples: observed.verdict.samples,
-    }
-}
-
-fn foretold(prediction: &Prediction) -> Foretold {
-    let limiting_stage = match &prediction.limit {
-        Limit::Stage { stage, .. } => Some(stage + 1),
-        _ => None,
-    };
-    Foretold {
-        sentence: prediction.sentence(),
-        time_share: prediction.time,
-        limiting_stage,
-    }
-}
-
-fn turn(phase: &Phase) -> Turn<'_> {
-    let found = phase.bottleneck.as_ref();
-    Turn {
-        from_seconds: phase.from_seconds,
-        until_seconds: phase.until_seconds,
-        stage: found.map(|found| found.stage + 1),
-        command: found.map(|found| &*found.command),
-        reason: found.map(|found| found.reason),
-    }
-}
-
-fn inner(observed: &Observed) -> Inner<'_> {
-    let stages = observed.layout.stages.iter();
-    Inner {
-        stages: stages.map(|stage| &*stage.command).collect(),
-        verdict: conclusion(observed),
-    }
-}
-
-fn end(end: &StageEnd) -> End {
-    match end {
-        StageEnd::Exited(code) => End::Exited { code: *code },
-        StageEnd::Signaled {
-            signal,
-            core_dumped,
-        } => End::Signaled {
-            signal: signal_name(*signal),
-            number: *signal,
-            core_dumped: *core_dumped,
+fn stages(outcome: &Outcome) -> Vec<Stage<'_>> {
+    let observed = outcome.observed.as_ref();
+    let figures = |index: usize| observed?.figures.as_ref()?.stages.get(index);
+    let stages = outcome.stages.iter().enumerate();
+    let stages = stages.map(|(index, stage)| Stage {
+        number: index + 1,
+        text: &stage.text,
+        start: if stage.shell.is_some() {
+            "shell"
+        } else {
+            "direct"
         },
-        StageEnd::ClosedEarly => End::ClosedEarly,
-        other => End::NotStarted {
-            reason: other.to_string(),
-        },
+        pid: stage.pid,
+        end: End::of(&stage.end),
+        exit_code: stage.end.exit_code(),
+        wall_seconds: seconds(stage.wall),
+        user_seconds: seconds(stage.usage.user),
+        system_seconds: seconds(stage.usage.system),
+        peak_memory_bytes: stage.usage.peak_memory,
+        read_bytes: figures(index).and_then(|figures| figures.read),
+        written_bytes: figures(index).and_then(|figures| figures.written),
+        shares: observed
+            .and_then(|observed| observed.verdict.stages.get(index))
+            .map(TimeOfStage::from),
+        killed_for_memory: stage.killed_for_memory,
+        reader_gone: stage.reader_gone,
+        forgiven: stage.forgiven,
+        workers: stage.workers.as_ref(),
+    });
+    stages.collect()
+}
+
+fn pipes(outcome: &Outcome) -> Vec<Pipe> {
+    let observed = outcome.observed.as_ref();
+    let wall = outcome.wall.as_secs_f64();
+    let pipes = outcome.pipes.iter().enumerate();
+    let pipes = pipes.map(|(index, pipe)| {
+        let bytes = observed.and_then(|observed| observed.bytes_after(index));
+        let shares = observed.and_then(|observed| observed.pipe_after(index));
+        Pipe {
+            from: index + 1,
+            to: index + 2,
+            capacity_bytes: (pipe.capacity > 0).then_some(pipe.capacity),
+            stderr_too: pipe.stderr_too,
+            estimated_bytes: bytes,
+            average_bytes_per_second: bytes.map(|bytes| rate(bytes as f64 / wall)),
+            average_unread_bytes: shares.map(|shares| shares.unread.round() as u64),
+            shares: shares.map(TimeOfPipe::from),
+        }
+    });
+    pipes.collect()
+}
+
+impl Input {
+    /// Of a pipeline that ran for so many seconds.
+    fn of(observed: &Observed, wall: f64) -> Option<Self> {
+        let (read, total) = observed.input?;
+        let average = (read > 0).then(|| read as f64 / wall);
+        Some(Self {
+            total_bytes: total,
+            read_bytes: read,
+            average_bytes_per_second: average.map(rate),
+            seconds_left: average.map(|average| rate((total - read) as f64 / average)),
+        })
+    }
+}
+
+impl<'a> Inner<'a> {
+    fn of(observed: &'a Observed) -> Self {
+        let figures = observed.figures.as_ref();
+        let stages = observed.layout.stages.iter().enumerate();
+        let pipes = observed.layout.pipes.iter().enumerate();
+        Self {
+            input: Input::of(observed, observed.verdict.seconds),
+            stages: stages
+                .map(|(index, stage)| {
+                    let figures = figures.and_then(|figures| figures.stages.get(index));
+                    InnerStage {
+                        number: index + 1,
+                        pid: stage.process.pid,
+                        command: &stage.command,
+                        cpu_seconds: figures.map(|figures| seconds(figures.cpu_time)),
+                        read_bytes: figures.and_then(|figures| figures.read),
+                        written_bytes: figures.and_then(|figures| figures.written),
+                        shares: observed.verdict.stages.get(index).map(TimeOfStage::from),
+                    }
+                })
+                .collect(),
+            pipes: pipes
+                .map(|(index, pipe)| {
+                    let figures = figures.and_then(|figures| figures.pipes.get(index));
+                    let shares = observed.verdict.pipes.get(index);
+                    InnerPipe {
+                        writers: numbers(&pipe.writers),
+                        readers: numbers(&pipe.readers),
+                        estimated_bytes: figures.and_then(|figures| figures.bytes),
+                        shares: shares.and_then(Option::as_ref).map(TimeOfPipe::from),
+                    }
+                })
+                .collect(),
+            verdict: Conclusion::of(observed),
+        }
+    }
+}
+
+impl End {
+    fn of(end: &StageEnd) -> Self {
+        match end {
+            StageEnd::Exited(code) => Self::Exited { code: *code },
+            StageEnd::Signaled {
+                signal,
+                core_dumped,
+            } => Self::Signaled {
+                signal: signal_name(*signal),
+                number: *signal,
+                core_dumped: *core_dumped,
+            },
+            StageEnd::ClosedEarly => Self::ClosedEarly,
+            other => Self::NotStarted {
+                reason: other.to_string(),
+            },
+        }
     }
 }

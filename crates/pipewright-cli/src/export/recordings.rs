@@ -107,6 +107,13 @@ impl Recorded {
         });
         let figures = self.samples.iter().rev();
         Outcome {
+            text: self
+                .layout
+                .stages
+                .iter()
+                .map(|it| &*it.command)
+                .collect::<Vec<_>>()
+                .join(" | "),
             stages: stages.collect(),
             pipes: Vec::new(),
             inverted: false,
@@ -123,6 +130,7 @@ impl Recorded {
                 figures: figures
                     .into_iter()
                     .find_map(|sample| sample.figures.clone()),
+                input: None,
             }),
         }
     }

@@ -126,7 +126,7 @@ impl Pipelines {
     }
 
     fn keep(&mut self, ended: Vec<Watched>) {
-        let observed = ended.into_iter().map(|it| it.observation.into_observed());
+        let observed = ended.into_iter().map(Watched::into_observed);
         let judged = observed.filter(|it| it.verdict.finding != Finding::TooShort);
         let room = TOLD - self.ended.len();
         self.ended.extend(judged.take(room));
@@ -143,5 +143,13 @@ impl Watched {
     fn has_ended(&self) -> bool {
         let latest = self.observation.latest();
         latest.is_some_and(|sample| sample.stages.iter().all(|it| *it == Activity::Ended))
+    }
+
+    fn into_observed(self) -> Observed {
+        let mut observed = self.observation.into_observed();
+        if let Some(progress) = self.input.progress() {
+            observed.note_input(progress.read, progress.total);
+        }
+        observed
     }
 }

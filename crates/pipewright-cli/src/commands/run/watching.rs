@@ -35,6 +35,8 @@ pub(super) struct Watch {
     /// Somebody wants to see it, now or at the end.
     pub(super) wanted: bool,
     pub(super) face: Face,
+    /// Somebody wants to know how far it is in its input.
+    pub(super) input: bool,
     /// Between two sets of figures.
     pub(super) interval: Duration,
     /// The size of the input, as the user tells it.
@@ -120,6 +122,17 @@ impl Input {
             Self::Told { latest, .. } => *latest,
         }
     }
+
+    /// Tells how far it was at the end.
+    fn note_in(&self, observed: &mut Observed) {
+        let Some(progress) = self.progress() else {
+            return;
+        };
+        match self {
+            Self::Files(_) => observed.note_input(progress.read, progress.total),
+            Self::Told { .. } => observed.input = Some((progress.read, progress.total)),
+        }
+    }
 }
 
 /// The place to show a pipeline while it runs.
@@ -154,11 +167,7 @@ impl<'a> Watching<'a> {
         Self {
             running,
             names,
-            // Nobody is shown how far it is, so nobody has to look.
-            named: match watch.face {
-                Face::Nowhere => Named::Unknown,
-                _ => named,
-            },
+            named: if watch.input { named } else { Named::Unknown },
             sight: if watch.wanted && complete {
                 Sight::Waiting
             } else {
@@ -292,12 +301,16 @@ impl<'a> Watching<'a> {
         match self.sight {
             Sight::Attached {
                 mut observation,
+                mut input,
                 pipelines,
-                ..
             } => {
-                self.recorder.sample(observation.look_at_end());
+                let sample = observation.look_at_end();
+                self.recorder.sample(sample);
+                input.note(sample);
+                let mut observed = observation.into_observed();
+                input.note_in(&mut observed);
                 let inner = pipelines.map_or_else(Vec::new, |pipelines| pipelines.finish());
-                (Some(observation.into_observed()), inner)
+                (Some(observed), inner)
             }
             _ => (None, Vec::new()),
         }

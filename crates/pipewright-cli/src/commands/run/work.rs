@@ -66,6 +66,8 @@ pub(super) struct Manner {
 #[derive(Debug)]
 pub(super) struct Work {
     script: Script,
+    /// As it was given; of words, those of each stage as a shell would take them.
+    given: OsString,
     /// For the stages that need one; empty where none does.
     shell: PathBuf,
     pipefail: bool,
@@ -117,7 +119,8 @@ impl Work {
             Source::Words { words, separator } => {
                 let script = shell::from_words(&words, &separator)?;
                 if has_room_for(&script) {
-                    return Ok(Self::new(script, PathBuf::new(), start_without));
+                    let given = joined(&script);
+                    return Ok(Self::new(script, given, PathBuf::new(), start_without));
                 }
                 (quoted(&script), None, Vec::new())
             }
@@ -155,7 +158,7 @@ impl Work {
             _ => script,
         };
 
-        let mut work = Self::new(script, shell, start_without);
+        let mut work = Self::new(script, source.clone(), shell, start_without);
         work.from_text = true;
         work.pipefail = manner.pipefail && is_bash;
         work.arguments = arguments;
@@ -174,9 +177,10 @@ impl Work {
         Ok(work)
     }
 
-    fn new(script: Script, shell: PathBuf, start_without: bool) -> Self {
+    fn new(script: Script, given: OsString, shell: PathBuf, start_without: bool) -> Self {
         Self {
             script,
+            given,
             shell,
             start_without,
             from_text: false,
@@ -351,6 +355,11 @@ impl Work {
         ends.collect()
     }
 
+    /// The text as it was given.
+    pub(super) fn text(&self) -> String {
+        self.given.to_string_lossy().into_owned()
+    }
+
     /// The status is inverted by a leading `!`.
     pub(super) fn inverted(&self) -> bool {
         self.script.negated
@@ -457,6 +466,18 @@ fn quoted(script: &Script) -> OsString {
         }
     }
     OsString::from_vec(text)
+}
+
+/// Stages of plain words as one text.
+fn joined(script: &Script) -> OsString {
+    let mut text = OsString::new();
+    let mut operator = "";
+    for stage in &script.stages {
+        text.push(operator);
+        text.push(&stage.text);
+        operator = if stage.stderr_too { " |& " } else { " | " };
+    }
+    text
 }
 
 /// The command of a stage of plain words.
