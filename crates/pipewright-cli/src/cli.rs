@@ -173,10 +173,11 @@ pub(crate) struct Run {
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
     pub(crate) json: Option<Option<PathBuf>>,
 
-    /// How to show the pipeline while it runs; auto: live if stderr is a terminal and stdout is not
+    /// How to show the pipeline while it runs; auto: live if stderr is a terminal
     ///
-    /// Where stdout is the terminal, too, auto leaves it to the output; if that stays silent for a second, a
-    /// line says how to see more.
+    /// Where the output goes to the same terminal, auto shows the pipeline only while nothing has come for
+    /// a while, and makes way for what comes; always shows it below what comes. Where nobody can know
+    /// whether something comes, a line says once how to see more.
     #[arg(long, value_enum, value_name = "HOW", default_value_t)]
     pub(crate) progress: Progress,
 

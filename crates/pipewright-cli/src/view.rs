@@ -5,11 +5,13 @@ pub(crate) mod comparison;
 pub(crate) mod guard;
 pub(crate) mod inline;
 pub(crate) mod live;
+pub(crate) mod silence;
 pub(crate) mod style;
 pub(crate) mod summary;
 pub(crate) mod terminal;
 pub(crate) mod text;
 pub(crate) mod units;
+pub(crate) mod yielding;
 
 use std::io::Write;
 

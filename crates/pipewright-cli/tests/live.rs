@@ -243,7 +243,7 @@ fn a_thousand_stages_fit_into_what_room_there_is() {
     let cats = " | cat".repeat(999);
     let terminal = Terminal::start(&USUAL, &format!("{{ {}; }}{cats}", until(&done)));
     terminal.wait_for("the note", |screen| {
-        screen.contains("more stages") && screen.contains("until test")
+        screen.contains("stages: cat | cat") && screen.contains("until test")
     });
     std::fs::write(&done, "").unwrap();
     assert!(terminal.end().success());

@@ -54,38 +54,6 @@ fn the_summary_is_shown_at_a_terminal_though_nothing_failed() {
 }
 
 #[test]
-fn a_terminal_that_stays_silent_is_told_once_how_to_see_more() {
-    let _watchdog = watchdog();
-    let hint = "--progress always";
-    let directory = tempfile::tempdir().unwrap();
-    let done = directory.path().join("done");
-    let text = format!(
-        "{{ until test -e '{}'; do sleep 0.05; done; echo data; }} | sort",
-        done.display()
-    );
-    let terminal = Terminal::start(&PROMPT, &text);
-    terminal.wait_for("the hint", |screen| screen.contains(hint));
-    std::fs::write(&done, "").unwrap();
-    assert!(terminal.end().success());
-    let raw = terminal.raw();
-    assert_eq!(raw.matches(hint).count(), 1, "{raw}");
-    assert!(
-        raw.contains("data\r\n") && terminal.region_is_whole(),
-        "{raw}"
-    );
-    // Not where there was output, or a person is asked, or nothing more is to be said.
-    for (text, options) in [
-        ("{ echo data; sleep 2; } | cat", &[][..]),
-        ("{ echo data; sleep 2; } | sort", &["--summary", "never"]),
-        ("{ echo data; sleep 2; } | sort", &["-q"]),
-        ("{ echo data; sleep 2; } | sort", &["--json"]),
-    ] {
-        let raw = shown(&Setup { options, ..PROMPT }, text);
-        assert!(raw.contains("data") && !raw.contains(hint), "{raw}");
-    }
-}
-
-#[test]
 fn colour_is_for_terminals_that_want_it() {
     let _watchdog = watchdog();
     let told = |setup: &Setup| {
@@ -233,6 +201,7 @@ fn ctrl_c_is_told_as_such_and_leaves_the_figures_at_80_columns() {
     let setup = Setup {
         columns: 80,
         no_color: true,
+        options: &["--progress", "never"],
         ..PROMPT
     };
     let text = "{ echo ready >&2; yes; } | cat | sh -c 'sleep 2; echo late >&2; cat >/dev/null'";

@@ -6,6 +6,8 @@
 //! repaint is one write, which the kernel does not mix with another process's, and saves and restores
 //! the cursor around it, so that a stage's half line is continued where it stopped.
 
+use std::fs::File;
+use std::io::Write;
 use std::sync::Once;
 
 use rustix::termios::{LocalModes, tcgetattr, tcgetpgrp};
@@ -19,6 +21,8 @@ use super::terminal;
 #[derive(Debug)]
 pub(crate) struct Inline {
     palette: Palette,
+    /// The terminal under another name than stderr.
+    own: Option<File>,
     /// The size of the terminal and the number of rows held, once something was painted.
     held: Option<Held>,
     /// The right to paint, from the first row to the last.
@@ -43,6 +47,7 @@ impl Inline {
     pub(crate) fn new(palette: Palette) -> Self {
         Self {
             palette,
+            own: None,
             held: None,
             claim: None,
             guard: None,
@@ -51,6 +56,16 @@ impl Inline {
 
     pub(crate) fn guard_id(&self) -> Option<u32> {
         self.guard.as_ref().map(Guard::id)
+    }
+
+    /// Paints through this file from now on, which is the terminal too.
+    pub(crate) fn paint_through(&mut self, own: File) {
+        self.own = Some(own);
+    }
+
+    /// Rows are on the terminal.
+    pub(crate) fn is_shown(&self) -> bool {
+        self.held.is_some()
     }
 
     /// Columns, and the rows that may be held: half of the terminal.
@@ -107,14 +122,22 @@ impl Inline {
             }
         }
         text.push_str(RESTORE);
-        emit(&text);
+        self.emit(&text);
+    }
+
+    /// In one write.
+    fn emit(&mut self, text: &str) {
+        match &mut self.own {
+            Some(own) => drop(own.write_all(text.as_bytes())),
+            None => super::tell(text),
+        }
     }
 
     /// Gives the whole terminal back, and wipes the rows.
     pub(crate) fn restore(&mut self) {
         let text = self.release();
         if !text.is_empty() {
-            emit(&text);
+            self.emit(&text);
             if let Some(guard) = &mut self.guard {
                 guard.set("");
             }
@@ -158,20 +181,13 @@ fn hold(held: Held) -> String {
     format!("{room}\x1b[{}A{SAVE}\x1b[1;{last}r{RESTORE}", held.rows)
 }
 
-/// In one write.
-fn emit(text: &str) {
-    if !text.is_empty() {
-        super::tell(text);
-    }
-}
-
 /// A panic must not leave the terminal with a shortened region.
 fn restore_on_panic() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
-            emit(&format!("{SAVE}{WHOLE_REGION}{RESTORE}{CLEAR_BELOW}"));
+            super::tell(&format!("{SAVE}{WHOLE_REGION}{RESTORE}{CLEAR_BELOW}"));
             before(panic);
         }));
     });

@@ -1,6 +1,8 @@
 //! A pipeline at one moment, as the live view shows it. Pure.
 
 pub(crate) mod brief;
+mod fold;
+mod foot;
 pub(crate) mod line;
 mod rows;
 
@@ -105,13 +107,6 @@ impl Frame {
             progress,
             since_start: false,
         }
-    }
-
-    /// The pipes that leave a stage, for which the first of several writers stands.
-    fn pipes_below(&self, stage: usize) -> impl Iterator<Item = &PipeRow> {
-        self.pipes
-            .iter()
-            .filter(move |pipe| pipe.writers.iter().min() == Some(&stage))
     }
 
     /// The frame with one stage marked as the one that keys act on.

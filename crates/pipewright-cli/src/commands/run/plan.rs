@@ -15,7 +15,8 @@ use crate::first_try;
 use crate::forgiveness::Forgiven;
 use crate::view::inline::Inline;
 use crate::view::style::Palette;
-use crate::view::terminal;
+use crate::view::yielding::Yielding;
+use crate::view::{silence, terminal};
 
 /// All that a run is to do.
 #[derive(Debug)]
@@ -164,26 +165,21 @@ fn source(options: &mut cli::Run) -> anyhow::Result<Source> {
     Ok(Source::Text { text, arguments })
 }
 
-/// The live view needs a terminal that the pipeline's data does not go to.
+/// The live view needs a terminal; one that the output goes to as well it has only while nothing
+/// comes.
 fn face(options: &cli::Run) -> Face {
     let able = std::io::stderr().is_terminal() && !terminal::is_dumb();
-    let inline = || {
-        let palette = Palette::new(options.color, &std::io::stderr());
-        Box::new(Inline::new(palette))
-    };
-    let live = || Face::Live(inline());
+    let inline = || Inline::new(Palette::new(options.color, &std::io::stderr()));
     match options.progress {
         Progress::Never => Face::Nowhere,
         _ if options.quiet => Face::Nowhere,
         Progress::Plain => Face::Plain,
-        Progress::Auto if able && !std::io::stdout().is_terminal() => live(),
-        Progress::Auto
-            if able && options.summary == When::Auto && !matches!(options.json, Some(None)) =>
-        {
-            Face::Hint(inline())
-        }
+        Progress::Auto if able && silence::output_goes_to_it() => Face::WhileSilent {
+            view: Box::new(Yielding::new(inline())),
+            or_hint: options.summary == When::Auto && !matches!(options.json, Some(None)),
+        },
+        Progress::Auto | Progress::Always if able => Face::Live(Box::new(inline())),
         Progress::Auto => Face::Nowhere,
-        Progress::Always if able => live(),
         Progress::Always => Face::Plain,
     }
 }

@@ -18,14 +18,13 @@ use crate::view::inline::Inline;
 use crate::view::live::Frame;
 use crate::view::live::brief::Brief;
 use crate::view::style::Row;
+use crate::view::yielding::{SILENCE, Yielding};
 use crate::view::{self, terminal, text};
 
 /// A pipeline that is over sooner is not watched: it could not be judged, and should not be slowed.
 const ATTACH_AFTER: Duration = Duration::from_millis(50);
 /// The first picture comes this long after the start.
 const FIRST_PAINT: Duration = Duration::from_millis(500);
-/// A terminal on which nothing has come for so long seems dead.
-const SILENCE: Duration = Duration::from_millis(1100);
 /// Between two pictures.
 const REPAINT: Duration = Duration::from_millis(200);
 
@@ -46,7 +45,7 @@ pub(super) struct Watch {
 impl Watch {
     /// The terminal has to be given back before this process stops or ends.
     pub(super) fn paints(&self) -> bool {
-        matches!(self.face, Face::Live(_))
+        matches!(self.face, Face::Live(_) | Face::WhileSilent { .. })
     }
 }
 
@@ -140,6 +139,12 @@ impl Input {
 pub(super) enum Face {
     Nowhere,
     Live(Box<Inline>),
+    /// The same, where the output goes to the same terminal: while that stays silent.
+    WhileSilent {
+        view: Box<Yielding>,
+        /// Where that cannot be known, a hint may be given instead.
+        or_hint: bool,
+    },
     /// One line per interval.
     Plain,
     /// Once, and only if the terminal that the output goes to has stayed silent: what would show more.
@@ -161,7 +166,7 @@ impl<'a> Watching<'a> {
         let complete = running.stages().iter().all(|stage| stage.child().is_some());
         let first = match watch.face {
             Face::Plain => watch.interval,
-            Face::Hint(_) => SILENCE,
+            Face::WhileSilent { .. } => SILENCE,
             _ => FIRST_PAINT,
         };
         Self {
@@ -182,7 +187,12 @@ impl<'a> Watching<'a> {
 
     /// Tells whether this is a process of pipewright's own, and no stage's.
     pub(super) fn started(&self, pid: u32) -> bool {
-        matches!(&self.watch.face, Face::Live(inline) if inline.guard_id() == Some(pid))
+        let guard = match &self.watch.face {
+            Face::Live(inline) => inline.guard_id(),
+            Face::WhileSilent { view, .. } => view.guard_id(),
+            _ => None,
+        };
+        guard == Some(pid)
     }
 
     /// The time of the next thing to do.
@@ -228,9 +238,42 @@ impl<'a> Watching<'a> {
         if let Some(pipelines) = pipelines {
             pipelines.step();
         }
+        let latest = observation.latest();
+        let person = latest.is_some_and(|it| it.stages.contains(&Activity::WaitingForPerson));
+        self.listen(person);
         if Instant::now() < self.next_show {
             return;
         }
+        self.show(person)
+    }
+
+    /// Makes way for what others write to the terminal.
+    fn listen(&mut self, person: bool) {
+        let Face::WhileSilent { view, .. } = &mut self.watch.face else {
+            return;
+        };
+        view.look(person);
+        if view.is_deaf() {
+            self.watch.face = match std::mem::replace(&mut self.watch.face, Face::Nowhere) {
+                Face::WhileSilent {
+                    view,
+                    or_hint: true,
+                } => Face::Hint(Box::new(view.into_inline())),
+                _ => Face::Nowhere,
+            };
+        }
+    }
+
+    /// Shows how it stands.
+    fn show(&mut self, person: bool) {
+        let Sight::Attached {
+            observation,
+            input,
+            pipelines,
+        } = &self.sight
+        else {
+            return;
+        };
         let elapsed = self.running.started().elapsed();
         let mut frames: Vec<Frame> = pipelines.iter().flat_map(|it| it.frames()).collect();
         if frames.is_empty() {
@@ -277,6 +320,12 @@ impl<'a> Watching<'a> {
                     _ => inline.restore(),
                 }
             }
+            Face::WhileSilent { view, .. } => {
+                self.next_show = Instant::now() + REPAINT;
+                if let Some((width, height)) = view.room(person) {
+                    view.paint(&stacked(&frames, width, height));
+                }
+            }
             Face::Plain => {
                 self.next_show += self.watch.interval;
                 let date = jiff::Zoned::now().strftime("%F %T").to_string();
@@ -289,8 +338,10 @@ impl<'a> Watching<'a> {
 
     /// Gives the terminal back; the next step paints again.
     pub(super) fn hide(&mut self) {
-        if let Face::Live(inline) = &mut self.watch.face {
-            inline.restore();
+        match &mut self.watch.face {
+            Face::Live(inline) => inline.restore(),
+            Face::WhileSilent { view, .. } => view.restore(),
+            _ => {}
         }
     }
 

@@ -4,6 +4,9 @@ use pipewright_observe::verdict::{Finding, Reason};
 
 use crate::view::text;
 
+/// With fewer columns, a command cannot be recognised.
+const NAME: usize = 4;
+
 /// The finding in a few words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Brief {
@@ -38,9 +41,16 @@ impl Brief {
             return text::shortened(self.word, room);
         };
         let around = format!("stage {number} (): {}", self.word);
-        let name = text::shortened(command, room.saturating_sub(text::width(&around)));
-        let told = format!("stage {number} ({name}): {}", self.word);
-        text::shortened(&told, room)
+        let for_name = room.saturating_sub(text::width(&around));
+        let short = format!("stage {number}: {}", self.word);
+        if for_name >= NAME.min(text::width(command)) {
+            let name = text::shortened(command, for_name);
+            format!("stage {number} ({name}): {}", self.word)
+        } else if text::width(&short) <= room {
+            short
+        } else {
+            text::shortened(self.word, room)
+        }
     }
 }
 

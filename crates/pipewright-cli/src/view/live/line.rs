@@ -2,7 +2,7 @@
 
 use super::Frame;
 use crate::view::text;
-use crate::view::units::{clock, percent, size};
+use crate::view::units::clock;
 
 /// No line has more columns.
 const WIDEST: usize = 120;
@@ -10,33 +10,17 @@ const WIDEST: usize = 120;
 impl Frame {
     /// The frame in one line; `date` is the date and the time of day. What is unknown is a dash.
     pub(crate) fn line(&self, date: &str) -> String {
-        let known = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
-        let rate = |rate: Option<f64>| known(rate.map(|rate| format!("{}/s", size(rate))));
-        let progress = self.progress.as_ref();
-        // Where the input is not known, it is the first pipe.
-        let first = self.pipes.first();
-        let bytes = match progress {
-            Some(progress) => Some(progress.read),
-            None => first.and_then(|pipe| pipe.bytes),
-        };
-        let elapsed = self.elapsed.as_secs_f64();
-        let overall = |bytes: u64| bytes as f64 / elapsed.max(f64::EPSILON);
-        let (current, average) = match progress {
-            Some(progress) => (progress.current, progress.average),
-            None => (
-                first.and_then(|pipe| pipe.rate),
-                bytes.filter(|_| self.since_start).map(overall),
-            ),
-        };
+        let way = self.way();
+        let known = |value: Option<String>, unknown: &str| value.unwrap_or(unknown.to_owned());
         let head = format!(
-            "{date} {} {} of {}, {}, {}, average {}, {} left; ",
+            "{date} {} {} of {}, {}, {}, {}, {}; ",
             clock(self.elapsed),
-            progress.map_or_else(|| "- %".to_owned(), |it| percent(it.fraction())),
-            known(progress.map(|it| size(it.total as f64))),
-            known(bytes.map(|bytes| size(bytes as f64))),
-            rate(current),
-            rate(average),
-            known(progress.and_then(|it| it.left).map(clock)),
+            known(way.percent, "- %"),
+            known(way.total, "-"),
+            known(way.bytes, "-"),
+            known(way.rate, "-"),
+            known(way.average, "average -"),
+            known(way.left, "- left"),
         );
         let room = WIDEST.saturating_sub(text::width(&head));
         head + &self.brief.in_columns(room)

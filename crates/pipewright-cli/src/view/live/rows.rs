@@ -1,43 +1,55 @@
 //! The rows of the live view: one per stage, one per pipe, the verdict below. Pure.
 
+use std::ops::Range;
+
 use pipewright_observe::Activity;
 
+use super::fold::{Shown, fold};
 use super::{Frame, PipeRow, StageRow};
-use crate::progress::Progress;
 use crate::view::style::{Row, Tone};
 use crate::view::text;
 use crate::view::units::{clock, percent, rate, size};
 
+/// A lower frame has one row for time and finding.
+const LOW: usize = 5;
+
 impl Frame {
     /// The frame in at most `height` rows of `width` columns. Where there is less room, columns go
-    /// first, then the rows of pipes, then those of stages that are not the bottleneck.
+    /// first, then the rows of pipes that are not the bottleneck's, then those of quiet stages.
     pub(crate) fn rows(&self, width: usize, height: usize) -> Vec<Row> {
         let foot = self.foot(width, height);
         let body = height.saturating_sub(foot.len());
-        let with_pipes = self.stages.len() + self.pipes.len() <= body;
-        let hidden = self.hidden_stages(body);
+        let near = self.pipes_by_interest();
+        let wanted = near.iter().filter(|(is_near, _)| *is_near).count();
+        let for_stages = if self.stages.len() <= body || body < wanted + 5 {
+            body
+        } else {
+            body - wanted
+        };
+        let shown = fold(&self.stages, for_stages);
+        let with_pipes = near.iter().take(body - shown.len());
+        let with_pipes: Vec<usize> = with_pipes.map(|(_, pipe)| *pipe).collect();
+        let is_folded = shown.iter().any(|it| matches!(it, Shown::Folded(_)));
+
         let mut rows = Vec::new();
-        for (index, stage) in self.stages.iter().enumerate() {
-            if hidden.contains(&index) {
-                continue;
-            }
-            rows.push(self.stage_row(index, stage, width));
-            if with_pipes {
-                rows.extend(self.pipes_below(index).map(|pipe| pipe.row(index, width)));
+        for it in &shown {
+            let (row, stages) = match it {
+                Shown::Stage(index) => (&self.stages[*index], *index..index + 1),
+                Shown::Folded(range) => (&self.folded(range), range.clone()),
+            };
+            rows.push(self.stage_row(it, row, &shown, width));
+            for (index, pipe) in self.pipes.iter().enumerate() {
+                let first = pipe.writers.iter().min();
+                if with_pipes.contains(&index) && first.is_some_and(|it| stages.contains(it)) {
+                    let above = (!is_folded).then_some(stages.start);
+                    rows.push(pipe.row(above, width));
+                }
             }
         }
-        if !hidden.is_empty() {
-            let note = format!(
-                "     … {} more stages: make the terminal taller",
-                hidden.len()
-            );
-            rows.push(Row::fitted(vec![(Tone::Faint, note)], width));
-        }
-        rows.truncate(body);
         rows.extend(foot);
         // Never half of it, and never in place of something that happens now.
         let worth = self.worth.as_ref().filter(|worth| {
-            hidden.is_empty() && rows.len() < height && text::width(worth) + 2 <= width
+            !is_folded && rows.len() < height && text::width(worth) + 2 <= width
         });
         rows.extend(
             worth.map(|worth| Row::fitted(vec![(Tone::Faint, format!("  {worth}"))], width)),
@@ -45,48 +57,74 @@ impl Frame {
         rows
     }
 
-    /// The stages to leave out: the bottleneck stays, and of the others the first ones.
-    fn hidden_stages(&self, body: usize) -> Vec<usize> {
-        let mut order: Vec<usize> = (0..self.stages.len()).collect();
-        if order.len() <= body {
-            return Vec::new();
-        }
-        let room = body.saturating_sub(1); // one row says how many are missing
-        let matters = |stage: &StageRow| stage.bottleneck || stage.selected;
-        order.sort_by_key(|&index| !matters(&self.stages[index]));
-        order.split_off(room)
+    /// The pipes by their indices, those at the bottleneck first.
+    fn pipes_by_interest(&self) -> Vec<(bool, usize)> {
+        let marked = |stage: &usize| self.stages.get(*stage).is_some_and(|it| it.bottleneck);
+        let pipes = self.pipes.iter().enumerate();
+        let is_near = |pipe: &PipeRow| pipe.writers.iter().chain(&pipe.readers).any(marked);
+        let mut pipes: Vec<_> = pipes.map(|(index, pipe)| (is_near(pipe), index)).collect();
+        pipes.sort_by_key(|(is_near, _)| !is_near);
+        pipes
     }
 
-    fn stage_row(&self, index: usize, stage: &StageRow, width: usize) -> Row {
-        let digits = self.stages.len().to_string().len();
-        let (mark, word, emphasis) = if stage.bottleneck {
-            ("▶", "  ◀ bottleneck", Tone::Warning)
-        } else {
-            (" ", "", Tone::Plain)
+    /// Several stages in one row: what they use together, and what all of them do.
+    fn folded(&self, range: &Range<usize>) -> StageRow {
+        let stages = &self.stages[range.clone()];
+        let names = stages.iter().map(|stage| stage.command.as_str());
+        let names: Vec<&str> = names.take(20).collect();
+        let activity = stages[0].activity;
+        StageRow {
+            command: format!("{} stages: {}", stages.len(), names.join(" | ")),
+            cpus: stages.iter().map(|stage| stage.cpus).sum(),
+            activity: activity.filter(|_| stages.iter().all(|it| it.activity == activity)),
+            bottleneck: false,
+            selected: false,
+        }
+    }
+
+    fn stage_row(
+        &self,
+        which: &Shown,
+        stage: &StageRow,
+        shown: &[Shown],
+        width: usize,
+    ) -> Row {
+        let mark = if stage.bottleneck { "▶" } else { " " };
+        let digits = shown.iter().map(|it| number(it).len()).max().unwrap_or(0);
+        let head = format!("{mark} {:>digits$}  ", number(which));
+        // Number and command stay; the state goes first, then the word, then the CPU.
+        let (with_cpu, with_word, with_state) = (width >= 18, width >= 40, width >= 60);
+        let (word, emphasis) = match stage.bottleneck {
+            true if with_word => ("  ◀ bottleneck", Tone::Warning),
+            true => ("", Tone::Warning),
+            false => ("", Tone::Plain),
         };
-        let head = format!("{mark} {:>digits$}  ", index + 1);
-        // Number and command stay; the state goes first, then the CPU.
-        let (with_cpu, with_state) = (width >= 40, width >= 60);
-        let cpu = format!("  {:>10}", stage.cpu());
+        let cpu = match (with_cpu, with_word) {
+            (true, true) => format!("  {:>10}", stage.cpu()),
+            (true, false) => format!(" {:>5}", stage.cpus.map(percent).unwrap_or_default()),
+            _ => String::new(),
+        };
         let state = format!("  {:<17}", stage.state());
-        let names = self.stages.iter().map(|stage| text::width(&stage.command));
+        let own = shown.iter().filter_map(|it| match it {
+            Shown::Stage(index) => Some(text::width(&self.stages[*index].command)),
+            Shown::Folded(_) => None,
+        });
+        let folded = shown.iter().any(|it| matches!(it, Shown::Folded(_)));
+        let longest = own.max().unwrap_or(0).max(if folded { 24 } else { 0 });
+        // Of the bottleneck's word, which any row may have.
         let others = text::width(&head)
             + text::width(&cpu)
             + if with_state { text::width(&state) } else { 0 }
             + text::width(word);
-        let longest = names.max().unwrap_or(0);
         let room = longest.min(width.saturating_sub(others).max(8));
         let name = text::padded(&text::shortened(&stage.command, room), room);
-        let name_tone = if stage.selected {
-            Tone::Selected
-        } else {
-            Tone::Bold
+        let name_tone = match which {
+            Shown::Folded(_) => Tone::Faint,
+            Shown::Stage(_) if stage.selected => Tone::Selected,
+            Shown::Stage(_) => Tone::Bold,
         };
 
-        let mut pieces = vec![(emphasis, head), (name_tone, name)];
-        if with_cpu {
-            pieces.push((Tone::Plain, cpu));
-        }
+        let mut pieces = vec![(emphasis, head), (name_tone, name), (Tone::Plain, cpu)];
         if with_state {
             pieces.push((stage.tone(), state));
         }
@@ -96,38 +134,50 @@ impl Frame {
 
     /// Time, progress and verdict: in one row if they fit, or in two.
     fn foot(&self, width: usize, height: usize) -> Vec<Row> {
-        let mut pieces = vec![(Tone::Bold, format!("  {}  ", clock(self.elapsed)))];
-        if let Some(progress) = self.progress {
-            let left = progress
-                .left
-                .map_or_else(String::new, |left| format!(", {} left", clock(left)));
-            let percent = percent(progress.fraction());
-            pieces.push((Tone::Bold, format!("{percent} of the input{left}  ")));
-            let more = (Tone::Plain, progress.rates());
-            let all = pieces.iter().chain([&more]);
-            if all.map(|(_, piece)| text::width(piece)).sum::<usize>() <= width {
-                pieces.push(more);
-            }
+        let clock = format!("  {}", clock(self.elapsed));
+        let is_low = height < LOW;
+        let brief = self.brief.in_columns(width);
+        let beside = if is_low { text::width(&brief) + 2 } else { 0 };
+        let room = width.saturating_sub(text::width(&clock) + 2 + beside);
+        let mut way = self.way().in_columns(room);
+        if way.is_empty() {
+            way = self.way().percent.unwrap_or_default();
         }
+        if !way.is_empty() {
+            way.insert_str(0, "  ");
+        }
+        let mut pieces = vec![(Tone::Bold, clock + &way)];
         let taken: usize = pieces.iter().map(|(_, piece)| text::width(piece)).sum();
-        let finding = (Tone::Warning, self.finding.clone());
-        if taken + text::width(&self.finding) <= width || height < self.stages.len() + 2 {
-            pieces.push(finding);
+        let left = width.saturating_sub(taken + 2);
+        let finding = |text: String| (Tone::Warning, format!("  {text}"));
+        if text::width(&self.finding) <= left {
+            pieces.push(finding(self.finding.clone()));
             return vec![Row::fitted(pieces, width)];
         }
-        let indented = vec![(Tone::Plain, "  ".to_owned()), finding];
-        vec![Row::fitted(pieces, width), Row::fitted(indented, width)]
+        let sentence = text::wrapped(&self.finding, width);
+        let lines = sentence.lines().count();
+        // A sentence that is cut says less than a word.
+        let sentence = match lines {
+            _ if is_low => {
+                pieces.push(finding(self.brief.in_columns(left)));
+                return vec![Row::fitted(pieces, width)];
+            }
+            1 => sentence,
+            2 if height >= 2 * LOW => sentence,
+            _ => format!("  {brief}"),
+        };
+        let sentence = sentence.lines().map(|line| {
+            Row::fitted(vec![(Tone::Warning, line.to_owned())], width)
+        });
+        [Row::fitted(pieces, width)].into_iter().chain(sentence).collect()
     }
 }
 
-impl Progress {
-    /// The size of the input, and how fast it is read.
-    fn rates(&self) -> String {
-        let told = |word: &str, rate: Option<f64>| {
-            rate.map_or_else(String::new, |rate| format!(", {word} {}/s", size(rate)))
-        };
-        let (now, average) = (told("now", self.current), told("average", self.average));
-        format!("{}{now}{average}  ", size(self.total as f64))
+/// The number in front of a row: `7`, and `8-11` for several.
+fn number(shown: &Shown) -> String {
+    match shown {
+        Shown::Stage(index) => (index + 1).to_string(),
+        Shown::Folded(range) => format!("{}-{}", range.start + 1, range.end),
     }
 }
 
@@ -144,11 +194,12 @@ impl StageRow {
 }
 
 impl PipeRow {
-    fn row(&self, stage: usize, width: usize) -> Row {
+    /// `above`: the stage in the row above, if the next one is in the row below.
+    fn row(&self, above: Option<usize>, width: usize) -> Row {
         let total = self.bytes.map(|bytes| format!("≈ {}", size(bytes as f64)));
         let capacity = self.level.map(|level| size(level.capacity as f64));
         let mut pieces = vec![
-            (Tone::Faint, format!("     │ {}", self.ends(stage))),
+            (Tone::Faint, format!("     │ {}", self.ends(above))),
             (Tone::Plain, format!("{:>14}", rate(self.rate))),
         ];
         if width >= 72 {
@@ -169,8 +220,9 @@ impl PipeRow {
     }
 
     /// The stages at its ends, unless it just leads from the one above to the one below.
-    fn ends(&self, stage: usize) -> String {
-        if self.readers == [stage + 1] && self.writers == [stage] {
+    fn ends(&self, above: Option<usize>) -> String {
+        let leads_on = |stage| self.readers == [stage + 1] && self.writers == [stage];
+        if above.is_some_and(leads_on) {
             return String::new();
         }
         let numbers = |stages: &[usize]| {
@@ -202,6 +254,7 @@ pub(super) mod tests {
     use crate::view::live::brief::Brief;
     use pipewright_observe::PipeLevel;
     use pipewright_observe::verdict::{Bottleneck, Finding, Reason};
+    use crate::progress::Progress;
     use std::time::Duration;
 
     pub(in crate::view::live) fn frame(stages: usize) -> Frame {
@@ -286,9 +339,8 @@ pub(super) mod tests {
             "{rows:#?}"
         );
         assert!(
-            rows[5].contains("1:23")
-                && rows[5].contains("43 % of the input, 1:50 left")
-                && rows[5].contains("1000 MiB, now 4.0 MiB/s, average 5.0 MiB/s"),
+            rows[5]
+                == "  1:23  43 % of 1000 MiB, 430 MiB, 4.0 MiB/s, average 5.0 MiB/s, 1:50 left",
             "{rows:#?}"
         );
     }
@@ -331,11 +383,17 @@ pub(super) mod tests {
         assert_eq!(rows.len(), 4);
         assert!(!rows.iter().any(|row| row.contains('│')));
         let rows = drawn(&frame(300), 80, 4);
-        assert!(rows.iter().any(|row| row.starts_with('▶')), "{rows:#?}");
-        assert!(
-            rows.iter().any(|row| row.contains("298 more stages")),
-            "{rows:#?}"
+        assert_eq!(
+            rows,
+            [
+                "      1  head -c 4G /dev/zero        20 % cpu  blocked on output",
+                "▶     2  gzip -6                    100 % cpu  running            ◀ bottleneck",
+                "  3-300  298 stages: cat | cat |…     0 % cpu  waiting for input",
+                "  1:23  43 % of 1000 MiB, 4.0 MiB/s, 1:50 left  stage 2 (gzip -6): cpu",
+            ]
         );
+        // Smaller still, one row says what matters.
+        assert_eq!(drawn(&frame(300), 20, 2), ["▶ 2  gzip -6 100 %", "  1:23  43 %  cpu"]);
     }
 
     #[test]
