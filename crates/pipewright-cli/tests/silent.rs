@@ -67,7 +67,9 @@ fn the_view_shows_while_nothing_comes_and_makes_way_for_whatever_comes() {
             .replace("REST", &until(&at("end")));
         let terminal = Terminal::start(&PROMPT, &script);
         terminal.wait_for("the view", |screen| {
-            [VIEW, "│", "bottleneck:"].iter().all(|wanted| screen.contains(wanted))
+            [VIEW, "│", "bottleneck:"]
+                .iter()
+                .all(|wanted| screen.contains(wanted))
         });
         assert_eq!(without_paint(&terminal.raw()), "", "{text}");
         std::fs::write(at("tell"), "").unwrap();
@@ -78,7 +80,10 @@ fn the_view_shows_while_nothing_comes_and_makes_way_for_whatever_comes() {
         std::fs::write(at("end"), "").unwrap();
         assert!(terminal.end().success(), "{text}");
         let screen = terminal.screen();
-        assert!(screen.contains("ok in") && !screen.contains('│'), "{screen}");
+        assert!(
+            screen.contains("ok in") && !screen.contains('│'),
+            "{screen}"
+        );
         assert!(terminal.region_is_whole(), "{text}: {:?}", terminal.raw());
     }
 }
@@ -140,7 +145,10 @@ for number in range(60):
     let terminal = Terminal::start(&setup, &format!("true | python3 '{}'", path.display()));
     assert!(terminal.end().success());
     let raw = terminal.raw();
-    assert!(raw.matches("\x1b7").count() > 10, "there was no view: {raw:?}");
+    assert!(
+        raw.matches("\x1b7").count() > 10,
+        "there was no view: {raw:?}"
+    );
     assert_eq!(without_paint(&raw), expected.replace('\n', "\r\n"));
     // And on the screen: the last lines, one below the other, and nothing else.
     let mut plain = vt100::Parser::new(24, 100, 0);
@@ -182,7 +190,11 @@ fn a_person_who_is_waited_for_sees_no_view() {
     assert!(!terminal.raw().contains("cat"), "{}", terminal.raw());
     terminal.type_in("b\ra\r\x04");
     assert!(terminal.end().success());
-    assert!(terminal.raw().contains("a\r\nb\r\n"), "{:?}", terminal.raw());
+    assert!(
+        terminal.raw().contains("a\r\nb\r\n"),
+        "{:?}",
+        terminal.raw()
+    );
 }
 
 #[test]

@@ -100,11 +100,21 @@ mod tests {
             super::fold(&stages(number, bottleneck, busy), rows)
         };
         assert_eq!(fold(3, 1, &[], 3), [Stage(0), Stage(1), Stage(2)]);
-        assert_eq!(fold(12, 11, &[], 4), [Stage(0), Folded(1..10), Stage(10), Stage(11)]);
+        assert_eq!(
+            fold(12, 11, &[], 4),
+            [Stage(0), Folded(1..10), Stage(10), Stage(11)]
+        );
         assert_eq!(fold(12, 11, &[], 3), [Stage(0), Folded(1..11), Stage(11)]);
         assert_eq!(
             fold(12, 5, &[8], 6),
-            [Stage(0), Folded(1..5), Stage(5), Folded(6..8), Stage(8), Folded(9..12)]
+            [
+                Stage(0),
+                Folded(1..5),
+                Stage(5),
+                Folded(6..8),
+                Stage(8),
+                Folded(9..12)
+            ]
         );
         assert_eq!(fold(40, 39, &[], 2), [Folded(0..39), Stage(39)]);
         assert_eq!(fold(40, 20, &[], 2), [Stage(20), Folded(0..40)]);

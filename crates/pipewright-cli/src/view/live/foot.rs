@@ -93,8 +93,14 @@ mod tests {
     fn what_matters_less_goes_first() {
         let mut frame = frame(3);
         for (room, told) in [
-            (80, "43 % of 1000 MiB, 430 MiB, 4.0 MiB/s, average 5.0 MiB/s, 1:50 left"),
-            (60, "43 % of 1000 MiB, 4.0 MiB/s, average 5.0 MiB/s, 1:50 left"),
+            (
+                80,
+                "43 % of 1000 MiB, 430 MiB, 4.0 MiB/s, average 5.0 MiB/s, 1:50 left",
+            ),
+            (
+                60,
+                "43 % of 1000 MiB, 4.0 MiB/s, average 5.0 MiB/s, 1:50 left",
+            ),
             (40, "43 % of 1000 MiB, 4.0 MiB/s, 1:50 left"),
             (30, "43 % of 1000 MiB, 1:50 left"),
             (20, "43 % of 1000 MiB"),

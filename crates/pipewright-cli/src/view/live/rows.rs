@@ -48,9 +48,10 @@ impl Frame {
         }
         rows.extend(foot);
         // Never half of it, and never in place of something that happens now.
-        let worth = self.worth.as_ref().filter(|worth| {
-            !is_folded && rows.len() < height && text::width(worth) + 2 <= width
-        });
+        let worth = self
+            .worth
+            .as_ref()
+            .filter(|worth| !is_folded && rows.len() < height && text::width(worth) + 2 <= width);
         rows.extend(
             worth.map(|worth| Row::fitted(vec![(Tone::Faint, format!("  {worth}"))], width)),
         );
@@ -82,13 +83,7 @@ impl Frame {
         }
     }
 
-    fn stage_row(
-        &self,
-        which: &Shown,
-        stage: &StageRow,
-        shown: &[Shown],
-        width: usize,
-    ) -> Row {
+    fn stage_row(&self, which: &Shown, stage: &StageRow, shown: &[Shown], width: usize) -> Row {
         let mark = if stage.bottleneck { "▶" } else { " " };
         let digits = shown.iter().map(|it| number(it).len()).max().unwrap_or(0);
         let head = format!("{mark} {:>digits$}  ", number(which));
@@ -166,10 +161,13 @@ impl Frame {
             2 if height >= 2 * LOW => sentence,
             _ => format!("  {brief}"),
         };
-        let sentence = sentence.lines().map(|line| {
-            Row::fitted(vec![(Tone::Warning, line.to_owned())], width)
-        });
-        [Row::fitted(pieces, width)].into_iter().chain(sentence).collect()
+        let sentence = sentence
+            .lines()
+            .map(|line| Row::fitted(vec![(Tone::Warning, line.to_owned())], width));
+        [Row::fitted(pieces, width)]
+            .into_iter()
+            .chain(sentence)
+            .collect()
     }
 }
 
@@ -251,10 +249,10 @@ impl PipeRow {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::progress::Progress;
     use crate::view::live::brief::Brief;
     use pipewright_observe::PipeLevel;
     use pipewright_observe::verdict::{Bottleneck, Finding, Reason};
-    use crate::progress::Progress;
     use std::time::Duration;
 
     pub(in crate::view::live) fn frame(stages: usize) -> Frame {
@@ -339,8 +337,7 @@ pub(super) mod tests {
             "{rows:#?}"
         );
         assert!(
-            rows[5]
-                == "  1:23  43 % of 1000 MiB, 430 MiB, 4.0 MiB/s, average 5.0 MiB/s, 1:50 left",
+            rows[5] == "  1:23  43 % of 1000 MiB, 430 MiB, 4.0 MiB/s, average 5.0 MiB/s, 1:50 left",
             "{rows:#?}"
         );
     }
@@ -393,7 +390,10 @@ pub(super) mod tests {
             ]
         );
         // Smaller still, one row says what matters.
-        assert_eq!(drawn(&frame(300), 20, 2), ["▶ 2  gzip -6 100 %", "  1:23  43 %  cpu"]);
+        assert_eq!(
+            drawn(&frame(300), 20, 2),
+            ["▶ 2  gzip -6 100 %", "  1:23  43 %  cpu"]
+        );
     }
 
     #[test]
