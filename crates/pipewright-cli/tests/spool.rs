@@ -3,105 +3,17 @@
 
 mod support;
 
-use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{BufRead, BufReader, PipeReader, Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::thread::JoinHandle;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use support::pipewright;
+use support::spools::{Fed, in_bash, replay, segments, spool, stream};
 use testing::{feed, is_root, stderr, watchdog};
-
-/// Bytes that repeat nowhere.
-fn stream(length: usize) -> Vec<u8> {
-    let mut state = 88_172_645_463_325_252_u64;
-    let next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_le_bytes()
-    };
-    let mut bytes: Vec<u8> = std::iter::repeat_with(next)
-        .take(length.div_ceil(8))
-        .flatten()
-        .collect();
-    bytes.truncate(length);
-    bytes
-}
-
-/// `pipewright spool` with these arguments.
-fn spool<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
-    let mut command = pipewright();
-    command.arg("spool").args(arguments);
-    command
-}
-
-fn replay(directory: &Path) -> Output {
-    pipewright().arg("replay").arg(directory).output().unwrap()
-}
-
-/// By bash; `P` is pipewright, `D` the directory.
-fn in_bash(directory: &Path, text: &str) -> Output {
-    let text = format!(
-        "P() {{ '{}' \"$@\"; }}; D='{}'; {text}",
-        env!("CARGO_BIN_EXE_pipewright"),
-        directory.display()
-    );
-    let mut bash = Command::new("bash");
-    bash.args(["-c", &text]).stdin(Stdio::null());
-    bash.output().unwrap()
-}
-
-/// The files of the stream, in its order.
-fn segments(directory: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(directory).unwrap();
-    let paths = entries.map(|entry| entry.unwrap().path());
-    let mut paths: Vec<_> = paths
-        .filter(|path| path.extension() == Some(OsStr::new("data")))
-        .collect();
-    paths.sort();
-    paths
-}
-
-/// A spool that is fed by a thread, through a pipe whose other end stays open here: what is in it when
-/// the spool dies is not lost.
-struct Fed {
-    child: Child,
-    pipe: PipeReader,
-    producer: JoinHandle<()>,
-}
-
-impl Fed {
-    fn start(mut command: Command, bytes: Vec<u8>) -> Self {
-        let (pipe, mut writer) = std::io::pipe().unwrap();
-        command.stdin(pipe.try_clone().unwrap());
-        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let child = child.spawn().unwrap();
-        drop(command);
-        let producer = std::thread::spawn(move || {
-            let _ = writer.write_all(&bytes);
-        });
-        Self {
-            child,
-            pipe,
-            producer,
-        }
-    }
-
-    /// Kills the spool, and gives what it had not taken from the pipe.
-    fn kill(mut self) -> Vec<u8> {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-        let mut rest = Vec::new();
-        self.pipe.read_to_end(&mut rest).unwrap();
-        self.producer.join().unwrap();
-        rest
-    }
-}
 
 #[test]
 fn a_stream_goes_through_whole_however_it_is_kept() {
@@ -233,6 +145,163 @@ fn a_reader_that_goes_ends_everything_even_while_nothing_comes() {
 }
 
 #[test]
+fn a_smaller_limit_than_what_is_there_lets_everybody_go_on() {
+    let _watchdog = watchdog();
+    let place = tempfile::tempdir().unwrap();
+    let directory = place.path().join("kept");
+    let bytes = stream(6 << 20);
+    let fed = Fed::start(spool([&directory]), bytes.clone());
+    // All of it is there, in one segment.
+    while segments(&directory)
+        .first()
+        .is_none_or(|first| first.metadata().unwrap().len() < 6 << 20)
+    {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    fed.kill();
+    let more = stream(3 << 20);
+    let mut command = spool(["--append", "--limit", "1M"]);
+    let output = feed(command.arg(&directory), &more);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(output.stdout.ends_with(&more));
+}
+
+#[test]
+fn each_byte_comes_through_although_no_more_follows() {
+    let _watchdog = watchdog();
+    let place = tempfile::tempdir().unwrap();
+    for how in [
+        "",
+        "--sync disk",
+        "$D/a",
+        "--sync disk $D/b",
+        "--limit 256K $D/c",
+    ] {
+        // A says no more before B has answered.
+        let output = in_bash(
+            place.path(),
+            &format!(
+                "mkfifo $D/answers; {{ for n in 1 2 3; do echo $n; read answer; [ $n = $answer ]; done; }} <$D/answers |
+                 P spool {how} | tee $D/answers; rm $D/answers"
+            ),
+        );
+        assert_eq!(output.stdout, b"1\n2\n3\n", "{how}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn a_reader_as_slow_as_it_likes_gets_every_byte() {
+    let _watchdog = watchdog();
+    let place = tempfile::tempdir().unwrap();
+    let bytes = stream(3 << 20);
+    std::fs::write(place.path().join("in"), &bytes).unwrap();
+    for (number, how) in ["", "--limit 256K", "--sync disk --limit 1M"]
+        .iter()
+        .enumerate()
+    {
+        let output = in_bash(
+            place.path(),
+            &format!(
+                "cat $D/in | P spool {how} $D/{number} |
+                 while dd bs=64K count=1 iflag=fullblock status=none >$D/piece; [ -s $D/piece ]; do cat $D/piece; sleep 0.01; done"
+            ),
+        );
+        assert!(output.stdout == bytes, "{how}: {}", stderr(&output));
+    }
+}
+
+/// With `cp`, whole or cut off; on this machine, or on another, which the boot in `lock` tells.
+#[test]
+fn a_copied_directory_is_a_spool_of_its_own() {
+    let _watchdog = watchdog();
+    let bytes = stream(12 << 20);
+    for (sync, cut, elsewhere) in [
+        ("none", false, false),
+        ("none", true, false),
+        ("none", true, true),
+        ("disk", false, true),
+        ("disk", true, true),
+    ] {
+        let what = format!("--sync {sync}, cut {cut}, elsewhere {elsewhere}");
+        let place = tempfile::tempdir().unwrap();
+        let (original, copy) = (place.path().join("kept"), place.path().join("copy"));
+        let mut command = spool(["--sync", sync]);
+        command.arg(&original);
+        if cut {
+            let mut fed = Fed::start(command, bytes.clone());
+            let mut some = vec![0; 1 << 20];
+            let stdout = fed.child.stdout.as_mut().unwrap();
+            stdout.read_exact(&mut some).unwrap();
+            fed.kill();
+        } else {
+            assert!(feed(&mut command, &bytes).status.success());
+        }
+        let copied = Command::new("cp")
+            .arg("-r")
+            .args([&original, &copy])
+            .status();
+        assert!(copied.unwrap().success());
+        if elsewhere {
+            std::fs::write(copy.join("lock"), "the boot of another machine").unwrap();
+        }
+        let (first, second) = (replay(&original), replay(&copy));
+        assert_eq!(first.status.code(), second.status.code(), "{what}");
+        assert_eq!(first.status.success(), !cut, "{what}");
+        assert!(bytes.starts_with(&first.stdout), "{what}");
+        // Elsewhere only what an entry covers is known to be right.
+        assert!(first.stdout.starts_with(&second.stdout), "{what}");
+        assert!(second.stdout.len() >= 1 << 20, "{what}");
+        if cut {
+            let rest = &bytes[second.stdout.len()..];
+            let appended = feed(spool(["--append"]).arg(&copy), rest);
+            assert!(appended.status.success(), "{what}: {}", stderr(&appended));
+            assert!(replay(&copy).stdout == bytes, "{what}");
+            // The copy is not the original.
+            assert!(replay(&original).stdout == first.stdout, "{what}");
+        } else {
+            assert!(second.stdout == bytes, "{what}");
+        }
+    }
+}
+
+/// A copy made while the spool writes holds files of different moments.
+#[test]
+fn a_copy_made_meanwhile_is_a_beginning_or_an_error_and_never_anything_else() {
+    let _watchdog = watchdog();
+    let place = tempfile::tempdir().unwrap();
+    let bytes = stream(24 << 20);
+    for (number, sync) in ["none", "disk", "none", "disk"].iter().enumerate() {
+        let original = place.path().join(number.to_string());
+        let copy = place.path().join(format!("copy{number}"));
+        let mut command = spool(["--sync", sync]);
+        let fed = Fed::start(
+            std::mem::replace(command.arg(&original), spool(["x"])),
+            bytes.clone(),
+        );
+        while segments(&original).is_empty() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let _ = Command::new("cp")
+            .arg("-r")
+            .args([&original, &copy])
+            .status();
+        let again = replay(&copy);
+        assert!(bytes.starts_with(&again.stdout), "{}", stderr(&again));
+        let told = stderr(&again);
+        match again.status.code() {
+            Some(0) => assert!(again.stdout == bytes),
+            Some(1) => assert!(told.contains("cut off"), "{told}"),
+            Some(125) => assert!(
+                told.contains("damaged") || told.contains("no spool"),
+                "{told}"
+            ),
+            other => panic!("{other:?}: {told}"),
+        }
+        fed.kill();
+    }
+}
+
+#[test]
 fn without_a_directory_nothing_is_left_behind_whoever_is_killed() {
     let _watchdog = watchdog();
     let place = tempfile::tempdir().unwrap();
@@ -287,66 +356,6 @@ fn a_directory_that_holds_something_is_refused_with_what_to_do() {
     assert!(!place.path().join("lock").exists());
     assert!(stderr(&replay(&place.path().join("nothing"))).contains("is no spool"));
     assert!(!place.path().join("nothing").exists());
-}
-
-/// What has left the pipe is in the spool, to the byte, whenever it is killed; and it goes on from there.
-#[test]
-fn a_kill_at_any_moment_loses_no_byte_and_the_cut_is_told() {
-    let _watchdog = watchdog();
-    let rounds = std::env::var("PIPEWRIGHT_ROUNDS");
-    let rounds: u64 = rounds.map_or(12, |rounds| rounds.parse().unwrap());
-    let bytes = stream(24 << 20);
-    for round in 0..rounds {
-        let place = tempfile::tempdir().unwrap();
-        let directory = place.path().join("kept");
-        let sync = if round % 2 == 0 { "none" } else { "disk" };
-        let mut command = spool(["--sync", sync]);
-        command.arg(&directory);
-        let mut fed = Fed::start(command, bytes.clone());
-        let mut stdout = fed.child.stdout.take().unwrap();
-        let reader = std::thread::spawn(move || {
-            let mut given = Vec::new();
-            stdout.read_to_end(&mut given).unwrap();
-            given
-        });
-        // Any moment: the round's number decides, and the machine.
-        std::thread::sleep(Duration::from_micros(round * 7919 % 60_000));
-        let rest = fed.kill();
-        let given = reader.join().unwrap();
-
-        let again = replay(&directory);
-        if again.status.code() == Some(125) {
-            // It was killed before it had made the directory, or its first file.
-            assert!(rest == bytes && given.is_empty(), "{}", stderr(&again));
-            continue;
-        }
-        let told = stderr(&again);
-        let (status, kept) = (again.status, again.stdout);
-        assert!(
-            kept.len() + rest.len() == bytes.len()
-                && bytes.starts_with(&kept)
-                && bytes.ends_with(&rest),
-            "round {round}: {} kept and {} in the pipe of {}",
-            kept.len(),
-            rest.len(),
-            bytes.len()
-        );
-        assert!(kept.starts_with(&given), "round {round}: given, not kept");
-        if status.success() {
-            assert!(rest.is_empty());
-            continue;
-        }
-        assert_eq!(status.code(), Some(1));
-        assert!(told.contains("cut off"), "{told}");
-
-        let mut command = spool(["--append"]);
-        let appended = feed(command.arg(&directory), &rest);
-        assert!(appended.status.success(), "{}", stderr(&appended));
-        assert!(bytes.ends_with(&appended.stdout));
-        assert!(appended.stdout.len() + given.len() >= bytes.len());
-        let whole = replay(&directory);
-        assert!(whole.status.success() && whole.stdout == bytes);
-    }
 }
 
 #[test]

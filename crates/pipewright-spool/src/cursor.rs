@@ -24,7 +24,8 @@ fn decode(bytes: &[u8; SIZE]) -> std::result::Result<Option<(u64, u64)>, ()> {
     }
     let number = |at: usize| u64::from_le_bytes(std::array::from_fn(|index| bytes[at + index]));
     let (sequence, offset) = (number(0), number(8));
-    if encode(sequence, offset) == *bytes {
+    // A fuzzer, which guesses no checksum, is to get behind it.
+    if cfg!(fuzzing) || encode(sequence, offset) == *bytes {
         Ok(Some((sequence, offset)))
     } else {
         Err(())

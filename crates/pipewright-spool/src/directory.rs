@@ -160,8 +160,11 @@ impl StoredFile for File {
     }
 
     fn reserve(&self, length: u64) {
-        // Without it bytes reach the disk more slowly, that is all.
-        let _ = fallocate(self, FallocateFlags::KEEP_SIZE, 0, length);
+        // Without it bytes reach the disk more slowly, that is all. What a failed one has got is given
+        // back: other files need room, too.
+        if fallocate(self, FallocateFlags::KEEP_SIZE, 0, length).is_err() {
+            let _ = self.metadata().and_then(|it| self.set_len(it.len()));
+        }
     }
 
     fn sync_data(&self) -> io::Result<()> {

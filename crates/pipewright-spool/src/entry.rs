@@ -67,9 +67,9 @@ impl Entry {
             return Slot::Damaged;
         };
         let flags = word(bytes, 20);
-        if word(bytes, 28) != check(first, number, &bytes[..28])
-            || flags & !(DURABLE | END | STATUS) != 0
-        {
+        // A fuzzer, which guesses no checksum, is to get behind it.
+        let is_whole = cfg!(fuzzing) || word(bytes, 28) == check(first, number, &bytes[..28]);
+        if !is_whole || flags & !(DURABLE | END | STATUS) != 0 {
             return Slot::Damaged;
         }
         let status = (flags & STATUS != 0).then(|| word(bytes, 24).cast_signed());

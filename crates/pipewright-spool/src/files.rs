@@ -47,6 +47,11 @@ pub trait FileSystem: Debug + Send + Sync + 'static {
 
     /// Gives a text that differs from boot to boot of the machine.
     fn boot(&self) -> String;
+
+    /// Tells whether the files outlive this process. Where they do not, nothing is ever synced.
+    fn lasts(&self) -> bool {
+        true
+    }
 }
 
 /// A file, read and written by offset.

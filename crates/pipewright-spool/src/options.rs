@@ -31,11 +31,13 @@ pub struct Options {
     pub retain: Retain,
     /// The most bytes that segments may hold; the writer waits for readers then.
     pub limit: Option<u64>,
-    /// The bytes of a segment. A quarter of the limit, if that is less.
+    /// The bytes of a segment. A quarter of the limit, if that is less; and a 32nd of what is held, if that
+    /// is more, so that there are never many.
     pub segment: u64,
     /// The most bytes that are made durable, and given to readers, at a time.
     pub group: u64,
-    /// The longest that bytes wait for more before that.
+    /// The time between two such groups where fewer bytes come; what comes later than that after the last
+    /// group waits for nothing.
     pub delay: Duration,
 }
 
@@ -53,8 +55,39 @@ impl Default for Options {
 }
 
 impl Options {
-    pub(crate) fn segment_bytes(&self) -> u64 {
+    /// The bytes of the next segment, where so many are held.
+    pub(crate) fn segment_bytes(&self, held: u64) -> u64 {
         let quarter = self.limit.map_or(u64::MAX, |limit| limit / 4);
-        self.segment.min(quarter).max(1)
+        self.segment.max(held / 32).min(quarter).max(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Those of a spool without a name are open all the time, and few may be.
+    #[test]
+    fn segments_stay_few_however_much_is_held() {
+        let options = Options::default();
+        let (mut held, mut segments) = (0, 0);
+        while held < 1 << 40 {
+            held += options.segment_bytes(held);
+            segments += 1;
+        }
+        assert!(segments < 250, "{segments} segments hold {held} bytes");
+    }
+
+    #[test]
+    fn a_segment_is_a_quarter_of_a_small_limit_and_never_nothing() {
+        let bytes = |limit| {
+            let limit = Some(limit);
+            Options {
+                limit,
+                ..Options::default()
+            }
+            .segment_bytes(u64::MAX)
+        };
+        assert_eq!([bytes(1 << 20), bytes(3), bytes(0)], [1 << 18, 1, 1]);
     }
 }

@@ -113,12 +113,14 @@ impl<F: FileSystem> Reader<F> {
     /// Waits until [`next_piece`](Self::next_piece) has something, or the time is over.
     pub fn wait(&self, longest: Option<Duration>) {
         let offset = self.offset;
+        self.shared.state().starving += 1;
         self.shared.wait(
             |progress| {
                 progress.committed > offset || progress.complete.is_some() || !progress.writing
             },
             longest,
         );
+        self.shared.state().starving -= 1;
     }
 
     /// Says that all before this offset is done with: it is never given again to a reader of this name.

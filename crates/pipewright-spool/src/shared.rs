@@ -35,6 +35,8 @@ pub(crate) struct State {
     pub(crate) complete: Option<Option<i32>>,
     pub(crate) writing: bool,
     pub(crate) poisoned: bool,
+    /// Readers that have nothing to read.
+    pub(crate) starving: usize,
 }
 
 impl State {
@@ -78,6 +80,7 @@ impl<F: FileSystem> Shared<F> {
                 complete: found.last,
                 writing,
                 poisoned: false,
+                starving: 0,
             }),
             changed: Condvar::new(),
             cursors: Mutex::new(Cursors {
@@ -155,14 +158,19 @@ impl<F: FileSystem> Shared<F> {
                 self.or_poison(cursor.sync())?;
             }
         }
-        if self.options.retain == Retain::Unread {
-            self.release(&mut cursors)?;
-        }
-        Ok(())
+        self.release(&mut cursors)
     }
 
-    /// Removes segments that all readers have acknowledged: first what says so reaches the disk.
+    /// Removes segments that all readers have acknowledged, where they are not to be kept.
+    pub(crate) fn release_read(&self) -> Result<()> {
+        self.release(&mut self.cursors())
+    }
+
+    /// What says that they are not needed reaches the disk first.
     fn release(&self, cursors: &mut Cursors<F::File>) -> Result<()> {
+        if self.options.retain == Retain::Everything {
+            return Ok(());
+        }
         let done = cursors.readers.values().map(Cursor::offset).min();
         let (firsts, keep) = {
             let state = self.state();
@@ -176,8 +184,11 @@ impl<F: FileSystem> Shared<F> {
         if firsts.is_empty() {
             return Ok(());
         }
-        for cursor in cursors.readers.values() {
-            self.or_poison(cursor.sync())?;
+        let lasts = self.files.lasts();
+        if lasts {
+            for cursor in cursors.readers.values() {
+                self.or_poison(cursor.sync())?;
+            }
         }
         match &mut cursors.released {
             Some(cursor) => cursor.write(keep)?,
@@ -187,10 +198,12 @@ impl<F: FileSystem> Shared<F> {
                 *none = Some(Cursor::new(file, names::RELEASED, keep)?);
             }
         }
-        if let Some(cursor) = &cursors.released {
-            self.or_poison(cursor.sync())?;
+        if lasts {
+            if let Some(cursor) = &cursors.released {
+                self.or_poison(cursor.sync())?;
+            }
+            self.or_poison(self.files.sync().map_err(|error| Error::sync(".", error)))?;
         }
-        self.or_poison(self.files.sync().map_err(|error| Error::sync(".", error)))?;
         for &first in &firsts {
             for name in [names::index(first), names::data(first)] {
                 let removed = self.files.remove(&name);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::cursor::Cursor;
 use crate::error::{Error, Result};
 use crate::files::{FileSystem, checksum};
 use crate::options::{Options, Sync};
@@ -23,16 +24,26 @@ impl<F: FileSystem> Spool<F> {
     ///
     /// [`Error::Damaged`] if anything that had been durable is no longer as it was; nothing was changed
     /// then. Otherwise what the file system said.
-    pub fn open(files: F, options: Options) -> Result<(Self, Writer<F>)> {
-        let found = recovery::look(&files)?;
+    pub fn open(files: F, mut options: Options) -> Result<(Self, Writer<F>)> {
+        if !files.lasts() {
+            options.sync = Sync::None;
+        }
+        let mut found = recovery::look(&files)?;
         recovery::mend(&files, &found)?;
+        if found.released_cursor.is_some() {
+            // Whoever only looks has opened it to read.
+            let file = files.create(names::RELEASED);
+            let file = file.map_err(|error| Error::write(names::RELEASED, error))?;
+            found.released_cursor = Cursor::read(file, names::RELEASED)?;
+        }
         if options.sync == Sync::Disk {
             recovery::sync_all(&files, &found)?;
         }
         recovery::note_boot(&files)?;
         let segment = match found.tail {
             Some((first, entries)) => {
-                let mut segment = Segment::open(&files, first, entries, found.end)?;
+                let most = options.segment_bytes(0);
+                let mut segment = Segment::open(&files, first, entries, found.end, most)?;
                 let (from, to) = (found.end - first, found.end - first + found.loose);
                 let sum = checksum(&segment.data, from, to, 0);
                 let sum = sum.map_err(|error| Error::read(&names::data(first), error))?;

@@ -70,4 +70,8 @@ impl FileSystem for Unlinked {
     fn boot(&self) -> String {
         String::new()
     }
+
+    fn lasts(&self) -> bool {
+        false
+    }
 }

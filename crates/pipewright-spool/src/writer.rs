@@ -15,6 +15,9 @@ use crate::shared::Shared;
 /// So that an index stays small however slowly bytes come.
 const MOST_ENTRIES: u64 = 8192;
 
+/// So many bytes are worth an entry, if a reader has nothing else to do.
+const WORTHWHILE: u64 = 256 << 10;
+
 /// The segment that is being written.
 #[derive(Debug)]
 pub(crate) struct Segment<F> {
@@ -22,6 +25,8 @@ pub(crate) struct Segment<F> {
     pub(crate) data: F,
     index: F,
     entries: u64,
+    /// The bytes that it is to hold.
+    most: u64,
     /// Offsets in the stream.
     end: u64,
     committed: u64,
@@ -36,6 +41,7 @@ impl<F: StoredFile> Segment<F> {
         first: u64,
         entries: u64,
         end: u64,
+        most: u64,
     ) -> Result<Self> {
         let open = |name: String| {
             let file = files.create(&name);
@@ -46,6 +52,7 @@ impl<F: StoredFile> Segment<F> {
             data: open(names::data(first))?,
             index: open(names::index(first))?,
             entries,
+            most,
             end,
             committed: end,
             checksum: 0,
@@ -56,6 +63,10 @@ impl<F: StoredFile> Segment<F> {
     pub(crate) fn adopt(&mut self, bytes: u64, checksum: u32) {
         self.end += bytes;
         self.checksum = checksum;
+    }
+
+    fn is_full(&self) -> bool {
+        self.end - self.first >= self.most || self.entries >= MOST_ENTRIES
     }
 
     fn write_entry(&mut self, entry: Entry) -> Result<()> {
@@ -75,18 +86,21 @@ pub struct Writer<F: FileSystem> {
     shared: Arc<Shared<F>>,
     segment: Option<Segment<F::File>>,
     end: u64,
-    /// When the oldest byte came that is not committed yet.
-    since: Option<Instant>,
+    /// There are bytes that are not committed yet.
+    pending: bool,
+    /// When the last group was committed.
+    last: Option<Instant>,
 }
 
 impl<F: FileSystem> Writer<F> {
     pub(crate) fn new(shared: Arc<Shared<F>>, segment: Option<Segment<F::File>>, end: u64) -> Self {
-        let since = (end > shared.progress().committed).then(Instant::now);
+        let pending = end > shared.progress().committed;
         Self {
             shared,
             segment,
             end,
-            since,
+            pending,
+            last: None,
         }
     }
 
@@ -151,9 +165,18 @@ impl<F: FileSystem> Writer<F> {
 
     /// Tells how long bytes may still wait before they are committed; `None` if there are none.
     pub fn due(&self) -> Option<Duration> {
-        let delay = self.shared.options.delay;
-        self.since
-            .map(|since| delay.saturating_sub(since.elapsed()))
+        if !self.pending {
+            return None;
+        }
+        let left = self.last.map_or(Duration::ZERO, |last| {
+            self.shared.options.delay.saturating_sub(last.elapsed())
+        });
+        let segment = self.segment.as_ref();
+        let waiting = segment.map_or(0, |segment| segment.end - segment.committed);
+        let is_wanted = self.shared.options.sync == Sync::None
+            && waiting >= WORTHWHILE
+            && self.shared.state().starving > 0;
+        Some(if is_wanted { Duration::ZERO } else { left })
     }
 
     /// Gives readers what was written, once it is on the disk where that was asked for.
@@ -180,7 +203,8 @@ impl<F: FileSystem> Writer<F> {
         };
         let durable = Self::put(&self.shared, segment, entry)?;
         segment.checksum = 0;
-        self.since = None;
+        self.pending = false;
+        self.last = Some(Instant::now());
         self.shared.change(|state| {
             state.committed = committed;
             if durable {
@@ -246,30 +270,32 @@ impl<F: FileSystem> Writer<F> {
     fn room(&mut self) -> Result<u64> {
         self.usable()?;
         let options = &self.shared.options;
-        let (group, most, limit) = (options.group, options.segment_bytes(), options.limit);
+        let (group, limit) = (options.group, options.limit);
         let held = self.end - self.shared.progress().first;
         let allowed = limit.map_or(u64::MAX, |limit| limit.saturating_sub(held));
         if allowed == 0 {
-            // What readers do not have yet cannot be acknowledged.
+            // What readers do not have yet cannot be acknowledged; and the last segment is not removed,
+            // which may be as large as all that is allowed: an earlier opening had another limit.
             self.commit()?;
+            if self.segment.as_ref().is_some_and(Segment::is_full) {
+                self.next_segment()?;
+                self.shared.release_read()?;
+            }
             return Err(Error::Full);
         }
-        let is_full = |segment: &Segment<F::File>| {
-            segment.end - segment.first >= most || segment.entries >= MOST_ENTRIES
-        };
         if self
             .segment
             .as_ref()
-            .is_some_and(|segment| segment.end - segment.committed >= group || is_full(segment))
+            .is_some_and(|segment| segment.end - segment.committed >= group || segment.is_full())
         {
             self.commit()?;
         }
-        if self.segment.as_ref().is_none_or(is_full) {
+        if self.segment.as_ref().is_none_or(Segment::is_full) {
             self.next_segment()?;
         }
         let segment = self.segment()?;
         let in_group = group - (segment.end - segment.committed);
-        let in_segment = most - (segment.end - segment.first);
+        let in_segment = segment.most - (segment.end - segment.first);
         Ok(allowed.min(in_group).min(in_segment))
     }
 
@@ -279,8 +305,10 @@ impl<F: FileSystem> Writer<F> {
             let _ = segment.data.set_length(segment.end - segment.first);
         }
         let files = &self.shared.files;
-        let segment = Segment::open(files, self.end, 0, self.end)?;
-        segment.data.reserve(self.shared.options.segment_bytes());
+        let held = self.end - self.shared.progress().first;
+        let most = self.shared.options.segment_bytes(held);
+        let segment = Segment::open(files, self.end, 0, self.end, most)?;
+        segment.data.reserve(most);
         if self.shared.options.sync == Sync::Disk {
             let (data, index) = (names::data(self.end), names::index(self.end));
             let synced = [(&segment.data, &data), (&segment.index, &index)]
@@ -320,9 +348,7 @@ impl<F: FileSystem> Writer<F> {
         if let Some(segment) = &mut self.segment {
             segment.end += bytes;
         }
-        if bytes > 0 {
-            self.since.get_or_insert_with(Instant::now);
-        }
+        self.pending |= bytes > 0;
     }
 }
 

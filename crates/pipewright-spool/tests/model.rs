@@ -367,3 +367,26 @@ proptest! {
         }
     }
 }
+
+/// An earlier opening had no limit, and the last segment is never removed.
+#[test]
+fn a_limit_below_what_is_held_lets_the_writer_go_on_once_that_was_read() {
+    let disk = Disk::new(512, 1);
+    let open =
+        |retain, limit| Spool::open(disk.clone(), options(Sync::None, retain, limit)).unwrap();
+    let (_, mut writer) = open(Retain::Everything, None);
+    while writer.end() < 4000 {
+        writer.write(&bytes(writer.end(), 4000)).unwrap();
+    }
+    drop(writer);
+    let (spool, mut writer) = open(Retain::Unread, Some(2000));
+    let mut reader = spool.reader("one").unwrap();
+    assert!(matches!(writer.write(&bytes(4000, 4001)), Err(Error::Full)));
+    while let Next::Bytes(_) = take(&mut reader).unwrap() {}
+    reader.acknowledge(reader.offset()).unwrap();
+    // It may only now notice that the segment is in the way.
+    if let Err(error) = writer.write(&bytes(4000, 4001)) {
+        assert!(matches!(error, Error::Full), "{error}");
+        assert_eq!(writer.write(&bytes(4000, 4001)).unwrap(), 1);
+    }
+}

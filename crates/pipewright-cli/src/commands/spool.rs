@@ -14,6 +14,7 @@ use pipewright_spool::{
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pipe::fcntl_setpipe_size;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::commands::giving::{await_gone, give};
 use crate::output::Output;
@@ -55,6 +56,7 @@ pub(crate) fn spool(options: &cli::Spool) -> anyhow::Result<ExitCode> {
             stand_between(&spool, writer, options, &place)
         }
         None => {
+            allow_many_files();
             let directory = std::env::temp_dir();
             let place = format!("the disk that holds {}", directory.display());
             let (spool, writer) = Spool::open(Unlinked::new(&directory), how)
@@ -87,6 +89,13 @@ fn refuse_what_is_there<F: FileSystem>(
     Ok(())
 }
 
+/// Files without a name are open as long as they hold something.
+fn allow_many_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let current = limit.maximum;
+    let _ = setrlimit(Resource::Nofile, Rlimit { current, ..limit });
+}
+
 fn stand_between<F: FileSystem<File = File>>(
     spool: &Spool<F>,
     writer: Writer<F>,
@@ -97,6 +106,15 @@ fn stand_between<F: FileSystem<File = File>>(
     let _ = fcntl_setpipe_size(rustix::stdio::stdin(), 1 << 20);
     let _ = fcntl_setpipe_size(rustix::stdio::stdout(), 1 << 20);
     let reader = spool.reader(READER)?;
+    if reader.offset() > writer.end() {
+        view::complain(&format!(
+            "the power was lost, and with it the stream from byte {} on, of which the reader had taken {}: \
+             A has to go on at byte {}, and what the reader had is not given again",
+            writer.end(),
+            units::size((reader.offset() - writer.end()) as f64),
+            writer.end(),
+        ));
+    }
     let given = AtomicU64::new(reader.offset());
     std::thread::scope(|scope| {
         scope.spawn(|| {

@@ -6,6 +6,7 @@
 )]
 
 pub mod foreign;
+pub mod spools;
 
 use std::process::{Command, Output, Stdio};
 

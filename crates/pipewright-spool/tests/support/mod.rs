@@ -77,6 +77,7 @@ pub struct Disk(Arc<Mutex<State>>);
 pub struct ModelFile {
     disk: Disk,
     inode: usize,
+    writable: bool,
 }
 
 enum Call {
@@ -263,14 +264,22 @@ impl FileSystem for Disk {
             }
         };
         let disk = self.clone();
-        Ok(ModelFile { disk, inode })
+        Ok(ModelFile {
+            disk,
+            inode,
+            writable: true,
+        })
     }
 
     fn open(&self, name: &str) -> io::Result<ModelFile> {
         let state = self.state();
         let inode = *state.seen.get(name).ok_or(io::ErrorKind::NotFound)?;
         let disk = self.clone();
-        Ok(ModelFile { disk, inode })
+        Ok(ModelFile {
+            disk,
+            inode,
+            writable: false,
+        })
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
@@ -310,6 +319,7 @@ impl StoredFile for ModelFile {
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        assert!(self.writable, "the file was opened to read");
         let mut state = self.disk.state();
         let state = &mut *state;
         let call = state.call()?;
@@ -348,6 +358,7 @@ impl StoredFile for ModelFile {
     }
 
     fn set_length(&self, length: u64) -> io::Result<()> {
+        assert!(self.writable, "the file was opened to read");
         let mut state = self.disk.state();
         state.alive()?;
         state.inodes[self.inode].seen.resize(length as usize, 0);
