@@ -9,6 +9,7 @@ mod handoff;
 mod observe;
 mod scaling;
 mod spawn;
+mod spool;
 mod startup;
 mod throughput;
 mod verdict;
@@ -32,6 +33,8 @@ pub(crate) enum Bench {
     Verdict(verdict::Options),
     /// One stage run several times, beside one run and GNU parallel.
     Workers(workers::Options),
+    /// A stream kept on disk, beside `tee`, mbuffer and dd.
+    Spool(spool::Options),
     /// A config, messages and streams between this program and its child.
     Handoff(handoff::Options),
 }
@@ -46,6 +49,7 @@ impl Bench {
             Self::Observe(options) => observe::run(options),
             Self::Verdict(options) => verdict::run(options),
             Self::Workers(options) => workers::run(options),
+            Self::Spool(options) => spool::run(options),
             Self::Handoff(options) => handoff::run(options),
         }
     }
