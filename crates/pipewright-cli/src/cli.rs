@@ -374,12 +374,7 @@ pub(crate) struct Workers {
     pub(crate) assume_local: bool,
 
     /// The stage as shell text, in place of a command behind --
-    #[arg(
-        long,
-        value_name = "TEXT",
-        conflicts_with = "command",
-        required_unless_present = "command"
-    )]
+    #[arg(long, value_name = "TEXT", conflicts_with = "command")]
     pub(crate) shell: Option<String>,
 
     /// Say what would be done and why, and run nothing
@@ -395,7 +390,7 @@ pub(crate) struct Workers {
     pub(crate) told_to: Option<PathBuf>,
 
     /// The command and its arguments
-    #[arg(last = true, value_name = "COMMAND")]
+    #[arg(last = true, value_name = "COMMAND", required_unless_present = "shell")]
     pub(crate) command: Vec<OsString>,
 }
 
