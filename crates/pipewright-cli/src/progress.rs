@@ -84,6 +84,8 @@ pub(crate) struct Files {
     believed: bool,
     /// What was seen fits no reading from the first to the last byte: nothing more is told.
     refuted: bool,
+    /// What the readers have read of anything, by the kernel's counters.
+    counted: Option<u64>,
 }
 
 #[derive(Debug, Clone)]
@@ -133,6 +135,11 @@ impl Files {
         self.believed
     }
 
+    /// Takes note of what the readers have read of anything. Splices are in no counter.
+    pub(crate) fn count(&mut self, counted: Option<u64>) {
+        self.counted = counted;
+    }
+
     pub(crate) fn name(&self, path: &Path) -> bool {
         self.files.iter().any(|file| file.path == path)
     }
@@ -153,11 +160,18 @@ impl Files {
             self.files.retain(|file| file.path != output.path);
         }
         let open: Vec<_> = open.iter().filter(|file| !file.writable).collect();
+        let mut known: u64 = self.files.iter().map(|file| file.read).sum();
         for file in &mut self.files {
             if file.state == State::Open && !open.iter().any(|seen| seen.path == file.path) {
-                // It was read to its end, so fast that nobody saw the last of it.
                 file.state = State::Closed;
-                file.read = file.size;
+                // It was read to its end, so fast that nobody saw the last of it; or its reader was ended
+                // before, and then the counter lacks the rest.
+                let rest = file.size - file.read;
+                let lacks = |counted| (known..known + rest).contains(&counted);
+                if !self.counted.is_some_and(lacks) {
+                    file.read = file.size;
+                    known += rest;
+                }
             }
         }
         for seen in &open {
@@ -245,6 +259,23 @@ mod tests {
         assert_eq!(input.see(&[at("b", 0, 300)]), Some((102, 402)));
         assert_eq!(input.see(&[at("b", 150, 300)]), Some((252, 402)));
         assert_eq!(input.see(&[]), Some((402, 402)));
+    }
+
+    #[test]
+    fn a_file_whose_reader_was_ended_is_not_taken_for_read() {
+        let seen = |counted| {
+            let mut input = files(&[("a", 100), ("b", 300)]);
+            for offset in [10, 50] {
+                input.see(&[at("a", offset, 100)]);
+            }
+            input.count(counted);
+            input.see(&[])
+        };
+        assert_eq!(seen(Some(60)), Some((50, 400)));
+        for enough in [Some(100), None] {
+            assert_eq!(seen(enough), Some((100, 400)), "{enough:?}");
+        }
+        assert_eq!(seen(Some(20)), Some((100, 400)), "it splices");
     }
 
     #[test]

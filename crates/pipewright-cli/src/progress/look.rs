@@ -87,6 +87,8 @@ fn follow(first: ProcessId, named: &Named, mut pace: Pace, shared: &Weak<Mutex<O
             return;
         }
         join_stdin(&mut input, &mut stdin, processes.last().unwrap_or(&root));
+        let counters = processes.iter().map(|it| Some(it.io().ok()?.read));
+        input.count(counters.sum());
         let seen = input.see(&open);
         before = open;
         let progress = seen.map(|(read, total)| pace.progress(Instant::now(), read, total));
