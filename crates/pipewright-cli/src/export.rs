@@ -14,6 +14,7 @@ use std::io::{self, Write};
 use pipewright_observe::{Layout, PipeLayout, Sample};
 
 use crate::outcome::Outcome;
+use crate::progress::Progress;
 
 /// A form of a run. It keeps no more than a bounded part of what it is told.
 pub(crate) trait Export: fmt::Debug {
@@ -21,6 +22,9 @@ pub(crate) trait Export: fmt::Debug {
     fn begin(&mut self, _: &Layout, _: &mut dyn Write) -> io::Result<()> {
         Ok(())
     }
+
+    /// Is told how far the input is, before each sample with figures; `None` is unknown.
+    fn progress(&mut self, _: Option<Progress>) {}
 
     /// Is told each sample.
     fn sample(&mut self, _: &Sample, _: &mut dyn Write) -> io::Result<()> {

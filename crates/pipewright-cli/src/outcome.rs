@@ -8,6 +8,8 @@ use pipewright_observe::verdict::{Finding, PipeShares, Verdict};
 use pipewright_observe::{Figures, Layout};
 use serde::{Deserialize, Serialize};
 
+use crate::progress::Progress;
+
 /// The status of an error of pipewright's own, as env(1), nice(1) and timeout(1) have it.
 pub(crate) const OWN_ERROR: u8 = 125;
 
@@ -133,8 +135,8 @@ pub(crate) struct Observed {
     pub(crate) verdict: Verdict,
     /// The totals at the end.
     pub(crate) figures: Option<Figures>,
-    /// The bytes of its input that were read, and those in all, where that is known.
-    pub(crate) input: Option<(u64, u64)>,
+    /// How far it was in its input, where that is known.
+    pub(crate) input: Option<Progress>,
 }
 
 impl Outcome {
@@ -234,19 +236,18 @@ impl Observed {
         }
     }
 
-    /// Takes note of how far its input was read when it was looked at last.
-    ///
-    /// The counter of the first stage knows better: no more can have been read than it says, and where
-    /// it says as much as there is, the rest came after the last look.
-    pub(crate) fn note_input(&mut self, read: u64, total: u64) {
+    /// Takes note of how far its input was at the last look. Where the first stage has read as much as
+    /// there is, the rest came after that.
+    pub(crate) fn note_input(&mut self, seen: Option<Progress>) {
         let first = self.figures.as_ref().and_then(|it| it.stages.first());
-        let counted = first.filter(|it| !it.splices).and_then(|it| it.read);
-        let read = match counted {
-            Some(counted) if counted >= total => total,
-            Some(counted) => read.min(counted),
-            None => read,
-        };
-        self.input = Some((read, total));
+        let counted = first.and_then(|it| it.read);
+        self.input = seen.map(|seen| match counted {
+            Some(counted) if counted >= seen.total => Progress {
+                read: seen.total,
+                ..seen
+            },
+            _ => seen,
+        });
     }
 
     /// The bytes that a stage handed to the next one, estimated; `None` is unknown.

@@ -7,11 +7,13 @@ mod support;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use schema::{Schema, TEXT, form_of, may_be_null};
 use serde_json::Value;
 use support::foreign::{Running, find, listed, mark};
-use support::{pipewright, run};
+use support::{USUAL, pipewright, run};
+use testing::terminals::{Setup, Terminal};
 use testing::{stderr, watchdog};
 
 /// A run, and what the row is there to show.
@@ -96,7 +98,9 @@ const ROWS: &[Row] = &[
     },
     Row {
         what: "an input of which a part is left",
-        arguments: &["cat zeroes | for n in 1 2 3 4; do head -c 1M; sleep 0.3; done | wc -c"],
+        arguments: &[
+            "cat zeroes | for n in 1 2 3 4; do head -c 1M; sleep 0.3; done | { cat; sleep 1; }",
+        ],
         shows: |run| {
             let input = &run["input"];
             let read = input["read_bytes"].as_u64();
@@ -229,6 +233,8 @@ fn every_field_that_is_written_is_in_the_schema_and_every_field_in_it_is_written
         }
     }
     killed(&mut schema, directory.path());
+    unwatched(&mut schema, directory.path());
+    of_a_person(&mut schema, directory.path());
     lists(&mut schema);
     comparisons(&mut schema, directory.path());
     let limits = pipewright().args(["limits", "--json"]).output().unwrap();
@@ -242,6 +248,69 @@ fn killed(schema: &mut Schema, directory: &Path) {
     let (run, _) = recorded(directory, &mut recording(&[&text]));
     assert_eq!(run["signal"], "SIGTERM", "{run:#}");
     check_run(schema, &run);
+}
+
+/// Where /proc cannot be read.
+fn unwatched(schema: &mut Schema, directory: &Path) {
+    let script = "mount -t tmpfs none /proc && exec \"$0\" run -q --json=run.json --samples samples \
+                  'sleep 0.3 | cat'";
+    let shell = [
+        "--mount",
+        "sh",
+        "-c",
+        script,
+        env!("CARGO_BIN_EXE_pipewright"),
+    ];
+    let mut command = Command::new("unshare");
+    command.args(shell).current_dir(directory);
+    match command.output() {
+        Ok(output) if output.status.success() => {}
+        tried => return println!("skipped: no such namespace here ({tried:?})"),
+    }
+    let (run, samples) = recorded(directory, &mut command);
+    let stage = &run["stages"][0];
+    for unknown in [&run["verdict"], &stage["shares"], &stage["read_bytes"]] {
+        assert!(unknown.is_null(), "{run:#}");
+    }
+    check_run(schema, &run);
+    check_samples(schema, &samples);
+}
+
+/// One that waits for a key, until it was seen to.
+fn of_a_person(schema: &mut Schema, directory: &Path) {
+    let at = |name: &str| directory.join(name).display().to_string();
+    let json: &'static str = format!("--json={}", at("person.json")).leak();
+    let samples: &'static str = at("person").leak();
+    let setup = Setup {
+        output: ">&0 2>&0",
+        options: vec!["-q", json, "--samples", samples].leak(),
+        ..USUAL
+    };
+    let terminal = Terminal::start(&setup, "cat | wc -l");
+    let seen = || std::fs::read_to_string(samples).unwrap_or_default();
+    while seen().matches("waiting_for_person").count() < 40 {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    terminal.type_in("\u{4}");
+    terminal.end();
+    let run: Value =
+        serde_json::from_str(&std::fs::read_to_string(at("person.json")).unwrap()).unwrap();
+    let found = &run["verdict"]["finding"]["bottleneck"];
+    assert_eq!(
+        (&found["stage"], &found["reason"]),
+        (&1.into(), &"person".into()),
+        "{run:#}"
+    );
+    assert!(
+        run["stages"][0]["shares"]["person"].as_f64() > Some(0.5),
+        "{run:#}"
+    );
+    check_run(schema, &run);
+    let lines: Vec<Value> = seen()
+        .lines()
+        .map(|it| serde_json::from_str(it).unwrap())
+        .collect();
+    check_samples(schema, &lines);
 }
 
 fn lists(schema: &mut Schema) {
@@ -305,6 +374,7 @@ const NEVER_NULL: &[&str] = &[
     "contender_bottleneck.stage",
     "inner_pipe.estimated_bytes",
     "inner_pipeline.input",
+    "input.current_bytes_per_second",
     "phase.command",
     "phase.reason",
     "phase.stage",

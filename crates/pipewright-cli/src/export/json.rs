@@ -11,7 +11,8 @@ use serde::Serialize;
 
 use super::Export;
 use crate::outcome::{ByWorkers, Observed, Outcome};
-use values::{TimeOfPipe, TimeOfStage, VERSION, moment, numbers, rate, seconds};
+use crate::progress::Progress;
+use values::{TimeOfPipe, TimeOfStage, VERSION, moment, numbers, rate, seconds, share};
 use verdict::Conclusion;
 
 /// The JSON Schema of this form and of the others.
@@ -56,10 +57,14 @@ struct Run<'a> {
 
 /// The way through the input.
 #[derive(Debug, Serialize)]
-struct Input {
+pub(super) struct Input {
     total_bytes: u64,
     read_bytes: u64,
+    read_share: f64,
+    /// Null: nothing was read.
     average_bytes_per_second: Option<f64>,
+    /// Null: too early to tell.
+    current_bytes_per_second: Option<f64>,
     /// Null: nothing was read.
     seconds_left: Option<f64>,
 }
@@ -179,7 +184,7 @@ fn json(outcome: &Outcome) -> serde_json::Result<String> {
         failed_stage: outcome.failed.map(|index| index + 1),
         timed_out: outcome.timed_out.is_some(),
         signal: outcome.signal.map(signal_name),
-        input: observed.and_then(|observed| Input::of(observed, wall)),
+        input: observed.and_then(|observed| Input::at_end(observed, wall)),
         whole: outcome.whole.as_ref().map(|whole| Whole {
             reason: &whole.reason,
             statuses: &whole.statuses,
@@ -251,15 +256,22 @@ fn pipes(outcome: &Outcome) -> Vec<Pipe> {
 
 impl Input {
     /// Of a pipeline that ran for so many seconds.
-    fn of(observed: &Observed, wall: f64) -> Option<Self> {
-        let (read, total) = observed.input?;
-        let average = (read > 0).then(|| read as f64 / wall);
-        Some(Self {
+    fn at_end(observed: &Observed, seconds: f64) -> Option<Self> {
+        let progress = observed.input.as_ref()?;
+        let average = (progress.read > 0).then(|| progress.read as f64 / seconds);
+        Some(Self::of(progress, average))
+    }
+
+    pub(super) fn of(progress: &Progress, average: Option<f64>) -> Self {
+        let Progress { read, total, .. } = *progress;
+        Self {
             total_bytes: total,
             read_bytes: read,
+            read_share: share(progress.fraction()),
             average_bytes_per_second: average.map(rate),
+            current_bytes_per_second: progress.current.map(rate),
             seconds_left: average.map(|average| rate((total - read) as f64 / average)),
-        })
+        }
     }
 }
 
@@ -269,7 +281,7 @@ impl<'a> Inner<'a> {
         let stages = observed.layout.stages.iter().enumerate();
         let pipes = observed.layout.pipes.iter().enumerate();
         Self {
-            input: Input::of(observed, observed.verdict.seconds),
+            input: Input::at_end(observed, observed.verdict.seconds),
             stages: stages
                 .map(|(index, stage)| {
                     let figures = figures.and_then(|figures| figures.stages.get(index));

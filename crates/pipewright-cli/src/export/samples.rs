@@ -8,13 +8,16 @@ use pipewright_observe::{
 use serde::Serialize;
 
 use super::Export;
+use super::json::Input;
 use super::json::values::{Level, VERSION, Word, numbers, rate, seconds};
 use crate::outcome::Outcome;
+use crate::progress::Progress;
 
 /// Writes each sample as it comes.
 #[derive(Debug, Default)]
 pub(crate) struct Samples {
     begun: bool,
+    input: Option<Progress>,
 }
 
 impl Export for Samples {
@@ -28,8 +31,12 @@ impl Export for Samples {
         line(&first, out)
     }
 
+    fn progress(&mut self, input: Option<Progress>) {
+        self.input = input;
+    }
+
     fn sample(&mut self, sample: &Sample, out: &mut dyn Write) -> io::Result<()> {
-        line(&Seen::of(sample), out)
+        line(&Seen::of(sample, self.input.as_ref()), out)
     }
 
     fn finish(&mut self, _: &Outcome, out: &mut dyn Write) -> io::Result<()> {
@@ -83,6 +90,8 @@ struct Seen<'a> {
 #[derive(Debug, Serialize)]
 struct Counted<'a> {
     interval_seconds: f64,
+    /// Null: it is not known how far it is.
+    input: Option<Input>,
     stages: Vec<StageCounted<'a>>,
     pipes: Vec<PipeCounted>,
 }
@@ -130,21 +139,22 @@ impl Pipe {
 }
 
 impl<'a> Seen<'a> {
-    fn of(sample: &'a Sample) -> Self {
+    fn of(sample: &'a Sample, input: Option<&Progress>) -> Self {
         let pipes = sample.pipes.iter();
         Self {
             at_seconds: seconds(sample.at),
             stages: sample.stages.iter().copied().map(Word).collect(),
             pipes: pipes.map(|level| level.map(Level::from)).collect(),
-            figures: sample.figures.as_ref().map(Counted::of),
+            figures: sample.figures.as_ref().map(|it| Counted::of(it, input)),
         }
     }
 }
 
 impl<'a> Counted<'a> {
-    fn of(figures: &'a Figures) -> Self {
+    fn of(figures: &'a Figures, input: Option<&Progress>) -> Self {
         Self {
             interval_seconds: seconds(figures.interval),
+            input: input.map(|it| Input::of(it, it.average)),
             stages: figures.stages.iter().map(StageCounted::of).collect(),
             pipes: figures.pipes.iter().map(PipeCounted::of).collect(),
         }

@@ -147,9 +147,7 @@ impl Watched {
 
     fn into_observed(self) -> Observed {
         let mut observed = self.observation.into_observed();
-        if let Some(progress) = self.input.progress() {
-            observed.note_input(progress.read, progress.total);
-        }
+        observed.note_input(self.input.progress());
         observed
     }
 }

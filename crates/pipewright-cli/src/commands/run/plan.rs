@@ -85,7 +85,9 @@ impl Plan {
             dry_run: options.dry_run,
             watch: Watch {
                 wanted: told || !matches!(face, Face::Nowhere),
-                input: options.json.is_some() || !matches!(face, Face::Nowhere),
+                input: options.json.is_some()
+                    || options.samples.is_some()
+                    || !matches!(face, Face::Nowhere),
                 face,
                 interval: options.interval,
                 size: options.size,

@@ -12,6 +12,7 @@ use crate::export::samples::Samples;
 use crate::export::trace::Trace;
 use crate::outcome::Outcome;
 use crate::output::Recording;
+use crate::progress::Progress;
 
 /// The files to write; `-` is stdout.
 #[derive(Debug, Default)]
@@ -55,8 +56,11 @@ impl Recorder {
         self.each(|export, recording| export.begin(layout, recording));
     }
 
-    pub(super) fn sample(&mut self, sample: &Sample) {
+    pub(super) fn sample(&mut self, sample: &Sample, input: Option<Progress>) {
         self.each(|export, recording| {
+            if sample.figures.is_some() {
+                export.progress(input);
+            }
             export.sample(sample, recording)?;
             // Once a second, so that somebody can follow it.
             if sample.figures.is_some() {

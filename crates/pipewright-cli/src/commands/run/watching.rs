@@ -124,12 +124,10 @@ impl Input {
 
     /// Tells how far it was at the end.
     fn note_in(&self, observed: &mut Observed) {
-        let Some(progress) = self.progress() else {
-            return;
-        };
+        let progress = self.progress();
         match self {
-            Self::Files(_) => observed.note_input(progress.read, progress.total),
-            Self::Told { .. } => observed.input = Some((progress.read, progress.total)),
+            Self::Files(_) => observed.note_input(progress),
+            Self::Told { .. } => observed.input = progress,
         }
     }
 }
@@ -232,8 +230,8 @@ impl<'a> Watching<'a> {
             return;
         };
         if let Some(sample) = observation.tick() {
-            self.recorder.sample(sample);
             input.note(sample);
+            self.recorder.sample(sample, input.progress());
         }
         if let Some(pipelines) = pipelines {
             pipelines.step();
@@ -356,8 +354,8 @@ impl<'a> Watching<'a> {
                 pipelines,
             } => {
                 let sample = observation.look_at_end();
-                self.recorder.sample(sample);
                 input.note(sample);
+                self.recorder.sample(sample, input.progress());
                 let mut observed = observation.into_observed();
                 input.note_in(&mut observed);
                 let inner = pipelines.map_or_else(Vec::new, |pipelines| pipelines.finish());
