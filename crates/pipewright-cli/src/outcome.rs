@@ -200,6 +200,7 @@ impl Stage {
             },
             _ if self.killed_for_memory => "killed for memory".to_owned(),
             StageEnd::Exited(status) => format!("exit {status}"),
+            StageEnd::StatusLost(_) => "status lost".to_owned(),
             other => other.to_string(),
         };
         let forgiven = if self.forgiven { ", forgiven" } else { "" };

@@ -4,8 +4,8 @@ use std::io::{Read, Write};
 use std::time::Duration;
 
 use pipewright::{
-    Capacity, Command, Error, InvalidCommand, Pipeline, Policy, Resource, Rlimit, Signal, StageEnd,
-    Stdio, pipe,
+    Capacity, Command, Error, InvalidCommand, LostStatus, Pipeline, Policy, Resource, Rlimit,
+    Signal, StageEnd, Stdio, pipe,
 };
 use testing::{children, isolated, open_descriptors, watchdog};
 
@@ -443,4 +443,49 @@ fn stderr_can_go_down_the_pipe_too() {
     let both = shell("echo out; echo err >&2").stderr(Stdio::SameAsStdout);
     let (text, _) = output(both, Command::new("sort"));
     assert_eq!(text, "err\nout\n");
+}
+
+#[test]
+fn a_stage_whose_status_was_taken_leaves_the_others_theirs() {
+    isolated(
+        "a_stage_whose_status_was_taken_leaves_the_others_theirs",
+        || {
+            for taken in 0..3 {
+                let (release, gate) = pipe().unwrap();
+                let stages = [3, 0, 4].map(|status| {
+                    let gate = release.try_clone().unwrap();
+                    shell(&format!("read line <&9; exit {status}")).fd(9, gate)
+                });
+                drop(release);
+                let running = stages.into_iter().collect::<Pipeline>().spawn().unwrap();
+                let stage = running.stages()[taken].child().unwrap().id();
+                drop(gate);
+                // As a handler for SIGCHLD does that waits for any child.
+                let pid = rustix::process::Pid::from_raw(stage as i32);
+                rustix::process::waitpid(pid, rustix::process::WaitOptions::empty()).unwrap();
+                for _ in 0..2 {
+                    let status = running.wait().unwrap();
+                    for (index, (stage, code)) in status.stages().iter().zip([3, 0, 4]).enumerate()
+                    {
+                        match stage.end {
+                            StageEnd::Exited(status) => {
+                                assert_eq!((status, index != taken), (code, true))
+                            }
+                            StageEnd::StatusLost(LostStatus::TakenElsewhere) => {
+                                assert_eq!(index, taken)
+                            }
+                            ref end => panic!("{end}"),
+                        }
+                    }
+                    assert_eq!(status.failed_stage(), Some(2));
+                    assert_eq!(status.exit_code(), if taken == 2 { 125 } else { 4 });
+                    assert!(
+                        status.stages()[taken]
+                            .to_string()
+                            .contains("status lost: other code")
+                    );
+                }
+            }
+        },
+    );
 }

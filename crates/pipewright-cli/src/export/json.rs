@@ -151,6 +151,9 @@ enum End {
     NotStarted {
         reason: String,
     },
+    StatusLost {
+        reason: String,
+    },
 }
 
 /// The pipe from one stage to the next, by their numbers.
@@ -326,6 +329,9 @@ impl End {
                 core_dumped: *core_dumped,
             },
             StageEnd::ClosedEarly => Self::ClosedEarly,
+            StageEnd::StatusLost(cause) => Self::StatusLost {
+                reason: cause.to_string(),
+            },
             other => Self::NotStarted {
                 reason: other.to_string(),
             },

@@ -178,9 +178,14 @@ impl<'a> Exchange<'a> {
             .chain(written)
     }
 
-    /// The status of every stage. Does not block once the exchange is finished.
+    /// The status of every stage; one that is lost is an error. Does not block once the exchange is
+    /// finished.
     pub(super) fn status(&self) -> Result<PipelineStatus> {
-        self.running.wait()
+        let status = self.running.wait()?;
+        for child in self.running.stages().iter().filter_map(Stage::child) {
+            child.wait()?;
+        }
+        Ok(status)
     }
 
     /// Serves what is ready, after waiting for it until `until` at most. When a bound is reached,

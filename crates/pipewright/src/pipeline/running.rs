@@ -55,7 +55,10 @@ impl Stage {
                 (end, Duration::ZERO, Default::default())
             }
             Ok(child) => (
-                StageEnd::from(child.wait()?),
+                match child.wait() {
+                    Err(Error::StatusLost { cause, .. }) => StageEnd::StatusLost(cause),
+                    status => status?.into(),
+                },
                 child.wall().unwrap_or_default(),
                 child.usage().unwrap_or_default(),
             ),
@@ -155,9 +158,11 @@ impl RunningPipeline {
     /// It waits for the stages only: a process that one of them left behind is not waited for, even
     /// if it holds a pipe.
     ///
+    /// A stage whose status other code has taken is told as [`StageEnd::StatusLost`], among the others.
+    ///
     /// # Errors
     ///
-    /// As [`Child::wait`].
+    /// [`Error::System`] when the kernel does not let a stage be waited for.
     pub fn wait(&self) -> Result<PipelineStatus> {
         loop {
             if let Some(status) = self.wait_until(None)? {
@@ -170,7 +175,7 @@ impl RunningPipeline {
     ///
     /// # Errors
     ///
-    /// As [`Child::wait`].
+    /// As [`wait`](Self::wait).
     pub fn try_wait(&self) -> Result<Option<PipelineStatus>> {
         self.wait_until(Some(Instant::now()))
     }
@@ -179,7 +184,7 @@ impl RunningPipeline {
     ///
     /// # Errors
     ///
-    /// As [`Child::wait`].
+    /// As [`wait`](Self::wait).
     pub fn wait_timeout(&self, timeout: Duration) -> Result<Option<PipelineStatus>> {
         self.wait_until(Deadline::after(timeout).instant())
     }
@@ -188,7 +193,7 @@ impl RunningPipeline {
     ///
     /// # Errors
     ///
-    /// As [`Child::wait`].
+    /// As [`wait`](Self::wait).
     pub fn wait_until(&self, deadline: Option<Instant>) -> Result<Option<PipelineStatus>> {
         let mut running = Vec::with_capacity(self.stages.len());
         for (index, stage) in self.stages.iter().enumerate() {
@@ -236,7 +241,11 @@ impl RunningPipeline {
 
     /// Takes a stage's status if it has ended.
     fn take_end(&self, index: usize, child: &Child) -> Result<bool> {
-        let ended = child.try_wait()?.is_some();
+        let ended = match child.try_wait() {
+            // It has ended all the same.
+            Err(Error::StatusLost { .. }) => true,
+            status => status?.is_some(),
+        };
         self.note_end(index, ended);
         Ok(ended)
     }

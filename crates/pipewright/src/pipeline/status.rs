@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::error::Error;
+use crate::error::{Error, LostStatus};
 use crate::spawn::ResourceUsage;
 
 /// The rule by which the stages' ends make a pipeline succeed or fail.
@@ -63,6 +63,9 @@ pub enum StageEnd {
     ClosedEarly,
     /// It could not be started.
     NotStarted(Arc<Error>),
+    /// It has ended, and how cannot be known any more: see [`Child`](crate::Child#other-code-that-waits).
+    /// That counts as a failure, since nobody can say that it was none.
+    StatusLost(LostStatus),
 }
 
 impl StageEnd {
@@ -72,13 +75,14 @@ impl StageEnd {
     }
 
     /// The status that a shell would give: the exit status, 128 + n for signal n, 126 or 127 for a
-    /// program that could not be executed or found.
+    /// program that could not be executed or found, 125 where it is lost.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Exited(status) => *status as u8,
             Self::Signaled { signal, .. } => 128_u8.wrapping_add(*signal as u8),
             Self::ClosedEarly => SIGPIPE_STATUS as u8,
             Self::NotStarted(error) => error.exit_code(),
+            Self::StatusLost(_) => OWN_ERROR,
         }
     }
 
@@ -100,12 +104,15 @@ impl StageEnd {
         match self {
             Self::Signaled { signal, .. } => *signal == Signal::PIPE.as_raw(),
             Self::Exited(status) => *status == SIGPIPE_STATUS,
-            Self::ClosedEarly | Self::NotStarted(_) => false,
+            Self::ClosedEarly | Self::NotStarted(_) | Self::StatusLost(_) => false,
         }
     }
 }
 
 const SIGPIPE_STATUS: i32 = 128 + 13;
+
+/// The status of what went wrong on this side, as env(1), nice(1) and timeout(1) have it.
+const OWN_ERROR: u8 = 125;
 
 impl From<ExitStatus> for StageEnd {
     fn from(status: ExitStatus) -> Self {
@@ -119,8 +126,8 @@ impl From<ExitStatus> for StageEnd {
     }
 }
 
-/// In std's form. A stage that was closed early was ended by SIGPIPE; one that could not start has
-/// the status that a shell would give.
+/// In std's form. A stage that was closed early was ended by SIGPIPE; one that could not start, or whose
+/// status is lost, has the status that [`exit_code`](StageEnd::exit_code) gives.
 impl From<&StageEnd> for ExitStatus {
     fn from(end: &StageEnd) -> Self {
         let exited = |status: i32| (status & 0xff) << 8;
@@ -131,7 +138,7 @@ impl From<&StageEnd> for ExitStatus {
                 core_dumped,
             } => signal | i32::from(*core_dumped) << 7,
             StageEnd::ClosedEarly => Signal::PIPE.as_raw(),
-            StageEnd::NotStarted(error) => exited(error.exit_code().into()),
+            StageEnd::NotStarted(_) | StageEnd::StatusLost(_) => exited(end.exit_code().into()),
         })
     }
 }
@@ -149,6 +156,7 @@ impl fmt::Display for StageEnd {
             }
             Self::ClosedEarly => f.write_str("closed early"),
             Self::NotStarted(error) => write!(f, "not started: {error}"),
+            Self::StatusLost(cause) => write!(f, "status lost: {cause}"),
         }
     }
 }
@@ -201,10 +209,10 @@ impl StageStatus {
         }
     }
 
-    /// Forgives these statuses. That a stage could not start is never forgiven.
+    /// Forgives these statuses. That a stage could not start is never forgiven, nor what is not known.
     pub(super) fn forgive(mut self, statuses: &BTreeSet<u8>) -> Self {
         self.forgiven = match self.end {
-            StageEnd::NotStarted(_) => false,
+            StageEnd::NotStarted(_) | StageEnd::StatusLost(_) => false,
             ref end => !end.success() && statuses.contains(&end.exit_code()),
         };
         self
