@@ -195,9 +195,10 @@ pub(crate) struct Run {
 
     /// Write the raw samples (one every 20 ms) to FILE as JSON lines, after one with the layout
     ///
-    /// This file and that of --trace grow while the pipeline runs: for three stages by about 40 MB an
-    /// hour, a trace by up to 150 MB. - is stdout, and comes after the pipeline's output. A file that cannot be written is reported with its name, and the pipeline
-    /// goes on; the exit status is then 125, unless the pipeline failed itself.
+    /// This file and that of --trace grow while the pipeline runs: for three stages by about 45 MB an
+    /// hour, a trace by up to 150 MB. - is stdout, and comes after the pipeline's output. Two recordings to
+    /// one file are refused. A file that cannot be written is reported with its name, and the pipeline goes
+    /// on; the exit status is then 125, unless the pipeline failed itself.
     #[arg(long, value_name = "FILE")]
     pub(crate) samples: Option<PathBuf>,
 

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, BufWriter, Seek, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use rustix::event::{PollFd, PollFlags, poll};
@@ -124,8 +124,27 @@ pub(crate) struct Recording {
 }
 
 impl Recording {
+    /// Opens the targets that options name. A file for two of them is an error: each would write over
+    /// the other.
+    pub(crate) fn open_all(wanted: &[(&str, PathBuf)]) -> anyhow::Result<Vec<Self>> {
+        let mut opened: Vec<(&str, Self)> = Vec::new();
+        for (option, path) in wanted {
+            let recording = Self::open(path)?;
+            let file = recording.growing.get_ref().regular_file();
+            let same = |it: &&(&str, Self)| it.1.growing.get_ref().regular_file() == file;
+            if let Some((other, _)) = opened.iter().find(same) {
+                anyhow::bail!(
+                    "{other} and {option} would both write to {}; give each a file of its own",
+                    path.display()
+                );
+            }
+            opened.push((option, recording));
+        }
+        Ok(opened.into_iter().map(|(_, recording)| recording).collect())
+    }
+
     /// Opens the target; `-` is stdout.
-    pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
+    fn open(path: &Path) -> anyhow::Result<Self> {
         let output = if path == Path::new("-") {
             Output::stdout()?
         } else {

@@ -5,6 +5,7 @@ mod support;
 
 use std::fs;
 use std::io::{Read, Write};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use pipewright_observe::PipeHandle;
@@ -73,6 +74,55 @@ fn a_recording_that_cannot_be_written_leaves_the_others_whole() {
             };
             assert!(whole && !text.is_empty(), "{name} beside {broken}: {text}");
         }
+    }
+}
+
+#[test]
+fn one_file_for_two_recordings_is_refused_before_anything_runs() {
+    let _watchdog = watchdog();
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let (record, witness) = (file("record"), file("ran"));
+    fs::write(&record, "an older one").unwrap();
+    fs::hard_link(&record, file("linked")).unwrap();
+    std::os::unix::fs::symlink(&record, file("symbolic")).unwrap();
+    let touch = format!("touch {witness}");
+    let refused = |options: &[&str]| {
+        let output = run(options);
+        let told = stderr(&output);
+        assert_eq!(output.status.code(), Some(125), "{options:?}: {told}");
+        assert!(told.contains("would both write to"), "{options:?}: {told}");
+        assert!(!Path::new(&witness).exists(), "{options:?}");
+        assert_eq!(fs::read_to_string(&record).unwrap(), "an older one");
+    };
+    for (index, one) in RECORDINGS.iter().enumerate() {
+        for other in &RECORDINGS[index + 1..] {
+            for name in ["record", "./record", "linked", "symbolic"] {
+                let options = [option(one, &record), option(other, &file(name))];
+                refused(&[&options[0], &options[1], "-q", &touch]);
+            }
+        }
+    }
+    let json = file("compared.json");
+    fs::hard_link(&record, &json).unwrap();
+    refused(&[
+        "--compare",
+        "--export",
+        &json,
+        "--export",
+        &json,
+        &touch,
+        "true",
+    ]);
+    // What is no file of its own takes any number, one after the other.
+    for target in ["-", "/dev/null"] {
+        let output = run(&[
+            &option("--json", target),
+            &option("--samples", target),
+            "-q",
+            "true",
+        ]);
+        assert!(output.status.success(), "{}", stderr(&output));
     }
 }
 
@@ -253,7 +303,7 @@ fn what_goes_to_stdout_comes_behind_what_the_pipeline_writes() {
     let _watchdog = watchdog();
     for (name, first) in [
         ("--json", "{\"version\""),
-        ("--samples", "{\"stages\""),
+        ("--samples", "{\"version\""),
         ("--trace", "{\"displayTimeUnit\""),
         ("--report", "<!DOCTYPE html>"),
     ] {

@@ -60,11 +60,10 @@ pub(super) fn compare(
     refused: impl Fn(&Work) -> Option<Outcome>,
     mut once: impl FnMut(Work, Streams, &mut Signals) -> anyhow::Result<Outcome>,
 ) -> anyhow::Result<ExitCode> {
-    let exports = asked.exports.iter().map(|path| {
-        let format = Format::of(path)?;
-        Ok((format, Recording::open(path)?))
-    });
-    let exports = exports.collect::<anyhow::Result<Vec<_>>>()?;
+    let formats = asked.exports.iter().map(|path| Format::of(path));
+    let formats = formats.collect::<anyhow::Result<Vec<_>>>()?;
+    let files = asked.exports.iter().map(|path| ("--export", path.clone()));
+    let recordings = Recording::open_all(&files.collect::<Vec<_>>())?;
     for (text, number) in asked.texts.iter().zip(1..) {
         let outcome = refused(&prepare(text)?);
         if let Some((outcome, failed)) = outcome.and_then(|it| it.failed.map(|at| (it, at))) {
@@ -121,7 +120,7 @@ pub(super) fn compare(
         };
         failures.extend(view::print(report.to_string().as_bytes()).err());
     }
-    for (format, mut recording) in exports {
+    for (format, mut recording) in formats.into_iter().zip(recordings) {
         let written = recording.write_all(format.text(&comparison)?.as_bytes());
         failures.extend(written.and_then(|()| recording.finish()).err());
     }

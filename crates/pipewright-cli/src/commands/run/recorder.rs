@@ -35,19 +35,20 @@ impl Recorder {
     /// Opens the files before anything runs: one that cannot be opened is an error now, not at the
     /// end.
     pub(super) fn open(paths: Paths) -> anyhow::Result<Self> {
-        let wanted: [(Option<PathBuf>, Box<dyn Export>); 4] = [
-            (paths.json, Box::new(Json)),
-            (paths.samples, Box::new(Samples::default())),
-            (paths.trace, Box::new(Trace::default())),
-            (paths.page, Box::new(Page::default())),
+        let wanted: [(&'static str, Option<PathBuf>, Box<dyn Export>); 4] = [
+            ("--json", paths.json, Box::new(Json)),
+            ("--samples", paths.samples, Box::new(Samples::default())),
+            ("--trace", paths.trace, Box::new(Trace::default())),
+            ("--report", paths.page, Box::new(Page::default())),
         ];
-        let recordings = wanted
-            .into_iter()
-            .filter_map(|(path, export)| Some((path?, export)))
-            .map(|(path, export)| Ok((export, Recording::open(&path)?)))
-            .collect::<anyhow::Result<_>>()?;
+        let wanted = wanted.into_iter();
+        let wanted = wanted.filter_map(|(option, path, export)| Some((option, path?, export)));
+        let (options, exports): (Vec<_>, Vec<_>) = wanted
+            .map(|(option, path, export)| ((option, path), export))
+            .unzip();
+        let recordings = Recording::open_all(&options)?;
         Ok(Self {
-            recordings,
+            recordings: exports.into_iter().zip(recordings).collect(),
             failures: Vec::new(),
         })
     }
