@@ -34,6 +34,8 @@ pub struct Piece<F> {
     pub length: u64,
     /// Where they begin in the stream.
     pub offset: u64,
+    /// When the last of them was written, as the time since 1970.
+    pub time: Duration,
 }
 
 /// The segment that is being read.
@@ -104,10 +106,25 @@ impl<F: FileSystem> Reader<F> {
                 at: offset - open.first,
                 length: entry.end - offset,
                 offset,
+                time: Duration::from_nanos(entry.time),
             };
             self.offset = entry.end;
             return Ok(Next::Bytes(piece));
         }
+    }
+
+    /// Gives the CRC-32C of all that is left, from the index alone.
+    pub(crate) fn checksum(mut self) -> Result<u32> {
+        let committed = self.shared.progress().committed;
+        let mut sum = 0;
+        while self.offset < committed {
+            let open = self.segment()?;
+            let (start, entry) = (open.start, open.next_entry()?);
+            let length = usize::try_from(entry.end - start).unwrap_or(usize::MAX);
+            sum = crc32c::crc32c_combine(sum, entry.checksum, length);
+            self.offset = entry.end;
+        }
+        Ok(sum)
     }
 
     /// Waits until [`next_piece`](Self::next_piece) has something, or the time is over.

@@ -32,6 +32,16 @@ pub(crate) struct Found<F> {
     pub(crate) torn: bool,
 }
 
+impl<F> Found<F> {
+    /// Leaves the entry out that is the end of the stream.
+    pub(crate) fn take_back_the_end(&mut self) {
+        if let (Some(_), Some((_, entries))) = (self.last.take(), &mut self.tail) {
+            *entries -= 1;
+            self.torn = true;
+        }
+    }
+}
+
 /// Looks, and changes nothing.
 pub(crate) fn look<F: FileSystem>(files: &F) -> Result<Found<F::File>> {
     let listed = files.list().map_err(|error| Error::read(".", error))?;

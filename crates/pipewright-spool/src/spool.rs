@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::files::{FileSystem, checksum};
 use crate::options::{Options, Sync};
 use crate::reader::Reader;
+use crate::recovery::Found;
 use crate::shared::{Progress, Shared};
 use crate::writer::{Segment, Writer};
 use crate::{names, recovery};
@@ -24,11 +25,31 @@ impl<F: FileSystem> Spool<F> {
     ///
     /// [`Error::Damaged`] if anything that had been durable is no longer as it was; nothing was changed
     /// then. Otherwise what the file system said.
-    pub fn open(files: F, mut options: Options) -> Result<(Self, Writer<F>)> {
+    pub fn open(files: F, options: Options) -> Result<(Self, Writer<F>)> {
+        let found = recovery::look(&files)?;
+        Self::write_behind(files, found, options)
+    }
+
+    /// Likewise, and takes the end of a complete stream back, so that the stream goes on behind its last
+    /// byte: its producer had failed, and is run again.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn reopen(files: F, options: Options) -> Result<(Self, Writer<F>)> {
+        let mut found = recovery::look(&files)?;
+        found.take_back_the_end();
+        Self::write_behind(files, found, options)
+    }
+
+    fn write_behind(
+        files: F,
+        mut found: Found<F::File>,
+        mut options: Options,
+    ) -> Result<(Self, Writer<F>)> {
         if !files.lasts() {
             options.sync = Sync::None;
         }
-        let mut found = recovery::look(&files)?;
         recovery::mend(&files, &found)?;
         if found.released_cursor.is_some() {
             // Whoever only looks has opened it to read.
@@ -90,6 +111,15 @@ impl<F: FileSystem> Spool<F> {
     /// Gives a reader of all that is held, which leaves no mark.
     pub fn passer_by(&self) -> Reader<F> {
         Reader::new(Arc::clone(&self.0), None, self.progress().first)
+    }
+
+    /// Gives the CRC-32C of all that readers may have, from the index: the bytes are not read.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Damaged`] if the index is, or what the file system said.
+    pub fn checksum(&self) -> Result<u32> {
+        self.passer_by().checksum()
     }
 
     /// Tells how far the spool is.

@@ -214,6 +214,18 @@ impl<F: FileSystem> Writer<F> {
         Ok(())
     }
 
+    /// Says that no more bytes come, before the end can be written: a producer's stream may end before
+    /// its status is known. Readers get what is left, and [`Next::CutOff`](crate::Next::CutOff) behind it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`commit`](Self::commit).
+    pub fn no_more(&mut self) -> Result<()> {
+        self.commit()?;
+        self.shared.change(|state| state.writing = false);
+        Ok(())
+    }
+
     /// Ends the stream, with its producer's status where that is known.
     ///
     /// # Errors

@@ -148,6 +148,8 @@ struct Round {
     full: Option<(u64, u64)>,
     seed: u64,
     length: u64,
+    /// The end of a stream that is complete is taken back.
+    reopen: bool,
 }
 
 fn round() -> impl Strategy<Value = Round> {
@@ -159,15 +161,19 @@ fn round() -> impl Strategy<Value = Round> {
         full,
         any::<u64>(),
         1..9000_u64,
+        any::<bool>(),
     )
-        .prop_map(|(sync, crash, power_cut, full, seed, length)| Round {
-            sync,
-            crash,
-            power_cut,
-            full: full.map(|(from, calls)| (from, from + calls)),
-            seed,
-            length,
-        })
+        .prop_map(
+            |(sync, crash, power_cut, full, seed, length, reopen)| Round {
+                sync,
+                crash,
+                power_cut,
+                full: full.map(|(from, calls)| (from, from + calls)),
+                seed,
+                length,
+                reopen,
+            },
+        )
 }
 
 fn sync() -> impl Strategy<Value = Sync> {
@@ -199,7 +205,8 @@ proptest! {
             let sync = round.sync;
             let mut chance = Chance::new(round.seed);
             disk.set_faults(Faults { crash: Some(round.crash), sync: None, full: round.full });
-            let result = Spool::open(disk.clone(), options(sync, retain, limit)).and_then(|(spool, mut writer)| {
+            let open = if round.reopen { Spool::reopen } else { Spool::open };
+            let result = open(disk.clone(), options(sync, retain, limit)).and_then(|(spool, mut writer)| {
                 let until = writer.end() + round.length;
                 if spool.progress().complete.is_some() {
                     return read_all(&spool).map(drop);
@@ -236,6 +243,9 @@ proptest! {
                 writer.commit().unwrap();
             }
             prop_assert_eq!(read_all(&spool).unwrap(), (whole, complete));
+            if spool.progress().first == 0 {
+                prop_assert_eq!(spool.checksum().unwrap(), crc32c::crc32c(&bytes(0, whole)));
+            }
             let reader = spool.reader("one").unwrap();
             prop_assert!(reader.offset() >= known.acknowledged_durable);
             if !round.power_cut {
@@ -389,4 +399,19 @@ fn a_limit_below_what_is_held_lets_the_writer_go_on_once_that_was_read() {
         assert!(matches!(error, Error::Full), "{error}");
         assert_eq!(writer.write(&bytes(4000, 4001)).unwrap(), 1);
     }
+}
+
+#[test]
+fn a_reader_need_not_wait_for_the_end_of_a_stream_that_gets_no_more() {
+    let disk = Disk::new(512, 1);
+    let (spool, mut writer) = Spool::open(disk, Options::default()).unwrap();
+    let mut reader = spool.passer_by();
+    writer.write(&bytes(0, 3)).unwrap();
+    assert!(matches!(reader.next_piece(), Ok(Next::NothingYet)));
+    writer.no_more().unwrap();
+    reader.wait(None);
+    assert!(matches!(take(&mut reader), Ok(Next::Bytes(_))));
+    assert!(matches!(reader.next_piece(), Ok(Next::CutOff)));
+    writer.finish(Some(7)).unwrap();
+    assert!(matches!(reader.next_piece(), Ok(Next::End(Some(7)))));
 }
