@@ -9,6 +9,7 @@ use pipewright_workers::Records;
 
 use crate::forgiveness::Forgiven;
 use crate::quantity;
+use crate::recording::plan::Intake;
 
 /// Run pipelines, see how each stage ends and which one is slow
 #[derive(Debug, Parser)]
@@ -40,7 +41,11 @@ pub(crate) enum Subcommand {
     Resize(Resize),
     Workers(Workers),
     Spool(Spool),
+    Resume(Resume),
     Replay(Replay),
+    Diff(Diff),
+    #[command(hide = true)]
+    Keep(Keep),
     Limits(Limits),
     Schema(Schema),
     Completions(Completions),
@@ -158,6 +163,49 @@ pub(crate) struct Run {
     /// is refused before anything is started; with auto it is left as it is.
     #[arg(long, value_name = "STAGE=N", value_parser = widening)]
     pub(crate) workers: Option<Widening>,
+
+    /// Record in DIR what goes from stage to stage, so that `pipewright resume DIR` can go on after a
+    /// failure
+    ///
+    /// Each stage gets its bytes by way of the disk, in the same order; a stage ahead of a slow one is done
+    /// as fast as the disk takes its output. A stdin that is a pipe is recorded, too. DIR must not hold a
+    /// recording yet. See `pipewright resume`, `pipewright replay` and `pipewright diff`.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["compare", "whole"], value_hint = clap::ValueHint::DirPath)]
+    pub(crate) record: Option<PathBuf>,
+
+    /// With --record: only these links, 1,2; link 1 leads from stage 1 to stage 2, and link 0 is stdin
+    #[arg(long, value_name = "LIST", value_delimiter = ',', requires = "record")]
+    pub(crate) record_links: Option<Vec<usize>>,
+
+    /// With --record: when bytes are brought to the disk
+    #[arg(
+        long,
+        value_enum,
+        default_value_t,
+        value_name = "WHEN",
+        requires = "record"
+    )]
+    pub(crate) record_sync: SpoolSync,
+
+    /// With --record: when a stage fails, take what the stages before it still give to its end, so that
+    /// they need not be run again
+    ///
+    /// Without it they are told that nobody reads on, as in any pipeline.
+    #[arg(short, long, requires = "record")]
+    pub(crate) keep_going: bool,
+
+    /// Start a stage again when it dies or fails: replay, chunk, or by stages, 2=replay,3=chunk
+    ///
+    /// replay gives it its input from the beginning, and compares what it gives with what it has given:
+    /// the same bytes are left out, and others end the run, with the place. chunk has workers run it, as
+    /// --workers does, and runs a part of the input again; a stage that does not allow that is refused
+    /// before anything is started. The first stage is always replayed, unless it can be cut.
+    #[arg(long, value_name = "HOW", value_parser = restarting, conflicts_with_all = ["compare", "whole"])]
+    pub(crate) restart: Option<Restarting>,
+
+    /// With --restart: how often a stage, or a part of its input, is started again at most
+    #[arg(long, value_name = "N", default_value_t = 5, requires = "restart")]
+    pub(crate) restart_max: u32,
 
     /// Print the stages and how each would be started, but run nothing
     #[arg(long, conflicts_with = "json")]
@@ -460,28 +508,167 @@ Exit status:
   125  an error of pipewright itself: the disk, or damage
   141  the reader went away, as after head";
 
-/// Give a stream that `pipewright spool` has kept, from its beginning
+/// Go on with a recorded pipeline that failed or was killed
+///
+/// Only what did not finish is run again. A stage that failed gets its input from the recording, and stages
+/// before it that finished are not run. One before it that did not finish is run again, and the beginning
+/// of its output compared with the recording: a difference is an error that names the byte. Stages run in
+/// the directory and with the variables that were recorded.
+#[derive(Debug, Args)]
+#[command(after_long_help = RESUME_NOTES)]
+pub(crate) struct Resume {
+    /// The directory of the recording, as given to `pipewright run --record`
+    #[arg(value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    pub(crate) directory: PathBuf,
+
+    /// Write the output to FILE, all of it or nothing
+    ///
+    /// It is written to a file beside, brought to the disk, and renamed when the pipeline has succeeded.
+    /// If everything has finished but the output is not in FILE, the last stage is run again.
+    #[arg(short, long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub(crate) output: Option<PathBuf>,
+
+    /// Send SIGTERM to the stages after this time: 10, 1.5s, 2m, 1h. The status is then 124
+    #[arg(long, value_name = "DURATION", allow_negative_numbers = true, value_parser = quantity::limit)]
+    pub(crate) timeout: Option<Duration>,
+
+    /// With --timeout: send SIGKILL to what is left this long after the SIGTERM
+    #[arg(long, value_name = "DURATION", allow_negative_numbers = true, value_parser = quantity::limit, requires = "timeout")]
+    pub(crate) kill_after: Option<Duration>,
+
+    /// Print only errors
+    #[arg(short, long, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+
+    /// Also show how each stage was started and the capacity of each pipe
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+
+    /// When to use colours; auto: on a terminal, unless NO_COLOR is set
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
+    pub(crate) color: When,
+}
+
+const RESUME_NOTES: &str = "\
+Examples:
+  pipewright run --record dump 'pg_dump db | zstd | ssh backup \"cat > db.zst\"'
+  pipewright resume dump
+  pipewright resume dump -o result
+
+Exit status:
+  that of the stages that are run, as with `pipewright run`; where nothing is left to do, that of the
+  recorded run
+  125  an error of pipewright itself: no recording, damage, a stage that gave other bytes than before, or
+       somebody else is running the recording";
+
+/// Give a stream that `pipewright spool` has kept, or the input of a recorded stage, from its beginning
 ///
 /// Each byte is checked before it is given. Damage is an error that names file and offset, and a stream
 /// that was cut off ends with status 1.
 #[derive(Debug, Args)]
 #[command(after_long_help = REPLAY_NOTES)]
 pub(crate) struct Replay {
-    /// The directory of the stream
-    #[arg(value_name = "DIR")]
+    /// The directory of the stream, or of a recording
+    #[arg(value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
     pub(crate) directory: PathBuf,
+
+    /// Of a recording: the stage, from 1, whose input is given
+    #[arg(value_name = "STAGE")]
+    pub(crate) stage: Option<usize>,
 
     /// Give it to this command, in shell syntax, in place of stdout
     #[arg(long, value_name = "COMMAND")]
     pub(crate) into: Option<OsString>,
+
+    /// Give it as it came, in time: 1x as fast as then, 10x, 0.5x [default: as fast as it is taken]
+    ///
+    /// Bytes that came within 50 ms come together.
+    #[arg(long, value_name = "FACTOR", value_parser = quantity::speed)]
+    pub(crate) speed: Option<f64>,
 }
 
 const REPLAY_NOTES: &str = "\
+Examples:
+  pipewright replay /spool/monday | ssh backup zfs receive tank
+  pipewright replay recording 2 | head
+  pipewright replay recording 2 --speed 1x --into './parse --debug'
+
 Exit status:
   0    the stream is complete, and all of it was given; with --into, the command's status
   1    the stream was cut off, or its beginning was removed: what there is was given
   125  an error of pipewright itself: the disk, or damage
   141  the reader went away, as after head";
+
+/// Run one stage of a recorded pipeline
+#[derive(Debug, Args)]
+pub(crate) struct Keep {
+    /// The recording that the stage belongs to; without it, its input is kept in unnamed files
+    #[arg(long, value_name = "DIR")]
+    pub(crate) recording: Option<PathBuf>,
+
+    /// Its number in the pipeline
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) stage: usize,
+
+    /// The text of the stage
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) name: Option<OsString>,
+
+    /// The attempt that it belongs to
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) attempt: u32,
+
+    /// Where its input comes from
+    #[arg(long, value_enum, default_value_t = Intake::Direct)]
+    pub(crate) intake: Intake,
+
+    /// When its input is brought to the disk
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) sync: SpoolSync,
+
+    /// Take its input to the end even if it has failed
+    #[arg(long)]
+    pub(crate) keep_going: bool,
+
+    /// Start it again so often when it dies
+    #[arg(long, value_name = "N")]
+    pub(crate) again: Option<u32>,
+
+    /// The statuses that are no failure
+    #[arg(long, value_name = "STATUS", value_delimiter = ',', requires = "again")]
+    pub(crate) well: Vec<u8>,
+
+    /// Its stderr goes where its stdout goes
+    #[arg(long)]
+    pub(crate) stderr_too: bool,
+
+    /// The command and its arguments
+    #[arg(last = true, value_name = "COMMAND", required = true)]
+    pub(crate) command: Vec<OsString>,
+}
+
+/// Show where two recordings differ first
+///
+/// Compared is what went from stage to stage, in the order of the stages, for the links that both have. The
+/// first stage and byte that differ are printed, with the bytes around on both sides. Of two spools the
+/// streams are compared.
+#[derive(Debug, Args)]
+#[command(after_long_help = DIFF_NOTES)]
+pub(crate) struct Diff {
+    /// A recording, or a spool
+    #[arg(value_name = "DIR1", value_hint = clap::ValueHint::DirPath)]
+    pub(crate) one: PathBuf,
+
+    /// Another of the same kind
+    #[arg(value_name = "DIR2", value_hint = clap::ValueHint::DirPath)]
+    pub(crate) other: PathBuf,
+}
+
+const DIFF_NOTES: &str = "\
+Exit status:
+  0    they are equal
+  1    they differ
+  2    they could not be compared";
 
 /// A value that is given, or found out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -506,6 +693,43 @@ pub(crate) enum Widening {
     Auto,
     /// These, by their numbers from 1 up.
     Stages(Vec<(usize, Auto<usize>)>),
+}
+
+/// How a stage that dies is started again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Restart {
+    /// From the beginning of its input.
+    Replay,
+    /// A part of the input at a time.
+    Chunk,
+}
+
+/// The stages that are started again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Restarting {
+    Every(Restart),
+    /// These, by their numbers from 1 up.
+    Stages(Vec<(usize, Restart)>),
+}
+
+/// `replay`, or `2=replay,3=chunk`.
+fn restarting(text: &str) -> Result<Restarting, String> {
+    let how = |text: &str| match text {
+        "replay" => Some(Restart::Replay),
+        "chunk" => Some(Restart::Chunk),
+        _ => None,
+    };
+    if let Some(how) = how(text) {
+        return Ok(Restarting::Every(how));
+    }
+    let stage = |text: &str| {
+        let (number, text) = text.split_once('=')?;
+        let number = number.parse().ok().filter(|number| *number > 0)?;
+        Some((number, how(text)?))
+    };
+    let stages: Option<Vec<_>> = text.split(',').map(stage).collect();
+    let stages = stages.map(Restarting::Stages);
+    stages.ok_or_else(|| "give replay, chunk, or stages: 2=replay, or 2=replay,3=chunk".to_owned())
 }
 
 /// `auto`, or `2=4,3=auto`.

@@ -1,14 +1,19 @@
 //! One file a subcommand.
 
 pub(crate) mod completions;
+pub(crate) mod diff;
 mod giving;
+pub(crate) mod keep;
 pub(crate) mod limits;
 pub(crate) mod ls;
 pub(crate) mod manual;
+mod placed;
+mod played;
 pub(crate) mod replay;
 pub(crate) mod resize;
 pub(crate) mod run;
 pub(crate) mod schema;
 pub(crate) mod spool;
+mod taking;
 pub(crate) mod watch;
 pub(crate) mod workers;

@@ -13,6 +13,7 @@ mod outcome;
 mod output;
 mod progress;
 mod quantity;
+mod recording;
 mod shell;
 mod view;
 
@@ -51,6 +52,9 @@ fn execute(command: Subcommand, typed: &[OsString]) -> anyhow::Result<ExitCode> 
         Subcommand::Resize(options) => looked(commands::resize::resize(&options)),
         Subcommand::Workers(options) => commands::workers::workers(options),
         Subcommand::Spool(options) => commands::spool::spool(&options),
+        Subcommand::Keep(options) => commands::keep::keep(&options),
+        Subcommand::Resume(options) => commands::run::resume::resume(&options),
+        Subcommand::Diff(options) => Ok(commands::diff::diff(&options)),
         Subcommand::Replay(options) => commands::replay::replay(&options),
         Subcommand::Limits(options) => commands::limits::limits(&options),
         Subcommand::Schema(_) => commands::schema::schema(),

@@ -76,6 +76,13 @@ pub(crate) fn spool_limit(text: &str) -> Result<u64, String> {
     }
 }
 
+/// How fast a recording is played: `1x`, `0.5x`, `10`.
+pub(crate) fn speed(text: &str) -> Result<f64, String> {
+    let number: Option<f64> = text.strip_suffix('x').unwrap_or(text).parse().ok();
+    let number = number.filter(|number| number.is_finite() && *number > 0.0);
+    number.ok_or_else(|| "give a factor, such as 1x, 10x or 0.5x".to_owned())
+}
+
 /// The size of an input: `700M`, `1.5G`.
 pub(crate) fn total(text: &str) -> Result<u64, String> {
     let digits = text

@@ -3,6 +3,7 @@
 mod claim;
 pub(crate) mod comparison;
 pub(crate) mod guard;
+pub(crate) mod hexdump;
 pub(crate) mod inline;
 pub(crate) mod live;
 pub(crate) mod silence;

@@ -2,11 +2,14 @@
 
 mod asking;
 mod compare;
+mod kept;
 mod passing;
 mod pipelines;
 mod plan;
 mod programs;
+mod recorded;
 mod recorder;
+pub(crate) mod resume;
 mod signals;
 mod statuses;
 mod telling;
@@ -70,7 +73,8 @@ pub(crate) fn run(options: cli::Run) -> anyhow::Result<ExitCode> {
             return compare::compare(&contest, prepare, refused, once);
         }
     };
-    let work = prepared(source, plan.manner, plan.workers.as_ref())?;
+    let mut work = prepared(source, plan.manner, plan.workers.as_ref())?;
+    let decided = plan.keeping.decide(&mut work)?;
     if plan.dry_run {
         view::print(work.to_string().as_bytes())?;
         return Ok(ExitCode::SUCCESS);
@@ -81,6 +85,12 @@ pub(crate) fn run(options: cli::Run) -> anyhow::Result<ExitCode> {
         return Ok(conclude(&outcome, &plan.telling, recorder));
     }
 
+    let mut recording = match &decided {
+        Some(decided) => plan
+            .keeping
+            .begin(decided, &mut work, &plan.rules.forgiven)?,
+        None => None,
+    };
     let mut signals = Signals::catch(plan.watch.paints()).context("cannot catch signals")?;
     adopt_orphans();
     let outcome = once(
@@ -91,6 +101,9 @@ pub(crate) fn run(options: cli::Run) -> anyhow::Result<ExitCode> {
         &mut signals,
         &mut recorder,
     )?;
+    if let Some(recording) = &mut recording {
+        recorded::end(recording, &outcome, None);
+    }
     signals.release();
     let status = conclude(&outcome, &plan.telling, recorder);
     if let Some(signal) = outcome.signal {

@@ -1,8 +1,7 @@
 //! `pipewright spool`: a stream kept on disk between two stages.
 
 use std::fs::File;
-use std::io::{self, Read};
-use std::os::fd::AsFd;
+use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -12,20 +11,17 @@ use anyhow::Context;
 use pipewright_spool::{
     Directory, Error, FileSystem, Next, Options, Reader, Retain, Spool, Sync, Unlinked, Writer,
 };
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pipe::fcntl_setpipe_size;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::commands::giving::{await_gone, give};
+use crate::commands::taking::{finish, take_in};
 use crate::output::Output;
 use crate::view::units;
 use crate::{cli, disposition, inherited, outcome, view};
 
 /// The reader that stdout is.
 const READER: &str = "stdout";
-
-/// How long to wait before a full disk is tried again: nobody tells when it has room.
-const DISK_PATIENCE: Duration = Duration::from_millis(100);
 
 pub(crate) fn spool(options: &cli::Spool) -> anyhow::Result<ExitCode> {
     if inherited::was_closed(0) {
@@ -98,7 +94,7 @@ fn allow_many_files() {
 
 fn stand_between<F: FileSystem<File = File>>(
     spool: &Spool<F>,
-    writer: Writer<F>,
+    mut writer: Writer<F>,
     options: &cli::Spool,
     place: &str,
 ) -> anyhow::Result<ExitCode> {
@@ -131,7 +127,8 @@ fn stand_between<F: FileSystem<File = File>>(
                 std::process::exit(outcome::OWN_ERROR.into())
             });
         });
-        let taken = take_in(spool, writer, options.limit, place);
+        let taken = take_in(spool, &mut writer, options.limit, place, None)
+            .and_then(|_| finish(spool, &mut writer, None, place));
         if giving.join().is_err() {
             std::process::exit(outcome::OWN_ERROR.into());
         }
@@ -145,131 +142,6 @@ fn stand_between<F: FileSystem<File = File>>(
         };
         std::process::exit(code.into())
     })
-}
-
-/// From stdin to the disk.
-fn take_in<F: FileSystem>(
-    spool: &Spool<F>,
-    mut writer: Writer<F>,
-    limit: Option<u64>,
-    place: &str,
-) -> anyhow::Result<()> {
-    let mut stdin = Input::new();
-    let mut told = false;
-    loop {
-        let step = match writer.due() {
-            Some(due) if due.is_zero() || !stdin.is_ready(Some(due))? => {
-                writer.commit().map(|()| true)
-            }
-            None if !stdin.is_ready(None)? => continue,
-            _ => stdin.take(&mut writer),
-        };
-        let step = match step {
-            Ok(false) => writer.finish(None).map(|()| false),
-            step => step,
-        };
-        match step {
-            Ok(true) => {}
-            Ok(false) => return Ok(()),
-            Err(Error::Full) => {
-                // A reader may have made room since.
-                let (end, limit) = (writer.end(), limit.unwrap_or(u64::MAX));
-                spool.wait(|progress| end - progress.first < limit, None);
-            }
-            Err(error @ Error::NoRoom { .. }) => {
-                if !told {
-                    view::complain(&format!(
-                        "{:#}: {place} is full, and everybody waits until it has room",
-                        anyhow::Error::from(error)
-                    ));
-                    told = true;
-                }
-                // What is there can be given, and so make room.
-                let _ = writer.commit();
-                let first = spool.progress().first;
-                spool.wait(|progress| progress.first > first, Some(DISK_PATIENCE));
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
-
-/// stdin, moved by the kernel where it can.
-struct Input {
-    /// What was read and is not yet written, where it is no pipe.
-    buffer: Vec<u8>,
-    from: usize,
-    is_pipe: bool,
-}
-
-impl Input {
-    fn new() -> Self {
-        Self {
-            buffer: Vec::new(),
-            from: 0,
-            is_pipe: true,
-        }
-    }
-
-    /// Waits until there is something to take, or the time is over.
-    fn is_ready(&self, longest: Option<Duration>) -> anyhow::Result<bool> {
-        if self.from < self.buffer.len() {
-            return Ok(true);
-        }
-        let stdin = rustix::stdio::stdin();
-        let longest = longest.and_then(|longest| Timespec::try_from(longest).ok());
-        match poll(&mut [PollFd::new(&stdin, PollFlags::IN)], longest.as_ref()) {
-            Ok(ready) => Ok(ready > 0),
-            Err(rustix::io::Errno::INTR) => Ok(false),
-            Err(errno) => Err(errno).context("cannot wait for stdin"),
-        }
-    }
-
-    /// Takes some; `false` at the end of file.
-    fn take<F: FileSystem>(&mut self, writer: &mut Writer<F>) -> pipewright_spool::Result<bool> {
-        if self.is_pipe {
-            match writer.splice_from(rustix::stdio::stdin().as_fd()) {
-                Ok(Some(taken)) => return Ok(taken > 0),
-                Ok(None) => {
-                    self.is_pipe = false;
-                    self.buffer.reserve_exact(1 << 18);
-                }
-                Err(error) if would_block(&error) => return Ok(true),
-                Err(error) => return Err(error),
-            }
-        }
-        if self.from == self.buffer.len() {
-            self.buffer.resize(1 << 18, 0);
-            self.from = 0;
-            let read = io::stdin().lock().read(&mut self.buffer);
-            self.buffer.truncate(*read.as_ref().unwrap_or(&0));
-            match read {
-                Ok(0) => return Ok(false),
-                Ok(_) => {}
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock
-                    ) => {}
-                Err(source) => {
-                    let name = "stdin".to_owned();
-                    return Err(Error::Read { name, source });
-                }
-            }
-        }
-        self.from += writer.write(&self.buffer[self.from..])?;
-        Ok(true)
-    }
-}
-
-fn would_block(error: &Error) -> bool {
-    let (Error::Write { source, .. } | Error::Read { source, .. }) = error else {
-        return false;
-    };
-    matches!(
-        source.kind(),
-        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-    )
 }
 
 /// From the disk to stdout.

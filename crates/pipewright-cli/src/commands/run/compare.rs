@@ -87,7 +87,14 @@ pub(super) fn compare(
             let (reader, output) = pipewright::pipe()?;
             let drain = Drain::start(reader, &keys).context("cannot read the output")?;
             let input = input.again()?;
-            let outcome = once(work, Streams { input, output }, &mut signals);
+            let outcome = once(
+                work,
+                Streams {
+                    input: Some(input),
+                    output: Some(output.into()),
+                },
+                &mut signals,
+            );
             let digest = drain.finish();
             stopped_by = signals.first();
             // What a signal has cut short is no run.

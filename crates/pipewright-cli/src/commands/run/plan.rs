@@ -1,10 +1,13 @@
 //! The options of a run, decided once: what to run, how to watch it, where to tell of it.
 
 use std::io::IsTerminal;
+use std::time::Duration;
 
+use clap::ValueEnum;
 use pipewright::{Capacity, Policy};
 
 use super::compare::Contest;
+use super::recorded::Keeping;
 use super::recorder::Paths;
 use super::telling::{Summarize, Telling};
 use super::wait::Limit;
@@ -24,6 +27,7 @@ pub(super) struct Plan {
     pub(super) task: Task,
     pub(super) manner: Manner,
     pub(super) rules: Rules,
+    pub(super) keeping: Keeping,
     pub(super) workers: Option<Widening>,
     pub(super) dry_run: bool,
     pub(super) watch: Watch,
@@ -56,13 +60,21 @@ impl Plan {
         } else {
             Task::Run(source(&mut options)?)
         };
-        let face = face(&options);
-        let telling = telling(&options);
+        let shown = Shown {
+            progress: options.progress,
+            quiet: options.quiet,
+            verbose: options.verbose,
+            summary: options.summary,
+            json_to_stderr: matches!(options.json, Some(None)),
+            color: options.color,
+        };
+        let telling = shown.telling();
         let told = telling.summarize != Summarize::Never
             || options.json.is_some()
             || options.samples.is_some()
             || options.trace.is_some()
             || options.report.is_some();
+        let watch = shown.watch(told);
         Ok(Self {
             manner: Manner {
                 shell: options.shell,
@@ -72,6 +84,18 @@ impl Plan {
                 start_without: options.start_anyway || options.status != Status::Pipefail,
             },
             task,
+            keeping: Keeping {
+                record: options.record,
+                links: options.record_links,
+                sync: options.record_sync,
+                keep_going: options.keep_going,
+                restart: options.restart,
+                restart_max: options.restart_max,
+                status: options
+                    .status
+                    .to_possible_value()
+                    .map_or_else(String::new, |value| value.get_name().to_owned()),
+            },
             rules: Rules {
                 capacity: options.pipe_size,
                 policy: options.status.into(),
@@ -84,13 +108,10 @@ impl Plan {
             workers: options.workers,
             dry_run: options.dry_run,
             watch: Watch {
-                wanted: told || !matches!(face, Face::Nowhere),
-                input: options.json.is_some()
-                    || options.samples.is_some()
-                    || !matches!(face, Face::Nowhere),
-                face,
+                input: options.json.is_some() || options.samples.is_some() || watch.input,
                 interval: options.interval,
                 size: options.size,
+                ..watch
             },
             telling,
             paths: Paths {
@@ -167,38 +188,62 @@ fn source(options: &mut cli::Run) -> anyhow::Result<Source> {
     Ok(Source::Text { text, arguments })
 }
 
-/// The live view needs a terminal; one that the output goes to as well it has only while nothing
-/// comes.
-fn face(options: &cli::Run) -> Face {
-    let able = std::io::stderr().is_terminal() && !terminal::is_dumb();
-    let inline = || Inline::new(Palette::new(options.color, &std::io::stderr()));
-    match options.progress {
-        Progress::Never => Face::Nowhere,
-        _ if options.quiet => Face::Nowhere,
-        Progress::Plain => Face::Plain,
-        Progress::Auto if able && silence::output_goes_to_it() => Face::WhileSilent {
-            view: Box::new(Yielding::new(inline())),
-            or_hint: options.summary == When::Auto && !matches!(options.json, Some(None)),
-        },
-        Progress::Auto | Progress::Always if able => Face::Live(Box::new(inline())),
-        Progress::Auto => Face::Nowhere,
-        Progress::Always => Face::Plain,
-    }
+/// How a run is shown and told of.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shown {
+    pub(super) progress: Progress,
+    pub(super) quiet: bool,
+    pub(super) verbose: bool,
+    pub(super) summary: When,
+    pub(super) json_to_stderr: bool,
+    pub(super) color: When,
 }
 
-fn telling(options: &cli::Run) -> Telling {
-    let json_to_stderr = matches!(options.json, Some(None));
-    let summarize = match options.summary {
-        _ if options.quiet || json_to_stderr => Summarize::Never,
-        When::Never => Summarize::Never,
-        When::Always => Summarize::Always,
-        When::Auto if options.verbose || std::io::stderr().is_terminal() => Summarize::Always,
-        When::Auto => Summarize::Failures,
-    };
-    Telling {
-        summarize,
-        json_to_stderr,
-        verbose: options.verbose,
-        palette: Palette::new(options.color, &std::io::stderr()),
+impl Shown {
+    /// How the pipeline is watched. `told`: somebody is told of it in the end.
+    pub(super) fn watch(self, told: bool) -> Watch {
+        let face = self.face();
+        Watch {
+            wanted: told || !matches!(face, Face::Nowhere),
+            input: !matches!(face, Face::Nowhere),
+            face,
+            interval: Duration::from_secs(1),
+            size: None,
+        }
+    }
+
+    /// The live view needs a terminal; one that the output goes to as well it has only while nothing
+    /// comes.
+    fn face(self) -> Face {
+        let able = std::io::stderr().is_terminal() && !terminal::is_dumb();
+        let inline = || Inline::new(Palette::new(self.color, &std::io::stderr()));
+        match self.progress {
+            Progress::Never => Face::Nowhere,
+            _ if self.quiet => Face::Nowhere,
+            Progress::Plain => Face::Plain,
+            Progress::Auto if able && silence::output_goes_to_it() => Face::WhileSilent {
+                view: Box::new(Yielding::new(inline())),
+                or_hint: self.summary == When::Auto && !self.json_to_stderr,
+            },
+            Progress::Auto | Progress::Always if able => Face::Live(Box::new(inline())),
+            Progress::Auto => Face::Nowhere,
+            Progress::Always => Face::Plain,
+        }
+    }
+
+    pub(super) fn telling(self) -> Telling {
+        let summarize = match self.summary {
+            _ if self.quiet || self.json_to_stderr => Summarize::Never,
+            When::Never => Summarize::Never,
+            When::Always => Summarize::Always,
+            When::Auto if self.verbose || std::io::stderr().is_terminal() => Summarize::Always,
+            When::Auto => Summarize::Failures,
+        };
+        Telling {
+            summarize,
+            json_to_stderr: self.json_to_stderr,
+            verbose: self.verbose,
+            palette: Palette::new(self.color, &std::io::stderr()),
+        }
     }
 }

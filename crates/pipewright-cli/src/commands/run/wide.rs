@@ -1,10 +1,12 @@
 //! Stages that workers run: which, how they are started, and what they came to.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::ffi::OsString;
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd};
 
-use pipewright::{Command, PipeReader, PipeWriter};
+use pipewright::{PipeReader, PipeWriter};
 use pipewright_observe::verdict::{Finding, Reason, Verdict};
 use pipewright_workers::{Classified, classify};
 
@@ -19,9 +21,26 @@ pub(super) struct Wide(BTreeMap<usize, Stage>);
 #[derive(Debug)]
 struct Stage {
     workers: Auto<usize>,
+    /// How often a run that dies is made again, if not as usual.
+    retries: Option<u32>,
     told: PipeReader,
     tells: PipeWriter,
 }
+
+impl Stage {
+    fn new(workers: Auto<usize>) -> anyhow::Result<Self> {
+        let (told, tells) = pipewright::pipe()?;
+        Ok(Self {
+            workers,
+            retries: None,
+            told,
+            tells,
+        })
+    }
+}
+
+/// The option whose value is of this run alone.
+pub(super) const TOLD_TO: &str = "--told-to";
 
 impl Wide {
     /// Finds the stages. One that was asked for by its number, and whose command is not known to allow
@@ -42,25 +61,49 @@ impl Wide {
                 .map(|&(number, workers)| Ok((asked_for(stages, number)?, workers)))
                 .collect::<anyhow::Result<_>>()?,
         };
-        let wide = wide.into_iter().map(|(index, workers)| {
-            let (told, tells) = pipewright::pipe()?;
-            Ok((
-                index,
-                Stage {
-                    workers,
-                    told,
-                    tells,
-                },
-            ))
-        });
+        let wide = wide
+            .into_iter()
+            .map(|(index, workers)| Ok((index, Stage::new(workers)?)));
         Ok(Self(wide.collect::<anyhow::Result<_>>()?))
     }
 
-    /// The command of a stage that workers run.
-    pub(super) fn command(&self, index: usize, stage: &StageText) -> Option<Command> {
-        let (Start::Direct(words), Some(wide)) = (&stage.start, self.0.get(&index)) else {
-            return None;
+    /// Has workers run a stage so that a run that dies is made again, `retries` times at most. The error
+    /// is why they cannot.
+    pub(super) fn retry(
+        &mut self,
+        stages: &[StageText],
+        index: usize,
+        retries: u32,
+    ) -> anyhow::Result<()> {
+        let refused = match classified(&stages[index]) {
+            Ok(known) if known.may_be_cut() => None,
+            Ok(known) => Some(known.reason),
+            Err(reason) => Some(reason.to_owned()),
         };
+        if let Some(reason) = refused {
+            anyhow::bail!(
+                "stage {} ({}) cannot be started again chunk by chunk: {reason}; --restart replay starts \
+                 it again from the beginning of its input",
+                index + 1,
+                super::work::name(&stages[index])
+            );
+        }
+        let stage = match self.0.entry(index) {
+            Entry::Occupied(stage) => stage.into_mut(),
+            Entry::Vacant(place) => place.insert(Stage::new(Auto::Given(cores().max(2)))?),
+        };
+        stage.retries = Some(retries);
+        Ok(())
+    }
+
+    /// Tells whether a stage can be cut into chunks.
+    pub(super) fn can_run(stage: &StageText) -> bool {
+        classified(stage).is_ok_and(|known| known.may_be_cut())
+    }
+
+    /// The program of a stage that workers run, and its arguments.
+    pub(super) fn argv(&self, index: usize, words: &[OsString]) -> Option<Vec<OsString>> {
+        let wide = self.0.get(&index)?;
         let jobs = match wide.workers {
             Auto::Auto => "auto".to_owned(),
             Auto::Given(workers) => workers.to_string(),
@@ -72,8 +115,15 @@ impl Wide {
             std::process::id(),
             wide.tells.as_fd().as_raw_fd()
         );
-        let options = ["workers", "--jobs", &jobs, "--told-to", &told_to, "--"];
-        Some(Command::new("/proc/self/exe").args(options).args(words))
+        let mut argv: Vec<OsString> = ["/proc/self/exe", "workers", "--jobs", &jobs]
+            .map(OsString::from)
+            .into();
+        if let Some(retries) = wide.retries {
+            argv.extend(["--retries".into(), retries.to_string().into()]);
+        }
+        argv.extend([TOLD_TO.into(), told_to.into(), "--".into()]);
+        argv.extend(words.iter().cloned());
+        Some(argv)
     }
 
     /// Counts the workers of a stage; `None` where it runs as it is.

@@ -11,13 +11,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
-use pipewright::{Command, PipeWriter, Pipeline, Policy, StageEnd, Stdio};
+use pipewright::{Command, Pipeline, Policy, StageEnd, Stdio};
 use pipewright_observe::verdict::Verdict;
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::Resource;
 
 use super::asking::{Answer, ask, no_option};
+use super::kept::Kept;
 use super::programs::{Program, usual_shell};
 use super::statuses::Statuses;
 use super::wide::Wide;
@@ -82,6 +83,8 @@ pub(super) struct Work {
     hint: Option<&'static str>,
     /// The stages that workers run.
     wide: Wide,
+    /// The stages that have keepers.
+    kept: Kept,
 }
 
 /// How a shell comes to a text that it runs whole.
@@ -96,10 +99,11 @@ enum WholeText {
 }
 
 /// The ends of a pipeline that is not to have pipewright's own.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Streams {
-    pub(super) input: Stdio,
-    pub(super) output: PipeWriter,
+    /// `None`: pipewright's own.
+    pub(super) input: Option<Stdio>,
+    pub(super) output: Option<Stdio>,
 }
 
 /// Variables that make bash do other things than the text says, and a function that does.
@@ -190,7 +194,21 @@ impl Work {
             statuses: None,
             hint: None,
             wide: Wide::default(),
+            kept: Kept::default(),
         }
+    }
+
+    /// Stages that were recorded, as commands of plain words.
+    pub(super) fn resumed(script: Script, given: OsString, kept: Kept) -> Self {
+        Self {
+            kept,
+            ..Self::new(script, given, PathBuf::new(), false)
+        }
+    }
+
+    /// Gives stages keepers.
+    pub(super) fn keep(&mut self, kept: Kept) {
+        self.kept = kept;
     }
 
     /// Has workers run the stages that were asked for.
@@ -227,14 +245,10 @@ impl Work {
 
     /// The commands, ready to be started.
     pub(super) fn pipeline(&self, forgiven: &[Forgiven], streams: Option<Streams>) -> Pipeline {
-        let (mut input, mut output) = match streams {
-            Some(streams) => (Some(streams.input), Some(streams.output.into())),
-            // What the caller closed stays closed, as in a shell.
-            None => {
-                let closed = |number| inherited::was_closed(number).then_some(Stdio::Closed);
-                (closed(0), closed(1))
-            }
-        };
+        let Streams { input, output } = streams.unwrap_or_default();
+        // What the caller closed stays closed, as in a shell.
+        let closed = |number| inherited::was_closed(number).then_some(Stdio::Closed);
+        let (mut input, mut output) = (input.or(closed(0)), output.or(closed(1)));
         let last = self.script.stages.len() - 1;
         let limit = inherited::raise_descriptor_limit();
         let stages = self.script.stages.iter().enumerate();
@@ -246,6 +260,7 @@ impl Work {
                 let statuses = forgiven.iter().filter_map(|it| it.statuses(text));
                 let mut command = statuses
                     .flatten()
+                    .chain(self.kept.well(index).iter().copied())
                     .fold(self.command(index, stage), Command::forgive)
                     // What the caller has open from 3 on is for the stages, as in a shell; all of
                     // pipewright's own is close-on-exec.
@@ -260,7 +275,7 @@ impl Work {
                 {
                     command = command.stdout(output);
                 }
-                if stage.start != Start::Shell && stage.stderr_too {
+                if self.sends_stderr_too(index, stage) {
                     command = command.stderr(Stdio::SameAsStdout);
                 } else if inherited::was_closed(2) {
                     command = command.stderr(Stdio::Closed);
@@ -273,57 +288,83 @@ impl Work {
             .collect()
     }
 
+    /// Tells whether a stage started as it is needs its stderr led down the pipe: a shell does that
+    /// itself, and so does a keeper.
+    fn sends_stderr_too(&self, index: usize, stage: &StageText) -> bool {
+        stage.start != Start::Shell && stage.stderr_too && !self.kept.has(index)
+    }
+
     fn command(&self, index: usize, stage: &StageText) -> Command {
-        let Start::Shell = &stage.start else {
+        let kept = self.kept.command(index, &self.argv(index, stage));
+        kept.map_or_else(
+            || self.bare_command(index, stage),
+            |command| self.with_environment(command, index, stage),
+        )
+    }
+
+    /// Without a keeper.
+    fn bare_command(&self, index: usize, stage: &StageText) -> Command {
+        let argv = self.argv(index, stage);
+        let command = Command::new(&argv[0]).args(&argv[1..]);
+        self.with_environment(command, index, stage)
+    }
+
+    fn with_environment(&self, command: Command, index: usize, stage: &StageText) -> Command {
+        let variables = self.environment(index, stage).into_iter();
+        variables.fold(command, |command, (name, value)| command.env(name, value))
+    }
+
+    /// The program of a stage, and its arguments.
+    pub(super) fn argv(&self, index: usize, stage: &StageText) -> Vec<OsString> {
+        if let Start::Direct(words) = &stage.start {
             return self
                 .wide
-                .command(index, stage)
-                .unwrap_or_else(|| self.as_from_bash(direct(stage)));
-        };
-        let mut shell = Command::new(&self.shell);
-        if self.pipefail {
-            shell = shell.args(["-o", "pipefail"]);
+                .argv(index, words)
+                .unwrap_or_else(|| words.clone());
         }
-        match (&self.text, &self.statuses) {
+        let mut argv = vec![self.shell.clone().into_os_string()];
+        if self.pipefail {
+            argv.extend(["-o", "pipefail"].map(OsString::from));
+        }
+        let text = match (&self.text, &self.statuses) {
             // The file's name is the first of the arguments.
-            (WholeText::File, _) => shell.arg("--").args(&self.arguments),
+            (WholeText::File, _) => None,
             (WholeText::Copied(file), _) => {
                 let (pid, descriptor) = (std::process::id(), file.as_raw_fd());
-                let source = format!(". /proc/{pid}/fd/{descriptor}");
-                shell.arg("-c").arg(source).args(&self.arguments)
+                Some(format!(". /proc/{pid}/fd/{descriptor}").into())
             }
-            (WholeText::Argument, Some(statuses)) => {
-                let text = statuses.behind(&stage.text);
-                shell.arg("-c").arg(no_option(text)).args(&self.arguments)
-            }
+            (WholeText::Argument, Some(statuses)) => Some(no_option(statuses.behind(&stage.text))),
             (WholeText::Argument, None) => {
                 // What the shell says of a line names the line that it has in the whole text.
                 let above = OsString::from("\n".repeat(stage.line - 1));
-                let text = no_option([above, stage.text.clone()].join(OsStr::new("")));
-                shell.arg("-c").arg(text).args(&self.arguments)
+                Some(no_option([above, stage.text.clone()].join(OsStr::new(""))))
             }
+        };
+        match text {
+            Some(text) => argv.extend(["-c".into(), text]),
+            None => argv.push("--".into()),
         }
+        argv.extend(self.arguments.iter().cloned());
+        argv
     }
 
-    /// The environment that a program finds which bash has started in a pipeline. Behind -- there
-    /// is no bash.
-    fn as_from_bash(&self, command: Command) -> Command {
-        if !self.from_text {
-            return command;
-        }
-        let path = Program::path_of(command.get_program());
-        let command = match path {
-            Some(path) => command.env("_", path),
-            None => command,
+    /// What a program finds in its environment that bash has started in a pipeline. Behind -- there is
+    /// no bash.
+    pub(super) fn environment(&self, index: usize, stage: &StageText) -> Vec<(String, OsString)> {
+        let Start::Direct(words) = &stage.start else {
+            return Vec::new();
         };
+        if !self.from_text || self.wide.count(index).is_some() {
+            return Vec::new();
+        }
+        let path = Program::path_of(&words[0]);
+        let path = path.map(|path| ("_".to_owned(), path.into_os_string()));
         let level = std::env::var("SHLVL").ok();
         let level: u16 = level.and_then(|level| level.parse().ok()).unwrap_or(0);
         // bash counts itself, but not where it becomes the only program.
-        if self.script.stages.len() > 1 && level < 999 {
-            command.env("SHLVL", (level + 1).to_string())
-        } else {
-            command
-        }
+        let counts = self.script.stages.len() > 1 && level < 999;
+        let level = counts.then(|| ("SHLVL".to_owned(), (level + 1).to_string().into()));
+        path.into_iter().chain(level).collect()
     }
 
     /// All or nothing: where a program is missing, none of the others is started, and these are the
@@ -342,7 +383,7 @@ impl Work {
         let ends = stages.map(|(index, stage)| {
             let error = if missing(&stage) {
                 // The error is the kernel's own. One that has come since finds nothing to read.
-                let command = self.command(index, stage).stdin(Stdio::Null);
+                let command = self.bare_command(index, stage).stdin(Stdio::Null);
                 command.spawn().map(drop).err()?
             } else {
                 pipewright::Error::HeldBack {
@@ -358,6 +399,16 @@ impl Work {
     /// The text as it was given.
     pub(super) fn text(&self) -> String {
         self.given.to_string_lossy().into_owned()
+    }
+
+    /// Why one shell runs the whole text.
+    pub(super) fn reason_for_whole(&self) -> Option<&Reason> {
+        self.script.whole.as_ref()
+    }
+
+    /// The stages that workers run, to have others run by them, too.
+    pub(super) fn wide(&mut self) -> (&mut Wide, &[StageText]) {
+        (&mut self.wide, &self.script.stages)
     }
 
     /// The status is inverted by a leading `!`.
@@ -478,14 +529,6 @@ fn joined(script: &Script) -> OsString {
         operator = if stage.stderr_too { " |& " } else { " | " };
     }
     text
-}
-
-/// The command of a stage of plain words.
-fn direct(stage: &StageText) -> Command {
-    match &stage.start {
-        Start::Direct(words) => Command::new(&words[0]).args(&words[1..]),
-        Start::Shell => unreachable!("its text is for a shell"),
-    }
 }
 
 /// A stage in one line, safe to show.
