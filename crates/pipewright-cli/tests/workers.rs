@@ -246,14 +246,34 @@ fn a_reader_that_has_enough_ends_all_of_it() {
     let _watchdog = watchdog();
     let output = in_bash("yes | P workers -j 2 -- sed s/y/n/ | head -n 1; echo ${PIPESTATUS[@]}");
     assert_eq!(String::from_utf8_lossy(&output.stdout), "n\n141 141 0\n");
-    // One whose input is silent hears of it, too.
-    let directory = tempfile::tempdir().unwrap();
-    let mut child = start(&["workers", "-j2", "--", "cat"], directory.path());
-    let (mut stdin, mut stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-    stdin.write_all(b"a\n").unwrap();
-    stdout.read_exact(&mut [0; 2]).unwrap();
-    drop(stdout);
-    assert_eq!(child.wait().unwrap().signal(), Some(13));
+}
+
+/// As one run of the command: it is told when it writes, and one that finds nothing to write reads on.
+#[test]
+fn a_reader_that_is_gone_is_no_matter_to_a_command_that_writes_nothing() {
+    let _watchdog = watchdog();
+    for stage in [
+        "grep nothing",
+        "grep -c nothing",
+        "sed -n /nothing/p",
+        "sed s/1/2/",
+    ] {
+        // The reader is gone before there is any input.
+        let run = |command: &str| {
+            let text = format!(
+                "{{ while [ ! -e gone ]; do sleep 0.01; done; seq 300000; }} | {command} | \
+                 {{ exec <&-; touch gone; }}; echo ${{PIPESTATUS[@]}}"
+            );
+            let directory = tempfile::tempdir().unwrap();
+            let output = in_bash(&format!("cd {}; {text}", directory.path().display()));
+            String::from_utf8(output.stdout).unwrap()
+        };
+        assert_eq!(
+            run(&format!("P workers -j 2 --block 40K -- {stage}")),
+            run(stage),
+            "{stage}"
+        );
+    }
 }
 
 /// What its user took for local is not: it ends before its input does.

@@ -29,6 +29,7 @@ pub use self::shares::{PipeShares, StageShares};
 use self::tally::Tally;
 use crate::sampler::{Layout, Sample};
 
+mod advice;
 mod finding;
 mod phases;
 mod prediction;

@@ -9,6 +9,7 @@
 mod arguments;
 mod awk;
 mod class;
+mod colour;
 mod perl;
 mod row;
 mod rows;
@@ -16,6 +17,7 @@ mod sed;
 mod table;
 
 pub use class::{Class, Classified, Merge};
+pub use colour::for_terminal;
 
 /// Classifies a command line: the program and its arguments.
 ///

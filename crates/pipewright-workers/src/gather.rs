@@ -3,15 +3,16 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use pipewright::{Child, Command, PipeExt, PipeWriter};
+use pipewright::{Command, Signal};
 
 use crate::chunk::{Chunk, Store};
 use crate::classes::Merge;
 use crate::error::{Error, Result};
+use crate::fed::Fed;
 use crate::merge::{self, Seams};
 use crate::order::End;
 use crate::records::Records;
-use crate::worker::{Program, end_of, feed};
+use crate::worker::{Program, end_of};
 
 /// Whether somebody still reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,12 +35,7 @@ enum How {
         first: bool,
     },
     /// Through one more run of the command.
-    Again {
-        // Before the end of its input: if this is dropped the command is killed, and must not take what
-        // it has for all.
-        child: Child,
-        input: PipeWriter,
-    },
+    Again(Fed),
     Seams(Seams),
     /// Kept until all are there.
     Keep {
@@ -87,15 +83,8 @@ impl Gather {
         };
         let how = match merge {
             Merge::Again => {
-                let (reader, input) = pipewright::pipe().map_err(Error::Start)?;
-                // A refusal leaves a smaller pipe.
-                let _ = reader.set_capacity(1 << 20);
                 let stdout = output.try_clone().map_err(Error::Write)?;
-                let command = program.seen_command().stdin(reader).stdout(stdout);
-                How::Again {
-                    input,
-                    child: command.spawn().map_err(Error::Start)?,
-                }
+                How::Again(Fed::start(program.command(), stdout)?)
             }
             Merge::AddAtSeams => How::Seams(Seams::default()),
             Merge::Add => keep(Then::Add),
@@ -120,13 +109,16 @@ impl Gather {
         Self { output, how }
     }
 
-    /// What to look at for whether the output still has a reader: the command that reads it next.
-    pub(crate) fn watched(&self) -> Result<OwnedFd> {
-        let watched = match &self.how {
-            How::Again { input, .. } => input.as_fd(),
-            _ => self.output.as_fd(),
-        };
-        watched.try_clone_to_owned().map_err(Error::Write)
+    /// What to look at for whether a command that reads the outputs has had enough.
+    ///
+    /// Nobody looks at where the stage's own output goes: a command that finds nothing to write does not
+    /// mind that its reader has gone, and reads on.
+    pub(crate) fn watched(&self) -> Result<Option<OwnedFd>> {
+        match &self.how {
+            How::Again(fed) => fed.input().as_fd().try_clone_to_owned().map(Some),
+            _ => Ok(None),
+        }
+        .map_err(Error::Write)
     }
 
     /// Takes the next output.
@@ -148,7 +140,7 @@ impl Gather {
                 *first = false;
                 given(part.give(from, self.output.as_fd()))
             }
-            How::Again { input, .. } => Ok(if feed(&part, input)? {
+            How::Again(fed) => Ok(if fed.feed(&part)? {
                 Reader::Here
             } else {
                 Reader::Gone
@@ -173,11 +165,7 @@ impl Gather {
         let output = self.output.as_fd();
         match self.how {
             How::Join { .. } => Ok((Reader::Here, None)),
-            How::Again { input, child } => {
-                drop(input);
-                let status = child.wait().map_err(Error::Start)?;
-                Ok((Reader::Here, Some(end_of(status))))
-            }
+            How::Again(fed) => Ok((Reader::Here, Some(fed.end()?))),
             How::Seams(seams) => Ok((write(&seams.end(), output)?, None)),
             How::Keep { parts, then, .. } => {
                 let parts: Vec<Chunk> = parts.into_iter().map(|(_, part)| part).collect();
@@ -211,8 +199,10 @@ impl Then {
             }
             Self::Sorted(command) | Self::Files(command) => {
                 let stdout = output.try_clone_to_owned().map_err(Error::Write)?;
-                let child = with_files(command.seen_command(), parts)?
+                let child = with_files(command.command(), parts)?
                     .stdout(stdout)
+                    .parent_death_signal(Signal::KILL)
+                    .kill_on_drop()
                     .spawn()
                     .map_err(Error::Start)?;
                 let status = child.wait().map_err(Error::Start)?;

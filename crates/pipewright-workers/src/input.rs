@@ -20,7 +20,7 @@ pub(crate) enum Taken {
     Last(Chunk),
     /// Somebody called for attention; what was read so far is kept.
     Called,
-    /// Nobody reads the output any more.
+    /// The command that reads the outputs has had enough.
     ReaderGone,
 }
 
@@ -46,14 +46,14 @@ impl Input {
     }
 
     /// Takes a chunk of about `size` bytes; fewer when nothing more came for `idle`, more while no
-    /// record is whole. `call` is readable when somebody calls for attention; `output` is looked at for
+    /// record is whole. `call` is readable when somebody calls for attention; `next` is looked at for
     /// whether it still has a reader.
     pub(crate) fn take(
         &mut self,
         size: u64,
         idle: Duration,
         call: BorrowedFd<'_>,
-        output: BorrowedFd<'_>,
+        next: Option<BorrowedFd<'_>>,
     ) -> Result<Taken> {
         let mut wanted = size.max(1);
         let mut is_idle = false;
@@ -77,13 +77,17 @@ impl Input {
                 PollFd::new(&self.descriptor, PollFlags::IN),
                 PollFd::from_borrowed_fd(call, PollFlags::IN),
                 // Errors are told unasked: a pipe without readers is one.
-                PollFd::from_borrowed_fd(output, PollFlags::empty()),
+                PollFd::from_borrowed_fd(next.unwrap_or(call), PollFlags::empty()),
             ];
-            let ready = poll(&mut polled, deadline).map_err(|error| Error::Read(error.into()))?;
+            let polled = &mut polled[..2 + usize::from(next.is_some())];
+            let ready = poll(polled, deadline).map_err(|error| Error::Read(error.into()))?;
             if !polled[1].revents().is_empty() {
                 return Ok(Taken::Called);
             }
-            if polled[2].revents().contains(PollFlags::ERR) {
+            if polled
+                .get(2)
+                .is_some_and(|next| next.revents().contains(PollFlags::ERR))
+            {
                 return Ok(Taken::ReaderGone);
             }
             is_idle = ready == 0;

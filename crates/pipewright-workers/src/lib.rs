@@ -8,6 +8,7 @@
 mod chunk;
 mod classes;
 mod error;
+mod fed;
 mod gather;
 mod input;
 mod merge;
@@ -19,7 +20,7 @@ mod size;
 mod verify;
 mod worker;
 
-pub use classes::{Class, Classified, Merge, classify};
+pub use classes::{Class, Classified, Merge, classify, for_terminal};
 pub use error::{Error, Result};
 pub use order::{End, Next, Order, Retries, Rules, StatusRule};
 pub use records::{Records, UnknownRecords};

@@ -290,6 +290,24 @@ impl Order {
         }
     }
 
+    /// Says that workers are not to run the command at all, before anything was given: all of the input
+    /// goes through one process.
+    ///
+    /// # Panics
+    ///
+    /// When an output was given.
+    pub fn give_up(&mut self) {
+        assert_eq!(self.given_count(), 0, "an output was given");
+        for chunk in &mut self.chunks {
+            if let Slot::Done(_) = chunk.slot {
+                chunk.slot = Slot::Failed;
+            }
+        }
+        if self.flow != Flow::ReaderGone {
+            self.flow = Flow::Failed(0);
+        }
+    }
+
     /// Gives the chunk whose output is to be given next; `None` while there is none.
     #[must_use]
     pub fn next_to_give(&self) -> Option<u64> {

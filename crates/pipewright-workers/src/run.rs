@@ -6,15 +6,16 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
+use pipewright::Stdio;
 use pipewright::poll::poll;
-use pipewright::{PipeExt, Stdio};
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
-use rustix::pipe::{SpliceFlags, splice};
+use rustix::pipe::{SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_size, splice};
 
 use crate::chunk::{Chunk, Store, wait_until_writable};
 use crate::classes::{Class, Classified};
 use crate::error::{Error, Result};
+use crate::fed::Fed;
 use crate::gather::{Gather, Reader};
 use crate::input::{Input, Taken};
 use crate::order::{End, Retries, Rules};
@@ -22,7 +23,7 @@ use crate::records::Records;
 use crate::scatter::{Call, Ending, Scatter, Setting};
 use crate::size::ChunkSize;
 use crate::verify::{Check, Difference, SAMPLE, Verify};
-use crate::worker::{Program, end_of, feed};
+use crate::worker::{Ended, PIPE, Program};
 
 /// A stage and how it is to be run.
 #[derive(Debug, Clone)]
@@ -75,6 +76,10 @@ impl Stage {
             verify: true,
             idle: Duration::from_millis(100),
         }
+    }
+
+    fn is_verified(&self) -> bool {
+        self.verify && self.merge.is_none() && self.header == 0
     }
 
     fn program(&self) -> Program {
@@ -148,30 +153,50 @@ const SIGPIPE: i32 = 13;
 /// [`Error::Start`] when the command cannot be started; the others when the input, the output or the
 /// room for chunks fails. What was given before is a beginning of the right output.
 pub fn run(stage: &Stage, input: OwnedFd, output: OwnedFd) -> Result<Outcome> {
+    widen(input.as_fd());
+    widen(output.as_fd());
     let store = Store::new(stage.memory);
     let program = stage.program();
     let mut input = Input::new(input, stage.records.clone(), &store)?;
     let call = Call::new()?;
     let first_size = (stage.size.bytes() as u64).min(FIRST);
-    let first = match input.take(first_size, stage.idle, call.as_fd(), output.as_fd())? {
+    let first = match input.take(first_size, stage.idle, call.as_fd(), None)? {
         Taken::Chunk(chunk) => chunk,
         Taken::Last(rest) => {
             let end = in_sequence(&program, &[&rest], None, output)?;
             return Ok(Outcome::alone(end, InSequence::Small));
         }
-        // The reader has gone before anything was there for it: the command finds out itself.
+        // Nobody knows of it yet who could.
         Taken::Called | Taken::ReaderGone => {
             let (kept, rest) = input.into_rest();
             let end = in_sequence(&program, &[&kept], Some(rest), output)?;
             return Ok(Outcome::alone(end, InSequence::Small));
         }
     };
-    if let Some(reason) = check(stage, &program, &first, &store)? {
+    let beginning = look(stage, &program, &first, &store)?;
+    if let Some(reason) = beginning.in_sequence {
         let (kept, rest) = input.into_rest();
         let end = in_sequence(&program, &[&first, &kept], Some(rest), output)?;
         return Ok(Outcome::alone(end, reason));
     }
-    by_workers(stage, &program, &store, call, first, input, output)
+    by_workers(
+        stage,
+        &program,
+        &store,
+        call,
+        (first, beginning),
+        input,
+        output,
+    )
+}
+
+/// Makes a pipe as large as a user may make it: in one of 64 KiB both sides wait for each other all the
+/// time.
+fn widen(end: BorrowedFd<'_>) {
+    // Only a pipe has a size, and a refusal leaves it as it was.
+    if fcntl_getpipe_size(end).is_ok_and(|size| size < PIPE) {
+        let _ = fcntl_setpipe_size(end, PIPE);
+    }
 }
 
 /// Runs the command on chunks, and the rest as one process if one of them fails.
@@ -180,15 +205,31 @@ fn by_workers(
     program: &Program,
     store: &Store,
     call: Call,
-    first: Chunk,
+    (first, beginning): (Chunk, Beginning),
     input: Input,
     output: OwnedFd,
 ) -> Result<Outcome> {
     let is_local = stage.merge.is_none() && !matches!(stage.classified.class, Class::Mergeable(_));
-    let gather = match (&stage.merge, &stage.classified.class) {
-        (Some(argv), _) => Gather::by(output, Program { argv: argv.clone() }, store),
-        (None, Class::Mergeable(merge)) => Gather::merged(output, program, merge, store)?,
-        _ => Gather::joined(output, stage.records.clone(), stage.header),
+    let direct = output.try_clone().map_err(Error::Write)?;
+    let verify = verify(stage, program, store, &first, beginning.nothing)?;
+    // Not before the command was found to allow it: a command that merges may write without an input.
+    let mut refused = None;
+    let gather = || {
+        if let Some((verify, sample)) = &verify {
+            refused = match verify.check(sample)? {
+                Check::Same => None,
+                Check::Differs(difference) => Some(InSequence::Differs(difference)),
+                Check::Fails => Some(InSequence::Fails),
+            };
+            if refused.is_some() {
+                return Ok(None);
+            }
+        }
+        Ok(Some(match (&stage.merge, &stage.classified.class) {
+            (Some(argv), _) => Gather::by(output, Program { argv: argv.clone() }, store),
+            (None, Class::Mergeable(merge)) => Gather::merged(output, program, merge, store)?,
+            _ => Gather::joined(output, stage.records.clone(), stage.header),
+        }))
     };
     let repeatable = stage.classified.repeatable;
     let rules = Rules {
@@ -208,13 +249,10 @@ fn by_workers(
         only_text: stage.classified.only_text,
         reads_all: is_local && repeatable,
         header: header(stage, &first, store)?,
+        start: beginning.start,
     };
-    let watched = gather.watched()?;
-    let scatter = Scatter::new(setting, program.clone(), store.clone(), call, watched);
-    let mut ended = scatter.run(first, input, gather)?;
-    // Where outputs are joined it is where they go. Where a command reads them this would hold its input
-    // open.
-    let direct = is_local.then_some(ended.output);
+    let scatter = Scatter::new(setting, program.clone(), store.clone(), call);
+    let ended = scatter.run((first, beginning.ended), input, gather)?;
     let outcome = |end: End, in_sequence: Option<InSequence>| Outcome {
         end,
         chunks: ended.chunks,
@@ -222,13 +260,24 @@ fn by_workers(
         run_time: ended.run_time,
         in_sequence,
     };
+    if let (Some(reason), Ending::Refused { left }) = (refused, &ended.ending) {
+        let left: Vec<&Chunk> = left.iter().map(|chunk| &**chunk).collect();
+        let (kept, rest) = ended.input.into_rest();
+        let chunks = [&left[..], &[&kept]].concat();
+        let end = in_sequence(program, &chunks, Some(rest), direct)?;
+        return Ok(Outcome::alone(end, reason));
+    }
+    let Some(mut gather) = ended.gather else {
+        unreachable!("what was given or has failed was to be gathered");
+    };
     match ended.ending {
+        Ending::Refused { .. } => unreachable!("it was seen to"),
         Ending::ReaderGone => {
-            let (_, merged) = ended.gather.end()?;
+            let (_, merged) = gather.end()?;
             Ok(outcome(merged.unwrap_or(End::Signal(SIGPIPE)), None))
         }
         Ending::All(status) => {
-            let (reader, merged) = ended.gather.end()?;
+            let (reader, merged) = gather.end()?;
             let end = match merged {
                 Some(End::Status(0)) | None => End::Status(status),
                 Some(failure) => failure,
@@ -247,8 +296,8 @@ fn by_workers(
             output: Some(output),
             ..
         } if !repeatable => {
-            ended.gather.take(output)?;
-            ended.gather.end()?;
+            gather.take(output)?;
+            gather.end()?;
             Ok(outcome(end, Some(InSequence::FailedAt(number))))
         }
         Ending::Failed {
@@ -257,15 +306,15 @@ fn by_workers(
             let left: Vec<&Chunk> = left.iter().map(|chunk| &**chunk).collect();
             let (kept, rest) = ended.input.into_rest();
             let chunks = [&left[..], &[&kept]].concat();
-            let end = if let Some(direct) = direct {
+            let end = if is_local {
                 in_sequence(program, &chunks, Some(rest), direct)?
             } else {
                 // The rest is one more part.
                 let part = store.chunk().map_err(Error::store)?;
                 let (stdout, part) = part.for_program()?;
                 let end = in_sequence(program, &chunks, Some(rest), stdout)?;
-                ended.gather.take(part.end()?)?;
-                ended.gather.end()?;
+                gather.take(part.end()?)?;
+                gather.end()?;
                 end
             };
             let end = match (end, ended.status) {
@@ -300,39 +349,70 @@ fn header(stage: &Stage, first: &Chunk, store: &Store) -> Result<Option<Chunk>> 
     Ok(Some(header))
 }
 
-/// Checks the command on the beginning of the input; the answer is the reason against cutting it.
-fn check(
-    stage: &Stage,
-    program: &Program,
-    first: &Chunk,
-    store: &Store,
-) -> Result<Option<InSequence>> {
+/// What a look at the beginning of the input has shown.
+struct Beginning {
+    /// The reason against workers, if there is one.
+    in_sequence: Option<InSequence>,
+    /// How long the command takes to start and end: all of an empty input.
+    start: Duration,
+    nothing: Option<Ended>,
+    /// A run on the first chunk.
+    ended: Option<Ended>,
+}
+
+/// Looks at the beginning of the input and at the command.
+fn look(stage: &Stage, program: &Program, first: &Chunk, store: &Store) -> Result<Beginning> {
+    let mut beginning = Beginning {
+        in_sequence: None,
+        start: Duration::ZERO,
+        nothing: None,
+        ended: None,
+    };
     if stage.classified.only_text && !first.is_text().map_err(Error::store)? {
-        return Ok(Some(InSequence::NoTextAt(0)));
+        beginning.in_sequence = Some(InSequence::NoTextAt(0));
+    } else if stage.classified.repeatable && (stage.only_if_slow || stage.is_verified()) {
+        let nothing = program.run_on(b"", store)?;
+        if stage.only_if_slow {
+            let (is_fast, ended) = is_fast(program, first, &nothing, store)?;
+            beginning.in_sequence = is_fast.then_some(InSequence::Fast);
+            beginning.ended = Some(ended);
+        }
+        beginning.start = nothing.time;
+        beginning.nothing = Some(nothing);
     }
-    if stage.only_if_slow && stage.classified.repeatable && is_fast(program, first, store)? {
-        return Ok(Some(InSequence::Fast));
-    }
-    if !stage.verify || !stage.classified.repeatable || stage.merge.is_some() || stage.header > 0 {
+    Ok(beginning)
+}
+
+/// The check of the command, and the beginning of the input for it; `None` where there is none to be made.
+fn verify<'a>(
+    stage: &'a Stage,
+    program: &'a Program,
+    store: &'a Store,
+    first: &Chunk,
+    nothing: Option<Ended>,
+) -> Result<Option<(Verify<'a>, Vec<u8>)>> {
+    let Some(nothing) = nothing else {
+        return Ok(None);
+    };
+    if !stage.is_verified() {
         return Ok(None);
     }
     let length = first.len().min(SAMPLE as u64);
-    let bytes = first.read(0, length).map_err(Error::store)?;
+    let mut bytes = first.read(0, length).map_err(Error::store)?;
     let Some(cut) = stage.records.last_cut(&bytes) else {
         return Ok(None);
     };
+    bytes.truncate(cut);
     let verify = Verify {
         program,
         class: &stage.classified.class,
         records: &stage.records,
         status: stage.classified.status,
         store,
+        nothing,
+        at_once: stage.workers,
     };
-    Ok(match verify.check(&bytes[..cut])? {
-        Check::Same => None,
-        Check::Differs(difference) => Some(InSequence::Differs(difference)),
-        Check::Fails => Some(InSequence::Fails),
-    })
+    Ok(Some((verify, bytes)))
 }
 
 /// Looks of [`is_fast`], at most.
@@ -341,19 +421,26 @@ const LOOKS: usize = 4;
 /// Tells whether the command takes its input about as fast as chunks can be handed on: a look at the first
 /// chunk, less what a start takes. On a busy machine it may have waited for a core; where the time that
 /// it had one for says otherwise than the clock, it is looked at again.
-fn is_fast(program: &Program, first: &Chunk, store: &Store) -> Result<bool> {
+///
+/// The answer has the last look, too.
+fn is_fast(
+    program: &Program,
+    first: &Chunk,
+    nothing: &Ended,
+    store: &Store,
+) -> Result<(bool, Ended)> {
     let is_fast = |time: Duration| first.len() as f64 > FAST * time.as_secs_f64();
-    for _ in 0..LOOKS {
-        let nothing = program.run_on(b"", store)?;
+    let mut looks = 1;
+    loop {
         let whole = program.start(store)?.finish(&[first])?;
         if is_fast(whole.time.saturating_sub(nothing.time)) {
-            return Ok(true);
+            return Ok((true, whole));
         }
-        if !is_fast(whole.on_core.saturating_sub(nothing.on_core)) {
-            break;
+        if !is_fast(whole.on_core.saturating_sub(nothing.on_core)) || looks == LOOKS {
+            return Ok((false, whole));
         }
+        looks += 1;
     }
-    Ok(false)
 }
 
 /// Runs the command as one process on these chunks and the rest of the input behind them.
@@ -363,24 +450,15 @@ fn in_sequence(
     rest: Option<OwnedFd>,
     output: impl Into<Stdio>,
 ) -> Result<End> {
-    let (reader, writer) = pipewright::pipe().map_err(Error::Start)?;
-    // A refusal leaves a smaller pipe.
-    let _ = reader.set_capacity(1 << 20);
-    let child = program
-        .seen_command()
-        .stdin(reader)
-        .stdout(output)
-        .spawn()
-        .map_err(Error::Start)?;
+    let fed = Fed::start(program.command(), output)?;
     let mut reads = true;
     for chunk in chunks {
-        reads = reads && feed(chunk, &writer)?;
+        reads = reads && fed.feed(chunk)?;
     }
     if let (true, Some(rest)) = (reads, rest) {
-        hand_on(rest.as_fd(), writer.as_fd()).map_err(Error::Read)?;
+        hand_on(rest.as_fd(), fed.input().as_fd()).map_err(Error::Read)?;
     }
-    drop(writer);
-    child.wait().map(end_of).map_err(Error::Start)
+    fed.end()
 }
 
 /// Moves `input` into a pipe until it ends or nobody reads from the pipe any more.

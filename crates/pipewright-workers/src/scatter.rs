@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use pipewright::Child;
 use rustix::event::{EventfdFlags, eventfd};
@@ -19,7 +19,7 @@ use crate::gather::{Gather, Reader};
 use crate::input::{Input, Taken};
 use crate::order::{End, Next, Order, Rules};
 use crate::size::ChunkSize;
-use crate::worker::{Ended, Program};
+use crate::worker::{Ended, LAST_PAUSE, Program};
 
 /// Wakes the thread that reads the input.
 pub(crate) struct Call(OwnedFd);
@@ -34,6 +34,12 @@ impl Call {
         // It is full only when it was rung before.
         let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
     }
+
+    /// Takes note of it: the next call is another one.
+    fn hear(&self) {
+        // It does not wait.
+        let _ = rustix::io::read(&self.0, &mut [0; 8]);
+    }
 }
 
 impl AsFd for Call {
@@ -47,6 +53,11 @@ pub(crate) enum Ending {
     /// All outputs were taken; this is what their statuses come to.
     All(u8),
     ReaderGone,
+    /// Workers may not run the command. Nothing was given.
+    Refused {
+        /// All inputs so far, in order.
+        left: Vec<Arc<Chunk>>,
+    },
     /// One has failed, and all before it were taken.
     Failed {
         number: u64,
@@ -67,14 +78,10 @@ pub(crate) struct Done {
     pub(crate) again: u64,
     pub(crate) run_time: Duration,
     pub(crate) status: Option<u8>,
-    pub(crate) gather: Gather,
+    /// There is one as soon as the command was found to allow it.
+    pub(crate) gather: Option<Gather>,
     pub(crate) input: Input,
-    pub(crate) output: OwnedFd,
 }
-
-/// A start that fails for want of something that others may give back is tried again, after pauses that
-/// double up to this one.
-const LAST_PAUSE: Duration = Duration::from_secs(1);
 
 /// What the threads share.
 struct Shared {
@@ -88,6 +95,8 @@ struct Shared {
     size: ChunkSize,
     run_time: Duration,
     failed: Option<(u64, End, bool)>,
+    is_refused: bool,
+    began: Instant,
     error: Option<Error>,
 }
 
@@ -122,6 +131,8 @@ pub(crate) struct Setting {
     pub(crate) reads_all: bool,
     /// What each run but that of the first chunk reads before its chunk.
     pub(crate) header: Option<Chunk>,
+    /// How long the command takes to start and end.
+    pub(crate) start: Duration,
 }
 
 /// The threads of one run.
@@ -133,17 +144,11 @@ pub(crate) struct Scatter {
     program: Program,
     store: Store,
     /// To look at, for whether it still has a reader.
-    output: OwnedFd,
+    next: OnceLock<OwnedFd>,
 }
 
 impl Scatter {
-    pub(crate) fn new(
-        setting: Setting,
-        program: Program,
-        store: Store,
-        call: Call,
-        output: OwnedFd,
-    ) -> Self {
+    pub(crate) fn new(setting: Setting, program: Program, store: Store, call: Call) -> Self {
         let shared = Shared {
             workers: 0,
             most_workers: setting.rules.workers,
@@ -154,6 +159,8 @@ impl Scatter {
             size: setting.size.clone(),
             run_time: Duration::ZERO,
             failed: None,
+            is_refused: false,
+            began: Instant::now(),
             error: None,
         };
         Self {
@@ -163,15 +170,38 @@ impl Scatter {
             call,
             program,
             store,
-            output,
+            next: OnceLock::new(),
         }
     }
 
     /// Runs until the input has ended and all is given, nobody reads, or a chunk has failed.
-    pub(crate) fn run(self, first: Chunk, mut input: Input, mut gather: Gather) -> Result<Done> {
+    ///
+    /// Of the first chunk there may be a run already. Meanwhile `gather` makes the one that takes the
+    /// outputs, or `None` where workers may not run the command.
+    pub(crate) fn run(
+        self,
+        (first, ended): (Chunk, Option<Ended>),
+        mut input: Input,
+        gather: impl FnOnce() -> Result<Option<Gather>> + Send,
+    ) -> Result<Done> {
+        let mut gathered = None;
         std::thread::scope(|scope| {
-            let giver = std::thread::Builder::new().spawn_scoped(scope, || self.give(&mut gather));
-            if let Err(error) = giver {
+            self.keep(|shared| {
+                let length = first.len();
+                self.push(shared, first);
+                if let Some(ended) = ended
+                    && let Some(number) = shared.order.next_to_run()
+                {
+                    self.ended(shared, number, length, ended);
+                }
+            });
+            let gathered = &mut gathered;
+            let give = || match gather() {
+                Ok(Some(gather)) => self.give(gathered.insert(gather)),
+                Ok(None) => self.refuse(),
+                Err(error) => self.fail(error),
+            };
+            if let Err(error) = std::thread::Builder::new().spawn_scoped(scope, give) {
                 return self.fail(Error::Threads(error));
             }
             // A worker is made when there is a chunk for it.
@@ -190,7 +220,6 @@ impl Scatter {
                     Err(_) => shared.most_workers = shared.workers,
                 }
             };
-            self.keep(|shared| self.push(shared, first));
             if let Err(error) = self.read(&mut input, one_more) {
                 self.fail(error);
             }
@@ -203,16 +232,20 @@ impl Scatter {
             return Err(error);
         }
         let status = shared.order.status();
+        let inputs = |left: Vec<u64>, inputs: &mut BTreeMap<_, _>| {
+            let left = left.iter().filter_map(|number| inputs.remove(number));
+            left.collect()
+        };
         let ending = match (shared.order.in_sequence(), shared.failed) {
+            (Some(left), _) if shared.is_refused => Ending::Refused {
+                left: inputs(left, &mut shared.inputs),
+            },
             (Some(left), Some((number, end, text))) => Ending::Failed {
                 number,
                 end,
                 text,
                 output: shared.outputs.remove(&number),
-                left: left
-                    .iter()
-                    .filter_map(|number| shared.inputs.remove(number))
-                    .collect(),
+                left: inputs(left, &mut shared.inputs),
             },
             _ if shared.order.is_reader_gone() => Ending::ReaderGone,
             _ => Ending::All(status.unwrap_or(0)),
@@ -223,9 +256,8 @@ impl Scatter {
             again: shared.order.again(),
             run_time: shared.run_time,
             status,
-            gather,
+            gather: gathered,
             input,
-            output: self.output,
         })
     }
 
@@ -246,7 +278,7 @@ impl Scatter {
                 size,
                 self.setting.idle,
                 self.call.as_fd(),
-                self.output.as_fd(),
+                self.next.get().map(AsFd::as_fd),
             )? {
                 Taken::Chunk(chunk) => self.keep(|shared| self.push(shared, chunk)),
                 Taken::Last(chunk) => {
@@ -264,7 +296,7 @@ impl Scatter {
                     return Ok(());
                 }
                 // Whatever it is, it is seen at the top.
-                Taken::Called => {}
+                Taken::Called => self.call.hear(),
             }
         }
     }
@@ -347,7 +379,9 @@ impl Scatter {
         match next {
             Next::Done => {
                 let length = usize::try_from(length).unwrap_or(usize::MAX);
-                shared.size.learn(length, ended.time, ended.start);
+                let start = ended.start.max(self.setting.start);
+                let so_far = shared.began.elapsed();
+                shared.size.learn(length, ended.time, start, so_far);
                 shared.outputs.insert(number, ended.output);
             }
             Next::Failed(unwanted) => {
@@ -364,8 +398,26 @@ impl Scatter {
         matches!(end, End::Status(status) if self.setting.rules.status.is_success(status))
     }
 
+    /// Has one process do it all.
+    fn refuse(&self) {
+        self.keep(|shared| {
+            shared.order.give_up();
+            shared.is_refused = true;
+            shared.kill(0..u64::MAX);
+        });
+        self.call.ring();
+    }
+
     /// Gives the outputs in order.
     fn give(&self, gather: &mut Gather) {
+        match gather.watched() {
+            Ok(Some(next)) => {
+                self.next.get_or_init(|| next);
+                self.call.ring();
+            }
+            Ok(None) => {}
+            Err(error) => return self.fail(error),
+        }
         let mut shared = self.lock();
         while !shared.is_over() {
             let Some(number) = shared.order.next_to_give() else {
@@ -402,6 +454,7 @@ impl Scatter {
             shared.error.get_or_insert(error);
             shared.kill(0..u64::MAX);
         });
+        self.call.ring();
     }
 
     /// Changes what is shared, and tells everybody.

@@ -8,7 +8,7 @@ use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pipewright::{Child, Command, PipeExt, PipeWriter, Signal};
+use pipewright::{Child, Command, PipeExt, PipeWriter};
 use std::fs::File;
 use std::os::fd::AsRawFd;
 
@@ -17,7 +17,11 @@ use crate::error::{Error, Result};
 use crate::order::End;
 
 /// Pipes to workers are as large as a user may make them without privilege.
-const PIPE: usize = 1 << 20;
+pub(crate) const PIPE: usize = 1 << 20;
+
+/// A start that fails for want of something that others may give back is tried again, after pauses that
+/// double up to this one.
+pub(crate) const LAST_PAUSE: Duration = Duration::from_secs(1);
 
 /// The command that all workers run.
 #[derive(Debug, Clone)]
@@ -55,14 +59,6 @@ impl Program {
         Command::new(&self.argv[0])
             .args(&self.argv[1..])
             .inherit_all()
-    }
-
-    /// The command for a run that writes where everybody sees it. It does not go on alone: when this
-    /// process is gone, or has failed, the end of its input is not the end of what it should read.
-    pub(crate) fn seen_command(&self) -> Command {
-        self.command()
-            .parent_death_signal(Signal::KILL)
-            .kill_on_drop()
     }
 
     /// Starts the command with a pipe as its stdin. What it writes is kept.

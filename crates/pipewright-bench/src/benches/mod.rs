@@ -55,7 +55,8 @@ impl Bench {
     }
 }
 
-/// The work of a process that a bench started as its child; it ends there.
+/// The work of a process that a bench started; it ends there.
 pub(crate) fn dispatch() {
     handoff::dispatch();
+    verdict::dispatch();
 }

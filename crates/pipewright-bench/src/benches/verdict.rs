@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, ensure};
+use rustix::pipe::{SpliceFlags, splice};
 
 use crate::executable;
 use crate::measure::Spread;
@@ -70,12 +71,13 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Report> {
                 stage,
                 foretold,
                 truth,
+                limit,
             } => {
                 told += 1;
                 let off = foretold / truth - 1.0;
                 right += u32::from(off.abs() <= CLOSE);
                 report.note(format!(
-                    "{}: without stage {stage} {:.3} of the time foretold, {truth:.3} in truth ({:+.0} %)",
+                    "{}: without stage {stage} {:.3} of the time foretold, {truth:.3} in truth ({:+.0} %); {limit}",
                     stages.join(" | "),
                     foretold,
                     off * 100.0
@@ -102,6 +104,8 @@ enum Trial {
         stage: usize,
         foretold: f64,
         truth: f64,
+        /// What was told last.
+        limit: String,
     },
 }
 
@@ -111,46 +115,95 @@ fn trial(
     stages: &[String],
     rounds: NonZeroUsize,
 ) -> anyhow::Result<Trial> {
-    let whole = stages.join(" | ");
-    let run = [
-        "run",
-        "--json=run.json",
-        "--summary=never",
-        "--progress=never",
-        &whole,
-    ];
-    timed(directory, pipewright, &run)?;
-    let json = std::fs::read_to_string(directory.join("run.json"))?;
-    let json: serde_json::Value = serde_json::from_str(&json)?;
-    let verdict = &json["verdict"];
+    let run = |stages: &[String]| {
+        let text = stages.join(" | ");
+        let options = ["--json=run.json", "--summary=never", "--progress=never"];
+        let arguments = [&["run"], &options[..], &[&text]].concat();
+        let seconds = timed(directory, pipewright, &arguments)?;
+        let json = std::fs::read_to_string(directory.join("run.json"))?;
+        let json: serde_json::Value = serde_json::from_str(&json)?;
+        anyhow::Ok((seconds, json["verdict"].clone()))
+    };
+    let (_, verdict) = run(stages)?;
     let sentence = verdict["sentence"].as_str().unwrap_or("it was not watched");
     // "stage 2 (gzip -6) is the bottleneck: …"
-    let number = sentence
-        .strip_prefix("stage ")
-        .and_then(|rest| rest.split(' ').next()?.parse::<usize>().ok());
-    let foretold = verdict["prediction"]["time_share"].as_f64();
-    let (Some(stage), Some(foretold)) = (number, foretold) else {
+    let number = |sentence: &str| {
+        let rest = sentence.strip_prefix("stage ")?;
+        rest.split(' ').next()?.parse::<usize>().ok()
+    };
+    let (Some(stage), true) = (number(sentence), verdict["prediction"].is_object()) else {
         return Ok(Trial::Nothing(sentence.to_owned()));
     };
-    // The bytes that the stage wrote, from a file; what it read is read beside.
+    // The bytes that the stage wrote.
     let made = format!("{} >made", stages[..stage].join(" | "));
     timed(directory, Path::new("bash"), &["-c", &made])?;
     let mut without = stages.to_vec();
-    "{ cat <&0 >/dev/null & cat made; wait; }".clone_into(&mut without[stage - 1]);
-    if stage == 1 {
-        "cat made".clone_into(&mut without[0]);
-    }
-    let without = without.join(" | ");
-    let mut shares = Vec::new();
+    let this = std::env::current_exe()?;
+    without[stage - 1] = format!("{} {NO_WORK} {}", this.display(), u8::from(stage > 1));
+    let (mut foretold, mut truth) = (Vec::new(), Vec::new());
+    let mut limit = String::new();
     for _ in 0..rounds.get() {
-        let with = timed(directory, Path::new("bash"), &["-c", &whole])?;
-        let without = timed(directory, Path::new("bash"), &["-c", &without])?;
-        shares.push(without / with);
+        let (with, verdict) = run(stages)?;
+        if let Some(share) = verdict["prediction"]["time_share"].as_f64()
+            && number(verdict["sentence"].as_str().unwrap_or_default()) == Some(stage)
+        {
+            foretold.push(share);
+            limit = verdict["prediction"]["sentence"].to_string();
+        }
+        let (without, _) = run(&without)?;
+        truth.push(without / with);
     }
+    ensure!(
+        !foretold.is_empty(),
+        "the bottleneck of {stages:?} is another each time"
+    );
     Ok(Trial::Foretold {
         stage,
-        foretold,
-        truth: Spread::of(&shares).median,
+        foretold: Spread::of(&foretold).median,
+        truth: Spread::of(&truth).median,
+        limit,
+    })
+}
+
+/// The first argument of a process that stands in for a stage.
+const NO_WORK: &str = "stage-without-work";
+
+/// Stands in for the stage that is left out: drops what it should read, where there is a stage before it,
+/// and gives what that stage wrote, without a copy.
+pub(super) fn dispatch() {
+    let arguments: Vec<String> = std::env::args().collect();
+    if let [_, name, has_input] = arguments.as_slice()
+        && name == NO_WORK
+    {
+        let done = stand_in(has_input == "1");
+        std::process::exit(done.map_or(1, |()| 0));
+    }
+}
+
+fn stand_in(has_input: bool) -> anyhow::Result<()> {
+    const MOST: usize = 1 << 20;
+    let null = std::fs::File::options().write(true).open("/dev/null")?;
+    std::thread::scope(|scope| {
+        if has_input {
+            scope.spawn(|| {
+                let splice = |()| {
+                    splice(
+                        std::io::stdin(),
+                        None,
+                        &null,
+                        None,
+                        MOST,
+                        SpliceFlags::empty(),
+                    )
+                };
+                while splice(()).is_ok_and(|moved| moved > 0) {}
+            });
+        }
+        let made = std::fs::File::open("made")?;
+        while rustix::fs::sendfile(std::io::stdout(), &made, None, MOST)? > 0 {}
+        // The end of its output is seen at once.
+        let _ = rustix::stdio::dup2_stdout(&null);
+        anyhow::Ok(())
     })
 }
 

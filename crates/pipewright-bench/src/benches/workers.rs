@@ -1,7 +1,8 @@
-//! `workers`: one stage run several times, beside one run, and beside GNU
-//! parallel.
+//! `workers`: one stage run several times, beside one run, beside GNU parallel
+//! and beside PaSh's own blocks.
 //!
 //! Every contender is a command line that bash runs on the same file of lines.
+//! The whole takes half an hour; `--only` and `--part` measure a slice of it.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -22,9 +23,12 @@ use crate::timed_command::TimedCommand;
 const ONE: &str = "one run";
 const PARALLEL: &str = "parallel --pipe -k";
 const PARALLEL_LARGE: &str = "parallel --pipe -k --block 10M";
+const PASH: &str = "PaSh: r_split, r_wrap, r_merge";
+const MOVED: &str = "lines through two cat, in order";
 
 /// Stages that take a core's time, with the program that each needs.
-const COMPUTE: [(&str, &str); 6] = [
+const COMPUTE: [(&str, &str); 7] = [
+    ("grep", "grep -E '([0-9])([0-9]).*\\2\\1$'"),
     ("grep", "grep -P '(7.*){3}4$'"),
     ("sed", "sed -E 's/([0-9]+)7/\\1x/g'"),
     ("awk", "awk '{print $2, length($0), toupper($3)}'"),
@@ -32,17 +36,22 @@ const COMPUTE: [(&str, &str); 6] = [
     ("perl", "perl -ne 'print if /(7.*){3}4$/'"),
     (
         "python3",
-        "python3 -c 'import sys\nfor line in sys.stdin: print(line.rstrip()[::-1])'",
+        // By its path: version managers put a script of their own before it, which starts slowly.
+        "/usr/bin/python3 -c 'import sys\nfor line in sys.stdin: print(line.rstrip()[::-1])'",
     ),
 ];
 
 /// Stages whose outputs are merged.
-const MERGED: [&str; 5] = [
-    "sort",
-    "sort -k2,2nr",
-    "uniq -c",
-    "wc -w",
-    "grep -cP '7.*7'",
+///
+/// `sort` uses all cores by itself, unless it is told not to. Of the others these are forms that take
+/// longer than a stream through a pipe.
+const MERGED: [&str; 6] = [
+    "sort --parallel=1",
+    "sort --parallel=1 -k2,2nr",
+    "uniq -c -i -f 1",
+    "env LC_ALL=C.UTF-8 wc -m",
+    "env LC_ALL=C.UTF-8 wc -w",
+    "grep -cP '(7.*){3}4$'",
 ];
 
 /// Pipelines of many kinds for `run --workers auto`; `F` is the file.
@@ -100,6 +109,62 @@ pub(crate) struct Options {
     /// Bytes of lines that are computed on.
     #[arg(long, default_value = "100M", value_parser = bytes)]
     computed: u64,
+    /// Only comparisons whose stage or pipeline contains this text.
+    #[arg(long)]
+    only: Option<String>,
+    /// Only a part of them: 2/4 is every fourth from the second on.
+    #[arg(long, default_value = "1/1", value_parser = part)]
+    part: Part,
+    /// Only comparisons of these kinds.
+    #[arg(long, value_delimiter = ',', default_value = "move,compute,merge,auto")]
+    kinds: Vec<Kind>,
+}
+
+/// What is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Kind {
+    /// Lines through two `cat`.
+    Move,
+    /// Stages that take a core's time.
+    Compute,
+    /// Stages whose outputs are merged.
+    Merge,
+    /// `run --workers auto` beside `run`.
+    Auto,
+}
+
+/// Every `of`th, from one on.
+#[derive(Debug, Clone, Copy)]
+struct Part {
+    index: usize,
+    of: usize,
+}
+
+fn part(text: &str) -> Result<Part, String> {
+    let parsed = || {
+        let (number, of) = text.split_once('/')?;
+        let (number, of) = (number.parse::<usize>().ok()?, of.parse().ok()?);
+        (1..=of).contains(&number).then_some(Part {
+            index: number - 1,
+            of,
+        })
+    };
+    parsed().ok_or_else(|| "give a part and how many there are: 2/4".to_owned())
+}
+
+impl Options {
+    /// Those of a list that are to be measured.
+    fn chosen<'a, T>(
+        &self,
+        kind: Kind,
+        all: impl IntoIterator<Item = T> + 'a,
+        name: impl Fn(&T) -> &str + 'a,
+    ) -> Vec<T> {
+        let only = self.only.as_deref().unwrap_or_default();
+        let named = all.into_iter().filter(|it| name(it).contains(only));
+        let part = named.skip(self.part.index).step_by(self.part.of);
+        part.filter(|_| self.kinds.contains(&kind)).collect()
+    }
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<Report> {
@@ -111,12 +176,39 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Report> {
         pipewright: executable::pipewright()?.display().to_string(),
         rounds: options.rounds,
     };
-    let large = lines(directory.path(), "large", options.size)?;
-    let copy = bench.moved(&mut report, &large)? / options.size as f64;
-    std::fs::remove_file(&large)?;
+    if !options.chosen(Kind::Move, [MOVED], |it| it).is_empty() {
+        let large = lines(directory.path(), "large", options.size)?;
+        bench.moved(&mut report, &large)?;
+        std::fs::remove_file(&large)?;
+    }
+    let compute = COMPUTE.map(|(program, stage)| (program, stage, 1.8));
+    let compute = options.chosen(Kind::Compute, compute, |it| it.1);
+    let merged = MERGED.map(|stage| (stage.split(' ').next().unwrap_or(stage), stage, 1.6));
+    let merged = options.chosen(Kind::Merge, merged, |it| it.1);
+    let pipelines = options.chosen(Kind::Auto, PIPELINES, |it| it);
+    if compute.is_empty() && merged.is_empty() && pipelines.is_empty() {
+        return Ok(report);
+    }
     let small = lines(directory.path(), "small", options.computed)?;
-    bench.computed(&mut report, &small, options.computed, copy)?;
-    bench.chosen(&mut report, &small)?;
+    if !compute.is_empty() || !merged.is_empty() {
+        let copy = bench.copy(&small)?;
+        for (program, stage, limit) in compute {
+            bench.computed(
+                &mut report,
+                &small,
+                "--assume-local",
+                (program, stage, limit),
+                copy,
+            )?;
+        }
+        // A merge is known by the class, which --assume-local would put aside.
+        for (program, stage, limit) in merged {
+            bench.computed(&mut report, &small, "", (program, stage, limit), copy)?;
+        }
+    }
+    if !pipelines.is_empty() {
+        bench.chosen(&mut report, &small, &pipelines)?;
+    }
     Ok(report)
 }
 
@@ -137,9 +229,8 @@ impl Bench {
     }
 
     /// Lines through two `cat`, in order.
-    ///
-    /// The answer is the seconds that the workers take for it.
-    fn moved(&self, report: &mut Report, file: &Path) -> anyhow::Result<f64> {
+    fn moved(&self, report: &mut Report, file: &Path) -> anyhow::Result<()> {
+        let directory = file.parent().context("the file lies in a directory")?;
         let (file, ours) = (file.display(), &self.pipewright);
         let mut texts = vec![
             (ONE, format!("cat {file} | cat >/dev/null")),
@@ -148,21 +239,36 @@ impl Bench {
                 format!("cat {file} | {ours} workers -j 2 -- cat >/dev/null"),
             ),
         ];
-        if find_program("parallel").is_some() {
-            let parallel =
-                |block: &str| format!("cat {file} | parallel --pipe -k -j2 {block} cat >/dev/null");
-            texts.push((PARALLEL, parallel("")));
-            texts.push((PARALLEL_LARGE, parallel("--block 10M")));
-        } else {
-            report.missing("GNU parallel: there is no `parallel` on PATH");
+        match gnu_parallel() {
+            Ok(()) => {
+                let parallel = |block: &str| {
+                    format!("cat {file} | parallel --pipe -k -j2 {block} cat >/dev/null")
+                };
+                texts.push((PARALLEL, parallel("")));
+                texts.push((PARALLEL_LARGE, parallel("--block 10M")));
+            }
+            Err(why) => report.missing(why),
         }
-        eprintln!("measuring lines through two cat");
-        let group = Group::new(
-            "lines through two cat, in order",
-            Unit::Seconds,
-            OURS,
-            self.series(&texts)?,
-        );
+        let tools = ["r_split", "r_wrap", "r_merge"];
+        if tools.iter().all(|tool| find_program(tool).is_some()) {
+            let directory = directory.display();
+            texts.push((
+                PASH,
+                format!(
+                    "cd {directory}; rm -f a b c d; mkfifo a b c d; \
+                     cat {file} | r_split /dev/stdin 1000000 a b & \
+                     r_wrap bash -c cat <a >c & r_wrap bash -c cat <b >d & \
+                     r_merge c d >/dev/null"
+                ),
+            ));
+        } else {
+            report.missing(
+                "PaSh: there are no r_split, r_wrap and r_merge on PATH; their C files are in the \
+                 source package `pash` of PyPI, under src/pash/runtime",
+            );
+        }
+        eprintln!("measuring {MOVED}");
+        let group = Group::new(MOVED, Unit::Seconds, OURS, self.series(&texts)?);
         for (other, limit) in [(PARALLEL, 10.0), (PARALLEL_LARGE, 2.0), (ONE, 0.8)] {
             report.target(Target::new(
                 format!("times as fast as {other}"),
@@ -170,88 +276,75 @@ impl Bench {
                 group.ratio(other, OURS).map(|ratio| ratio.median),
             ));
         }
-        let ours = group.spread(OURS).context("there is no round")?.median;
         report.group(group);
-        Ok(ours)
+        Ok(())
     }
 
-    /// Seconds that the start and the end of a program take.
-    fn start(&self) -> anyhow::Result<f64> {
-        let mut command =
-            TimedCommand::new(&self.bash, ["-c", "for i in {1..100}; do /bin/true; done"])?;
-        Ok(command.wall_time()? / 100.0)
+    /// Seconds a byte to hand on chunks.
+    fn copy(&self, file: &Path) -> anyhow::Result<f64> {
+        let size = file.metadata()?.len();
+        let text = format!(
+            "cat {} | {} workers -j 2 -- cat >/dev/null",
+            file.display(),
+            self.pipewright
+        );
+        Ok(self.series(&[(OURS, text)])?[0].spread().median / size as f64)
     }
 
-    /// Stages that take a core's time, and those whose outputs are merged.
+    /// A stage that takes a core's time, by one run and by workers.
     fn computed(
         &self,
         report: &mut Report,
         file: &Path,
-        size: u64,
+        option: &str,
+        (program, stage, limit): (&str, &str, f64),
         copy: f64,
     ) -> anyhow::Result<()> {
-        let start = self.start()?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let compute = COMPUTE
-            .iter()
-            .map(|(program, stage)| (*program, *stage, 1.8));
-        let merged = MERGED
-            .iter()
-            .map(|stage| (stage.split(' ').next().unwrap_or(stage), *stage, 1.6));
-        for (program, stage, limit) in compute.chain(merged) {
-            if find_program(program).is_none() {
-                report.missing(format!("{stage}: there is no `{program}` on PATH"));
-                continue;
-            }
-            eprintln!("measuring {stage}");
-            let (file, ours) = (file.display(), &self.pipewright);
-            let texts = [
-                (ONE, format!("cat {file} | {stage} >/dev/null")),
-                (
-                    OURS,
-                    format!(
-                        "cat {file} | {ours} workers -j {cores} --assume-local -- {stage} >/dev/null"
-                    ),
-                ),
-            ];
-            // A merge is known by the class, which --assume-local would put aside.
-            let texts = texts.map(|(name, text)| {
-                let merged = MERGED.contains(&stage);
-                (
-                    name,
-                    if merged {
-                        text.replace(" --assume-local", "")
-                    } else {
-                        text
-                    },
-                )
-            });
-            let group = Group::new(stage, Unit::Seconds, OURS, self.series(&texts)?);
-            report.target(Target::new(
-                format!("{stage}: times as fast on {cores} cores"),
-                Limit::AtLeast(limit * cores as f64 / 2.0),
-                group.ratio(ONE, OURS).map(|ratio| ratio.median),
-            ));
-            if let Some(one) = group.spread(ONE) {
-                let compute = one.median / size as f64;
-                report.note(curve(
-                    stage,
-                    Costs {
-                        start,
-                        copy,
-                        compute,
-                    },
-                ));
-            }
-            report.group(group);
+        if find_program(program).is_none() {
+            report.missing(format!("{stage}: there is no `{program}` on PATH"));
+            return Ok(());
         }
+        eprintln!("measuring {stage}");
+        let size = file.metadata()?.len();
+        let (file, ours) = (file.display(), &self.pipewright);
+        // grep ends at the first match where it sees that its output goes to /dev/null.
+        let texts = [
+            (ONE, format!("cat {file} | {stage} | cat >/dev/null")),
+            (
+                OURS,
+                format!(
+                    "cat {file} | {ours} workers -j {cores} {option} -- {stage} | cat >/dev/null"
+                ),
+            ),
+        ];
+        let started = format!("for i in {{1..20}}; do {stage} </dev/null >/dev/null; done; true");
+        let start = TimedCommand::new(&self.bash, ["-c", &started])?.wall_time()? / 20.0;
+        let group = Group::new(stage, Unit::Seconds, OURS, self.series(&texts)?);
+        report.target(Target::new(
+            format!("{stage}: times as fast on {cores} cores"),
+            Limit::AtLeast(limit * cores as f64 / 2.0),
+            group.ratio(ONE, OURS).map(|ratio| ratio.median),
+        ));
+        if let Some(one) = group.spread(ONE) {
+            let compute = one.median / size as f64;
+            report.note(curve(
+                stage,
+                Costs {
+                    start,
+                    copy,
+                    compute,
+                },
+            ));
+        }
+        report.group(group);
         Ok(())
     }
 
     /// `run --workers auto` beside `run`, on pipelines of many kinds.
-    fn chosen(&self, report: &mut Report, file: &Path) -> anyhow::Result<()> {
+    fn chosen(&self, report: &mut Report, file: &Path, pipelines: &[&str]) -> anyhow::Result<()> {
         let mut ratios = Vec::new();
-        for pipeline in PIPELINES {
+        for pipeline in pipelines {
             let text = pipeline
                 .replace('F', &file.display().to_string())
                 .replace('\'', "'\\''");
@@ -259,7 +352,7 @@ impl Bench {
                 |options: &str| format!("{} run {options} '{text}' >/dev/null", self.pipewright);
             eprintln!("measuring {pipeline}");
             let texts = [(OURS, run("")), ("--workers auto", run("--workers auto"))];
-            let group = Group::new(pipeline, Unit::Seconds, OURS, self.series(&texts)?);
+            let group = Group::new(*pipeline, Unit::Seconds, OURS, self.series(&texts)?);
             ratios.extend(
                 group
                     .ratio(OURS, "--workers auto")
@@ -284,6 +377,20 @@ impl Bench {
         ));
         Ok(())
     }
+}
+
+/// Tells whether `parallel` is GNU parallel; moreutils has one of the same name that does other things.
+fn gnu_parallel() -> Result<(), String> {
+    let path = find_program("parallel").ok_or("GNU parallel: there is no `parallel` on PATH")?;
+    let output = std::process::Command::new(&path).arg("--version").output();
+    let version = output.map(|output| output.stdout).unwrap_or_default();
+    if version.starts_with(b"GNU parallel") {
+        return Ok(());
+    }
+    Err(format!(
+        "GNU parallel: {} is another program of this name, that of moreutils perhaps",
+        path.display()
+    ))
 }
 
 /// Writes a file of lines that differ.

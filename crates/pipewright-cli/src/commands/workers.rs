@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
+use std::io::IsTerminal;
 use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -10,7 +11,8 @@ use std::time::Instant;
 use anyhow::Context;
 use pipewright::{Command, Stdio};
 use pipewright_workers::{
-    ChunkSize, Class, Classified, End, Error, InSequence, Retries, Stage, classify, run,
+    ChunkSize, Class, Classified, End, Error, InSequence, Retries, Stage, classify, for_terminal,
+    run,
 };
 
 use crate::cli::{self, Auto};
@@ -32,9 +34,15 @@ pub(crate) fn workers(mut options: cli::Workers) -> anyhow::Result<ExitCode> {
     }
     // A command finds out itself that it has no input or output.
     let is_closed = (0..3).any(inherited::was_closed);
-    if !work.is_split() || is_closed {
+    // Somebody types, and waits for the answer to each line: nothing is gained by handing out chunks.
+    let is_typed = std::io::stdin().is_terminal();
+    if !work.is_split() || is_closed || is_typed {
         if told_to.is_none() && !is_closed && (verbose || work.stage.workers > 1) {
-            view::complain(&work.to_string());
+            if !work.is_split() {
+                view::complain(&work.to_string());
+            } else if verbose {
+                view::complain("stdin is a terminal: the command runs once, as one process");
+            }
         }
         return Ok(work.replace_this_process());
     }
@@ -106,6 +114,11 @@ impl Work {
             known.clone().assumed_local()
         } else {
             known.clone()
+        };
+        let argv = if std::io::stdout().is_terminal() {
+            for_terminal(argv, std::env::var_os("TERM").as_deref())
+        } else {
+            argv
         };
         let mut stage = Stage::new(argv, classified);
         if let Auto::Given(workers) = options.jobs {

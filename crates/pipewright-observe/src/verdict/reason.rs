@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::verdict::advice;
 use crate::verdict::shares::StageShares;
 
 /// From this share of time on, waiting for a CPU is worth a word.
@@ -101,53 +102,6 @@ pub struct Bottleneck {
     pub cpus: Option<f64>,
 }
 
-/// Programs with a faster stand-in, and what to write instead.
-const FASTER: &[(&str, &str)] = &[
-    (
-        "gzip",
-        "pigz does the same on all cores; zstd -T0 is even faster if you can use its format",
-    ),
-    (
-        "gunzip",
-        "this format can be unpacked on one core only; zstd unpacks several times as fast",
-    ),
-    (
-        "zcat",
-        "this format can be unpacked on one core only; zstd unpacks several times as fast",
-    ),
-    ("bzip2", "lbzip2 or pbzip2 do the same on all cores"),
-    ("bunzip2", "lbzip2 -d unpacks on all cores"),
-    ("bzcat", "lbzip2 -dc unpacks on all cores"),
-    (
-        "xz",
-        "xz -T0 uses all cores; a lower preset (-1 to -3) is much faster",
-    ),
-    ("zstd", "zstd -T0 uses all cores; a lower level is faster"),
-    (
-        "sort",
-        "sort --parallel=N -S 50% uses more cores and memory; LC_ALL=C compares bytes, which is much faster",
-    ),
-    (
-        "grep",
-        "LC_ALL=C makes it compare bytes, -F fixed strings; ripgrep uses all cores on files",
-    ),
-    ("sed", "LC_ALL=C makes it work on bytes"),
-    (
-        "awk",
-        "mawk is often several times as fast; LC_ALL=C makes it work on bytes",
-    ),
-    (
-        "gawk",
-        "mawk is often several times as fast; LC_ALL=C makes it work on bytes",
-    ),
-    ("sha256sum", "b3sum or b2sum are faster if you can choose"),
-    ("md5sum", "b3sum or b2sum are faster if you can choose"),
-    (
-        "jq",
-        "jaq or gojq are often faster; --stream or a simpler filter may help",
-    ),
-];
-
 impl Bottleneck {
     /// The finding as a sentence, without a full stop. Stages are counted from 1.
     pub fn sentence(&self) -> String {
@@ -229,18 +183,11 @@ impl Bottleneck {
 
     /// Name of its program, without the directory; without figures, the first word of the command.
     pub(super) fn program_name(&self) -> &str {
-        let first = self.command.split_whitespace().next().unwrap_or_default();
-        let program = self.program.as_deref().unwrap_or(first);
-        program.rsplit('/').next().unwrap_or_default()
+        advice::program(self.program.as_deref(), &self.command)
     }
 
     fn faster(&self) -> Option<String> {
-        let name = self.program_name();
-        let known = FASTER
-            .iter()
-            .find(|(slow, _)| *slow == name)
-            .map(|(_, advice)| (*advice).to_owned());
-        known.or_else(|| {
+        advice::faster(self.program_name(), &self.command).or_else(|| {
             // A stage that uses several cores already is not helped by being split.
             (self.cpus? < 1.2).then(|| {
                 "it uses one core; several copies of it would use more, if its input can be split (parallel --pipe)"

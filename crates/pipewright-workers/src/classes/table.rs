@@ -117,7 +117,7 @@ fn operands_fit(read: &Arguments<'_>, allowed: Operands) -> bool {
     count >= least && read.operands[text..].iter().all(|operand| *operand == "-")
 }
 
-fn is_assignment(word: &str) -> bool {
+pub(super) fn is_assignment(word: &str) -> bool {
     word.split_once('=').is_some_and(|(name, _)| {
         !name.is_empty()
             && name
