@@ -92,7 +92,8 @@ pub(super) fn faster(program: &str, command: &str) -> Option<String> {
         .find(|(names, _, _)| names.contains(&program))?;
     let is_taken = command.split_whitespace().any(|word| {
         already.iter().any(|flag| {
-            word.starts_with(flag) && !word.strip_prefix(flag).is_some_and(|rest| rest == "1")
+            // One thread, as -T1 says, is what it has without.
+            word.strip_prefix(flag).is_some_and(|rest| rest != "1")
         })
     });
     (!is_taken).then(|| (*advice).to_owned())
