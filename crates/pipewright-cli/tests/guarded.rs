@@ -3,17 +3,11 @@
 mod support;
 
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
 
 use pipewright::Signal;
 use support::USUAL;
 use testing::terminals::{Setup, Terminal};
-use testing::{descriptors_of, lives, watchdog};
-
-/// A stage that waits until the file exists.
-fn until(path: &Path) -> String {
-    format!("until test -e '{}'; do sleep 0.05; done", path.display())
-}
+use testing::{descriptors_of, lives, until_there, watchdog};
 
 /// The guard that this pipewright has started.
 fn guard_of(pid: u32) -> Option<u32> {
@@ -32,8 +26,8 @@ fn after_kill_9_the_terminal_is_given_back_and_the_stages_go_on() {
     let (half, done) = (directory.path().join("half"), directory.path().join("done"));
     let text = format!(
         "{{ {}; echo going on >&2; {}; }} | cat",
-        until(&half),
-        until(&done)
+        until_there(&half),
+        until_there(&done)
     );
     let terminal = Terminal::start(&USUAL, &text);
     terminal.wait_for("the view", |screen| screen.contains("waiting for input"));
@@ -52,7 +46,7 @@ fn the_guard_holds_nothing_of_the_terminal_and_ends_with_the_view() {
     let _watchdog = watchdog();
     let directory = tempfile::tempdir().unwrap();
     let done = directory.path().join("done");
-    let terminal = Terminal::start(&USUAL, &format!("{{ {}; }} | cat", until(&done)));
+    let terminal = Terminal::start(&USUAL, &format!("{{ {}; }} | cat", until_there(&done)));
     // It is started before the first row is painted.
     terminal.wait_for("the view", |screen| screen.contains("waiting for input"));
     let guard = guard_of(terminal.pid).expect("there is a guard");
@@ -78,7 +72,7 @@ fn without_a_live_view_there_is_no_guard() {
         options: &["--progress", "plain", "--interval", "200ms"],
         ..USUAL
     };
-    let terminal = Terminal::start(&setup, &format!("{{ {}; }} | cat", until(&done)));
+    let terminal = Terminal::start(&setup, &format!("{{ {}; }} | cat", until_there(&done)));
     terminal.wait_for("some lines", |screen| screen.contains("0:01"));
     assert_eq!(guard_of(terminal.pid), None);
     std::fs::write(&done, "").unwrap();

@@ -9,19 +9,14 @@ use std::time::{Duration, Instant};
 use pipewright::Signal;
 use support::USUAL;
 use testing::terminals::{Setup, Terminal, resize};
-use testing::watchdog;
-
-/// A stage that waits until the file exists.
-fn until(path: &std::path::Path) -> String {
-    format!("until test -e '{}'; do sleep 0.05; done", path.display())
-}
+use testing::{until_there, watchdog};
 
 #[test]
 fn rows_are_shown_while_it_runs_and_wiped_at_the_end() {
     let _watchdog = watchdog();
     let directory = tempfile::tempdir().unwrap();
     let done = directory.path().join("done");
-    let terminal = Terminal::start(&USUAL, &format!("{{ {}; }} | cat", until(&done)));
+    let terminal = Terminal::start(&USUAL, &format!("{{ {}; }} | cat", until_there(&done)));
     // All of it: a picture comes out of the terminal in pieces.
     terminal.wait_for("the view", |screen| {
         ["waiting for input", "│", "1.0 MiB"]
@@ -47,9 +42,9 @@ fn what_stages_write_to_stderr_scrolls_above_unharmed() {
     let script = format!(
         "{{ for n in 1 2 3 4 5 6 7 8 9; do echo before $n >&2; done; printf 'half a' >&2; {}; \
          echo ' line' >&2; {}; for n in 11 12 13; do echo after $n >&2; done; {}; }} | cat",
-        until(&half),
+        until_there(&half),
         "sleep 0.1",
-        until(&done)
+        until_there(&done)
     );
     let terminal = Terminal::start(&Setup { lines: 14, ..USUAL }, &script);
     terminal.wait_for("the view", |screen| {
@@ -159,7 +154,7 @@ fn no_color_means_no_escape_for_looks() {
             no_color: true,
             ..USUAL
         },
-        &format!("{{ {}; }} | cat", until(&done)),
+        &format!("{{ {}; }} | cat", until_there(&done)),
     );
     // The mark is a word, too.
     terminal.wait_for("the view", |screen| screen.contains("bottleneck"));
@@ -213,7 +208,7 @@ fn a_terminal_in_the_hands_of_another_program_is_left_alone() {
         output: ">/dev/null 2>&0; stty -icanon",
         ..USUAL
     };
-    let terminal = Terminal::start(&setup, &format!("{{ {}; }} | cat", until(&done)));
+    let terminal = Terminal::start(&setup, &format!("{{ {}; }} | cat", until_there(&done)));
     // Past the time of the first picture.
     assert!(terminal.status(Duration::from_millis(1200)).is_none());
     assert_eq!(terminal.raw(), "");
@@ -241,7 +236,7 @@ fn a_thousand_stages_fit_into_what_room_there_is() {
     let directory = tempfile::tempdir().unwrap();
     let done = directory.path().join("done");
     let cats = " | cat".repeat(999);
-    let terminal = Terminal::start(&USUAL, &format!("{{ {}; }}{cats}", until(&done)));
+    let terminal = Terminal::start(&USUAL, &format!("{{ {}; }}{cats}", until_there(&done)));
     terminal.wait_for("the note", |screen| {
         screen.contains("stages: cat | cat") && screen.contains("until test")
     });
@@ -275,7 +270,7 @@ fn plain_progress_is_a_line_an_interval_and_needs_no_terminal() {
     let directory = tempfile::tempdir().unwrap();
     let done = directory.path().join("done");
     let begin = Instant::now();
-    let (mut child, mut lines) = plain(&[], &format!("{{ {}; }} | cat", until(&done)));
+    let (mut child, mut lines) = plain(&[], &format!("{{ {}; }} | cat", until_there(&done)));
     let mut text: Vec<String> = lines.by_ref().take(3).collect();
     std::fs::write(&done, "").unwrap();
     text.extend(lines);

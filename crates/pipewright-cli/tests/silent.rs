@@ -2,13 +2,12 @@
 
 mod support;
 
-use std::path::Path;
 use std::time::Duration;
 
 use pipewright::Signal;
 use support::USUAL;
 use testing::terminals::{Setup, Terminal};
-use testing::{PATIENCE, watchdog};
+use testing::{PATIENCE, until_there, watchdog};
 
 /// Both stdout and stderr are the terminal, as at a prompt.
 const PROMPT: Setup = Setup {
@@ -18,11 +17,6 @@ const PROMPT: Setup = Setup {
 
 /// What only the view shows.
 const VIEW: &str = "% cpu";
-
-/// Commands that wait until the file exists.
-fn until(path: &Path) -> String {
-    format!("until test -e '{}'; do sleep 0.02; done", path.display())
-}
 
 /// What came out of the terminal, without the pieces that pipewright has painted; each of those must
 /// be whole, and lie between two writes of the stages.
@@ -63,8 +57,8 @@ fn the_view_shows_while_nothing_comes_and_makes_way_for_whatever_comes() {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
         let script = text
-            .replace("WAIT", &until(&at("tell")))
-            .replace("REST", &until(&at("end")));
+            .replace("WAIT", &until_there(&at("tell")))
+            .replace("REST", &until_there(&at("end")));
         let terminal = Terminal::start(&PROMPT, &script);
         terminal.wait_for("the view", |screen| {
             [VIEW, "│", "bottleneck:"]
@@ -95,8 +89,8 @@ fn the_view_comes_back_when_the_terminal_has_been_silent_for_longer() {
     let at = |name: &str| directory.path().join(name);
     let script = format!(
         "{{ echo first; {}; printf 'half a'; {}; echo ' line'; }} | cat",
-        until(&at("second")),
-        until(&at("end"))
+        until_there(&at("second")),
+        until_there(&at("end"))
     );
     let terminal = Terminal::start(&PROMPT, &script);
     terminal.wait_for("the view", |screen| {
@@ -168,8 +162,8 @@ fn a_program_that_takes_the_terminal_gets_it() {
     let at = |name: &str| directory.path().join(name);
     let script = format!(
         "true | {{ {}; stty -icanon </dev/tty; {}; stty icanon </dev/tty; }}",
-        until(&at("take")),
-        until(&at("end"))
+        until_there(&at("take")),
+        until_there(&at("end"))
     );
     let terminal = Terminal::start(&PROMPT, &script);
     terminal.wait_for("the view", |screen| screen.contains("0:0"));
@@ -202,7 +196,7 @@ fn a_pipeline_goes_on_at_a_whole_terminal_when_pipewright_is_killed() {
     let _watchdog = watchdog();
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name);
-    let script = format!("{{ {}; echo goes on; }} | cat", until(&at("tell")));
+    let script = format!("{{ {}; echo goes on; }} | cat", until_there(&at("tell")));
     let terminal = Terminal::start(&PROMPT, &script);
     terminal.wait_for("the view", |screen| screen.contains(VIEW));
     terminal.signal(Signal::KILL);
@@ -224,7 +218,7 @@ fn where_writes_cannot_be_heard_a_line_says_once_how_to_see_more() {
     };
     let directory = tempfile::tempdir().unwrap();
     let done = directory.path().join("done");
-    let text = format!("{{ {}; echo data; }} | sort", until(&done));
+    let text = format!("{{ {}; echo data; }} | sort", until_there(&done));
     let terminal = Terminal::start(&unheard, &text);
     terminal.wait_for("the hint", |screen| screen.contains(hint));
     std::fs::write(&done, "").unwrap();

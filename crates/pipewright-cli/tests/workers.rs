@@ -7,7 +7,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
-use support::pipewright;
+use support::{in_bash, pipewright, run};
 use testing::{feed, lives, shell_status, stderr, wait_for_lines, watchdog, write_script};
 
 /// `pipewright workers` with these arguments, fed these bytes.
@@ -20,17 +20,6 @@ fn lines(count: usize) -> Vec<u8> {
     (1..=count)
         .flat_map(|number| format!("line {number} of many\n").into_bytes())
         .collect()
-}
-
-/// `workers` between two other stages, by bash; `P` is pipewright.
-fn in_bash(text: &str) -> Output {
-    let text = format!(
-        "P() {{ '{}' \"$@\"; }}; {text}",
-        env!("CARGO_BIN_EXE_pipewright")
-    );
-    let mut bash = Command::new("bash");
-    bash.args(["-c", &text]).stdin(Stdio::null());
-    bash.output().unwrap()
 }
 
 #[test]
@@ -646,16 +635,6 @@ fn a_full_disk_is_an_error_and_nothing_is_lost_or_doubled() {
         assert!(stderr(&output).contains("TMPDIR"), "{}", stderr(&output));
     }
     let _ = shell_status(&output);
-}
-
-/// `pipewright run` with these arguments.
-fn run(arguments: &[&str]) -> Output {
-    pipewright()
-        .arg("run")
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()
-        .unwrap()
 }
 
 #[test]

@@ -6,23 +6,12 @@ mod support;
 use std::io::{Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use rustix::fs::{OFlags, fcntl_setfl};
-use support::pipewright;
+use support::{in_bash, pipewright};
 use testing::{copy_program, is_root, stderr, watchdog};
-
-/// A bash text; `P` is pipewright.
-fn in_bash(text: &str) -> Output {
-    let text = format!(
-        "P() {{ '{}' \"$@\"; }}; {text}",
-        env!("CARGO_BIN_EXE_pipewright")
-    );
-    let mut bash = Command::new("bash");
-    bash.args(["-c", &text]).stdin(Stdio::null());
-    bash.output().unwrap()
-}
 
 /// The same text with workers and without: equal in output and status.
 fn same_in_bash(text: &str) {

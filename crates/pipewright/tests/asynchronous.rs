@@ -6,12 +6,8 @@ use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 
 use pipewright::{AsyncPipe, Canceller, Command, Error, Input, OutputStream, Pipeline, Stdio};
-use testing::{await_no_children, children, isolated, open_descriptors, watchdog};
+use testing::{await_no_children, children, isolated, open_descriptors, sh, watchdog};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
-fn sh(script: &str) -> Command {
-    Command::new("sh").args(["-c", script])
-}
 
 fn run<T>(future: impl Future<Output = T>) -> T {
     let _watchdog = watchdog();

@@ -11,13 +11,9 @@ use pipewright::{
     Canceller, Command, Error, Input, InvalidCommand, PipeExt, Pipeline, StageEnd, Stdio,
 };
 use testing::{
-    await_no_children, children, descriptors_of, is_root, isolated, open_descriptors, watchdog,
+    await_no_children, children, descriptors_of, is_root, isolated, open_descriptors, sh, watchdog,
     with_time_enough,
 };
-
-fn sh(script: &str) -> Command {
-    Command::new("sh").args(["-c", script])
-}
 
 /// Bytes that tell a loss, a repetition and a swap.
 fn pattern(length: usize) -> Vec<u8> {

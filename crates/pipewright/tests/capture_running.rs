@@ -7,14 +7,10 @@ use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 
 use pipewright::{Canceller, Command, Error, OutputStream, Pipeline};
-use testing::{children, isolated, watchdog, with_time_enough};
+use testing::{children, isolated, sh, watchdog, with_time_enough};
 
 /// A deadline that is never reached.
 const FAR: Duration = Duration::from_secs(100_000);
-
-fn sh(script: &str) -> Command {
-    Command::new("sh").args(["-c", script])
-}
 
 #[test]
 fn captures_that_were_started_run_at_once_and_are_collected_in_any_order() {

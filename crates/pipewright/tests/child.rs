@@ -7,11 +7,9 @@ use std::os::unix::process::ExitStatusExt;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use pipewright::{
-    Child, Command, Error, LostStatus, PipeWriter, Resource, Rlimit, Signal, Stdio, pipe,
-};
+use pipewright::{Child, Command, Error, LostStatus, Resource, Rlimit, Signal, Stdio, pipe};
 use rustix::process::WaitOptions;
-use testing::{fault, isolated, signals_at_their_default, watchdog};
+use testing::{deaf_to_sigterm, fault, isolated, signals_at_their_default, watchdog};
 
 #[test]
 fn a_status_is_told_once_it_is_there_and_again() {
@@ -136,20 +134,6 @@ fn the_parents_memory_is_not_told_as_the_childs() {
     });
 }
 
-/// A child that ignores SIGTERM and ends when the writer is dropped.
-fn stubborn() -> (Child, PipeWriter) {
-    let (stdin, hold) = pipe().unwrap();
-    let (mut said, writer) = pipe().unwrap();
-    let child = Command::new("sh")
-        .args(["-c", "trap '' TERM; echo; read line; exit 5"])
-        .stdin(stdin)
-        .stdout(writer)
-        .spawn()
-        .unwrap();
-    said.read_exact(&mut [0]).unwrap();
-    (child, hold)
-}
-
 #[test]
 fn a_signal_that_is_handled_does_not_cut_a_wait_short() {
     let name = "a_signal_that_is_handled_does_not_cut_a_wait_short";
@@ -161,7 +145,7 @@ fn a_signal_that_is_handled_does_not_cut_a_wait_short() {
             action.sa_sigaction = handler as *const () as usize;
             libc::sigaction(libc::SIGUSR1, &raw const action, std::ptr::null_mut());
         }
-        let (child, hold) = stubborn();
+        let (child, hold) = deaf_to_sigterm();
         std::thread::scope(|scope| {
             let (id, ids) = mpsc::channel();
             let child = &child;
@@ -273,7 +257,7 @@ fn a_group_is_reached_after_its_leader_was_waited_for_where_the_kernel_can() {
 #[test]
 fn a_wait_needs_no_descriptor_and_no_leave_to_poll() {
     isolated("a_wait_needs_no_descriptor_and_no_leave_to_poll", || {
-        let (child, hold) = stubborn();
+        let (child, hold) = deaf_to_sigterm();
         let limit = rustix::process::getrlimit(Resource::Nofile);
         let none = Rlimit {
             current: Some(0),
@@ -309,7 +293,7 @@ fn an_ignored_sigchld_is_named_as_what_lost_a_status() {
         assert_eq!((child.usage(), child.wall()), (None, None));
 
         // It is enough to undo it before the child ends.
-        let (child, hold) = stubborn();
+        let (child, hold) = deaf_to_sigterm();
         // SAFETY: as above.
         unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
         drop(hold);
@@ -321,7 +305,7 @@ fn an_ignored_sigchld_is_named_as_what_lost_a_status() {
 fn other_code_that_waits_for_any_child_is_named_as_what_took_a_status() {
     let name = "other_code_that_waits_for_any_child_is_named_as_what_took_a_status";
     isolated(name, || {
-        let (child, hold) = stubborn();
+        let (child, hold) = deaf_to_sigterm();
         std::thread::scope(|scope| {
             let thief = scope.spawn(|| rustix::process::wait(WaitOptions::empty()).unwrap());
             drop(hold);
@@ -366,7 +350,7 @@ fn a_handler_for_sigchld_and_tokios_children_disturb_nothing() {
 #[test]
 fn an_end_that_a_tracer_keeps_back_is_waited_for_without_spinning() {
     let _watchdog = watchdog();
-    let (child, hold) = stubborn();
+    let (child, hold) = deaf_to_sigterm();
     let seize = "import ctypes, sys; long = ctypes.c_long; \
         result = ctypes.CDLL(None).ptrace(0x4206, int(sys.argv[1]), long(0), long(0)); \
         print(result, flush=True); sys.stdin.read()";

@@ -1,29 +1,14 @@
 //! Every method of a child from one thread while each other one runs in another: none waits for
 //! another, and all agree.
 
-use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::process::ExitStatusExt;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use pipewright::{Child, Command, PipeWriter, Signal, pipe};
-use testing::watchdog;
-
-/// A child that ignores SIGTERM and ends when the writer is dropped.
-fn stubborn() -> (Child, PipeWriter) {
-    let (stdin, hold) = pipe().unwrap();
-    let (mut said, writer) = pipe().unwrap();
-    let child = Command::new("sh")
-        .args(["-c", "trap '' TERM; echo; read line; exit 5"])
-        .stdin(stdin)
-        .stdout(writer)
-        .spawn()
-        .unwrap();
-    said.read_exact(&mut [0]).unwrap();
-    (child, hold)
-}
+use pipewright::{Child, Command, Signal};
+use testing::{deaf_to_sigterm, watchdog};
 
 type Method = (&'static str, fn(&Child));
 
@@ -115,7 +100,7 @@ fn in_thread<'scope, 'env: 'scope>(
 fn no_method_waits_for_another_that_waits() {
     let _watchdog = watchdog();
     for (waits, wait) in WAITS {
-        let (child, hold) = stubborn();
+        let (child, hold) = deaf_to_sigterm();
         std::thread::scope(|scope| {
             let waiter = in_thread(scope, wait, &child);
             for (looks, look) in LOOKS {
@@ -137,7 +122,7 @@ fn no_method_waits_for_another_that_waits() {
 fn what_ends_a_child_does_so_while_others_wait_for_it() {
     let _watchdog = watchdog();
     for (ends, end) in ENDS {
-        let (child, _hold) = stubborn();
+        let (child, _hold) = deaf_to_sigterm();
         println!("{ends}");
         std::thread::scope(|scope| {
             let waiters = WAITS.map(|(_, wait)| in_thread(scope, wait, &child));
@@ -155,7 +140,7 @@ fn what_ends_a_child_does_so_while_others_wait_for_it() {
 fn methods_in_any_order_from_many_threads_agree() {
     let _watchdog = watchdog();
     for (_, end) in ENDS {
-        let (child, _hold) = stubborn();
+        let (child, _hold) = deaf_to_sigterm();
         let ended = std::sync::atomic::AtomicBool::new(false);
         let calls: [fn(&Child); 7] = [
             |child| assert!(child.try_wait().is_ok()),

@@ -6,11 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::time::Duration;
 
 use pipewright::{Command, Pipeline, PipelineStatus, Policy, StageEnd, Stdio};
-use testing::{isolated, watchdog};
-
-fn sh(script: &str) -> Command {
-    Command::new("sh").args(["-c", script])
-}
+use testing::{isolated, sh, watchdog};
 
 /// Two stages, of which the last says nothing here.
 fn run(writer: &str, reader: &str) -> PipelineStatus {

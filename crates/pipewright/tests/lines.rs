@@ -3,11 +3,7 @@
 use std::io::Write;
 
 use pipewright::{Canceller, Command, Error, OutputStream};
-use testing::{await_no_children, isolated, open_descriptors, watchdog, with_time_enough};
-
-fn sh(script: &str) -> Command {
-    Command::new("sh").args(["-c", script])
-}
+use testing::{await_no_children, isolated, open_descriptors, sh, watchdog, with_time_enough};
 
 #[test]
 fn a_line_is_there_while_the_command_still_runs() {

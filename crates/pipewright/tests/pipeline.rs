@@ -7,11 +7,7 @@ use pipewright::{
     Capacity, Command, Error, InvalidCommand, LostStatus, Pipeline, Policy, Resource, Rlimit,
     Signal, StageEnd, Stdio, pipe,
 };
-use testing::{children, isolated, open_descriptors, watchdog};
-
-fn shell(script: &str) -> Command {
-    Command::new("sh").args(["-c", script])
-}
+use testing::{children, isolated, open_descriptors, sh, watchdog};
 
 /// Runs a pipeline and returns what its last command prints.
 fn output(stages: impl Into<Pipeline>, last: Command) -> (String, pipewright::PipelineStatus) {
@@ -40,7 +36,7 @@ fn stages_are_connected_in_order() {
 #[test]
 fn pipelines_join_into_one() {
     let _watchdog = watchdog();
-    let left = shell("echo abc") | Command::new("rev");
+    let left = sh("echo abc") | Command::new("rev");
     let right = Command::new("tr").args(["a-z", "A-Z"]) | Command::new("cat").stdout(Stdio::Null);
     assert_eq!((left | right).run().unwrap().stages().len(), 4);
 }
@@ -62,7 +58,7 @@ fn a_writer_whose_reader_has_enough_is_closed_early_and_no_failure() {
 #[test]
 fn the_status_is_the_rightmost_failure() {
     let _watchdog = watchdog();
-    let exits = |codes: [i32; 3]| codes.map(|code| shell(&format!("exit {code}")));
+    let exits = |codes: [i32; 3]| codes.map(|code| sh(&format!("exit {code}")));
     let run = |codes, policy| {
         Pipeline::new(exits(codes))
             .policy(policy)
@@ -80,11 +76,7 @@ fn the_status_is_the_rightmost_failure() {
 fn a_stage_that_cannot_start_neither_hangs_nor_kills_the_others() {
     let _watchdog = watchdog();
     for missing in 0..3 {
-        let mut stages = vec![
-            shell("yes"),
-            Command::new("cat"),
-            Command::new("wc").arg("-c"),
-        ];
+        let mut stages = vec![sh("yes"), Command::new("cat"), Command::new("wc").arg("-c")];
         stages[missing] = Command::new("/no/such/program");
         let last = stages.pop().unwrap();
         let (_, status) = output(Pipeline::new(stages), last.stderr(Stdio::Null));
@@ -214,7 +206,7 @@ fn pipes_are_as_large_as_asked() {
 #[test]
 fn a_refused_capacity_is_no_error() {
     let _watchdog = watchdog();
-    let stages = shell("echo x") | Command::new("cat").stdout(Stdio::Null);
+    let stages = sh("echo x") | Command::new("cat").stdout(Stdio::Null);
     let running = stages
         .capacity(Capacity::Bytes(usize::MAX / 4))
         .spawn()
@@ -228,16 +220,10 @@ fn a_refused_capacity_is_no_error() {
 fn a_stage_in_the_middle_may_not_choose_what_the_pipeline_connects() {
     let _watchdog = watchdog();
     let cases = [
+        (sh("exit 0").stdout(Stdio::Null) | sh("exit 0"), "stdout"),
+        (sh("exit 0") | sh("exit 0").stdin(Stdio::Null), "stdin"),
         (
-            shell("exit 0").stdout(Stdio::Null) | shell("exit 0"),
-            "stdout",
-        ),
-        (
-            shell("exit 0") | shell("exit 0").stdin(Stdio::Null),
-            "stdin",
-        ),
-        (
-            shell("exit 0").fd(1, std::fs::File::open("/dev/null").unwrap()) | shell(""),
+            sh("exit 0").fd(1, std::fs::File::open("/dev/null").unwrap()) | sh(""),
             "stdout",
         ),
     ];
@@ -273,7 +259,7 @@ fn a_pipeline_without_a_stage_is_a_success() {
 #[test]
 fn what_is_chosen_for_the_pipeline_reaches_every_stage_that_does_not_choose() {
     let _watchdog = watchdog();
-    let told = || shell("echo $COLOUR in $PWD; cat");
+    let told = || sh("echo $COLOUR in $PWD; cat");
     let stages =
         told().stdin(Stdio::Null) | told().current_dir("/usr").env("COLOUR", "red") | told();
     let said = stages
@@ -286,7 +272,7 @@ fn what_is_chosen_for_the_pipeline_reaches_every_stage_that_does_not_choose() {
 
     let (mut mine, writer) = pipe().unwrap();
     let (mut own, own_writer) = pipe().unwrap();
-    let complains = |word: &str| shell(&format!("echo {word} >&2"));
+    let complains = |word: &str| sh(&format!("echo {word} >&2"));
     let stages = complains("a") | complains("b").stderr(own_writer) | complains("c");
     let output = stages.stderr(writer).capture().output().unwrap();
     assert!(output.stderr.iter().all(Vec::is_empty));
@@ -302,8 +288,8 @@ fn what_is_chosen_for_the_pipeline_reaches_every_stage_that_does_not_choose() {
 fn all_stages_share_one_new_process_group() {
     let _watchdog = watchdog();
     // The leader has ended before the others start, or has not; and one keeps its own.
-    let group = || shell("cut -d' ' -f5 /proc/self/stat; cat");
-    for first in [shell("exit 0"), group()] {
+    let group = || sh("cut -d' ' -f5 /proc/self/stat; cat");
+    for first in [sh("exit 0"), group()] {
         let stages = first.stdin(Stdio::Null) | group() | group() | group().process_group(0);
         let running = stages.new_process_group().capture().spawn().unwrap();
         let leader = running.running().stages()[0]
@@ -425,8 +411,8 @@ fn signals_reach_every_stage_and_deadlines_are_kept() {
 fn each_stage_has_its_own_times() {
     let _watchdog = watchdog();
     let (release, gate) = pipe().unwrap();
-    let first = shell("exit 0");
-    let running = (first | shell("read line <&9").fd(9, release))
+    let first = sh("exit 0");
+    let running = (first | sh("read line <&9").fd(9, release))
         .spawn()
         .unwrap();
     let quick = running.stages()[0].child().unwrap();
@@ -440,7 +426,7 @@ fn each_stage_has_its_own_times() {
 #[test]
 fn stderr_can_go_down_the_pipe_too() {
     let _watchdog = watchdog();
-    let both = shell("echo out; echo err >&2").stderr(Stdio::SameAsStdout);
+    let both = sh("echo out; echo err >&2").stderr(Stdio::SameAsStdout);
     let (text, _) = output(both, Command::new("sort"));
     assert_eq!(text, "err\nout\n");
 }
@@ -454,7 +440,7 @@ fn a_stage_whose_status_was_taken_leaves_the_others_theirs() {
                 let (release, gate) = pipe().unwrap();
                 let stages = [3, 0, 4].map(|status| {
                     let gate = release.try_clone().unwrap();
-                    shell(&format!("read line <&9; exit {status}")).fd(9, gate)
+                    sh(&format!("read line <&9; exit {status}")).fd(9, gate)
                 });
                 drop(release);
                 let running = stages.into_iter().collect::<Pipeline>().spawn().unwrap();

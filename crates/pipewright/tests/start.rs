@@ -6,7 +6,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 
 use pipewright::{Command, Error, InvalidCommand, Resource, Rlimit, Signal, Stdio, Step, pipe};
-use testing::{is_root, isolated, watchdog};
+use testing::{is_root, isolated, sh, watchdog};
 
 /// What a command prints.
 fn output(command: Command) -> String {
@@ -16,10 +16,6 @@ fn output(command: Command) -> String {
     reader.read_to_string(&mut text).unwrap();
     child.wait().unwrap();
     text
-}
-
-fn shell(script: &str) -> Command {
-    Command::new("sh").args(["-c", script])
 }
 
 fn failed_step(command: Command) -> (Step, i32) {
@@ -40,7 +36,7 @@ fn script(directory: &Path, name: &str, text: &str, mode: u32) -> std::path::Pat
 fn the_environment_is_set_removed_and_cleared() {
     let _watchdog = watchdog();
     assert_eq!(
-        output(shell("echo $A-$B").env("A", "1").envs([("B", "2")])),
+        output(sh("echo $A-$B").env("A", "1").envs([("B", "2")])),
         "1-2\n"
     );
     assert_eq!(
@@ -277,7 +273,7 @@ fn the_program_is_found_from_the_directory_it_starts_in() {
 #[test]
 fn the_zeroth_argument_can_be_another_name() {
     let _watchdog = watchdog();
-    let command = shell("echo $0").arg0("another");
+    let command = sh("echo $0").arg0("another");
     assert_eq!(output(command), "another\n");
 }
 
@@ -491,12 +487,12 @@ fn session_group_umask_niceness_and_limits_are_set() {
     assert!(alone[session] != plain[session] && alone[group] == alone[session]);
     assert_eq!(stat(cat().nice(3))[nice], (plain[nice] + 3).min(19));
 
-    assert_eq!(output(shell("umask").umask(0o027)), "0027\n");
+    assert_eq!(output(sh("umask").umask(0o027)), "0027\n");
     let limit = Rlimit {
         current: Some(17),
         maximum: Some(23),
     };
-    let limits = shell("ulimit -Sn; ulimit -Hn").rlimit(Resource::Nofile, limit);
+    let limits = sh("ulimit -Sn; ulimit -Hn").rlimit(Resource::Nofile, limit);
     assert_eq!(output(limits), "17\n23\n");
 }
 

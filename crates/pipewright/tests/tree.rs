@@ -8,20 +8,12 @@ use pipewright::{
     Command, Error, PipeReader, PipeWriter, Signal, Stdio, Unreached, pipe, reap_adopted,
 };
 use testing::{
-    await_no_children, children, is_root, isolated, open_descriptors, watchdog, with_time_enough,
+    await_no_children, children, is_root, isolated, open_descriptors, sh_on_a_pipe, watchdog,
+    with_time_enough,
 };
 
 /// Longer than anything here takes; a shorter time would be a test of the machine.
 const LONG: Duration = Duration::from_secs(50);
-
-/// A shell with a pipe on its stdout, which everything that it starts holds as well: the pipe ends
-/// when all of them have.
-fn sh(script: &str) -> (Command, PipeReader) {
-    let (reader, writer) = pipe().unwrap();
-    let shell = Command::new("bash").args(["-c", script]);
-    let shell = shell.stdin(Stdio::Null).stdout(writer);
-    (shell.stderr(Stdio::Null), reader)
-}
 
 /// Waits until so many lines were written.
 fn await_lines(reader: &PipeReader, lines: usize) {
@@ -50,7 +42,7 @@ fn leash() -> (PipeReader, PipeWriter) {
 fn descendants_of_descendants_end_with_their_tree() {
     let _watchdog = watchdog();
     let (command, reader) =
-        sh("bash -c 'bash -c \"echo; sleep 1000; :\" & echo; wait; :' & echo; wait; :");
+        sh_on_a_pipe("bash -c 'bash -c \"echo; sleep 1000; :\" & echo; wait; :' & echo; wait; :");
     let child = command.spawn().unwrap();
     await_lines(&reader, 3);
     let report = child.kill_tree(LONG).unwrap();
@@ -69,7 +61,7 @@ fn a_daemon_ends_with_its_tree_and_leaves_no_zombie() {
         let before = open_descriptors();
         // Its parent ends at once, it has a session of its own, and children.
         let daemon = "(setsid bash -c 'sleep 1000 & echo; wait; :' &)";
-        let (command, reader) = sh(&format!("{daemon}; {daemon}; echo; sleep 1000; :"));
+        let (command, reader) = sh_on_a_pipe(&format!("{daemon}; {daemon}; echo; sleep 1000; :"));
         let child = command.own_tree().spawn().unwrap();
         await_lines(&reader, 3);
         let report = child.kill_tree(LONG).unwrap();
@@ -88,7 +80,7 @@ fn a_daemon_ends_with_its_tree_and_leaves_no_zombie() {
 #[test]
 fn a_daemon_ends_even_after_the_child_was_waited_for() {
     isolated("a_daemon_ends_even_after_the_child_was_waited_for", || {
-        let (command, reader) = sh("(setsid bash -c 'echo; sleep 1000; :' &)");
+        let (command, reader) = sh_on_a_pipe("(setsid bash -c 'echo; sleep 1000; :' &)");
         let child = command.own_tree().spawn().unwrap();
         await_lines(&reader, 1);
         child.wait().unwrap();
@@ -110,7 +102,7 @@ fn a_tree_that_grows_all_the_time_ends_all_the_same() {
             grow() { while sleep 0.02; do (setsid bash -c "$body" &) ; done; }
             export body='for i in 1 2 3; do sleep 0.05; (setsid sleep 1000 &); done'
             echo; grow"#;
-        let (command, reader) = sh(script);
+        let (command, reader) = sh_on_a_pipe(script);
         let child = command.own_tree().spawn().unwrap();
         await_lines(&reader, 1);
         assert_eq!(
@@ -131,8 +123,9 @@ fn a_tree_that_grows_all_the_time_ends_all_the_same() {
 fn without_its_own_tree_a_daemon_is_not_reached_and_the_report_says_so() {
     let _watchdog = watchdog();
     let (leash, hold) = leash();
-    let (command, reader) =
-        sh("(setsid bash -c 'echo; read line <&3' 3<&3 &); exec 3<&-; echo; sleep 1000; :");
+    let (command, reader) = sh_on_a_pipe(
+        "(setsid bash -c 'echo; read line <&3' 3<&3 &); exec 3<&-; echo; sleep 1000; :",
+    );
     let child = command.fd(3, leash).spawn().unwrap();
     await_lines(&reader, 2);
     let report = child.kill_tree(LONG).unwrap();
@@ -152,7 +145,8 @@ fn without_its_own_tree_a_daemon_is_not_reached_and_the_report_says_so() {
 fn an_orphan_in_the_group_that_the_child_leads_is_reached() {
     let _watchdog = watchdog();
     for session in [false, true] {
-        let (command, reader) = sh("(bash -c 'echo; sleep 1000; :' &); echo; sleep 1000; :");
+        let (command, reader) =
+            sh_on_a_pipe("(bash -c 'echo; sleep 1000; :' &); echo; sleep 1000; :");
         let command = if session {
             command.new_session()
         } else {
@@ -202,7 +196,7 @@ fn nobody_outside_the_tree_is_signalled() {
         ];
         let (leash, hold) = leash();
         // A daemon of another tree, adopted by this process as well.
-        let (command, reader) = sh("(setsid bash -c 'echo; read line <&3' 3<&3 &)");
+        let (command, reader) = sh_on_a_pipe("(setsid bash -c 'echo; read line <&3' 3<&3 &)");
         let others = command.fd(3, leash).own_tree().spawn().unwrap();
         await_lines(&reader, 1);
         others.wait().unwrap();
@@ -234,7 +228,7 @@ fn a_signal_reaches_everybody_in_the_tree_once() {
         let (leash, hold) = leash();
         let script =
             format!("(setsid bash -c \"{listener}\" &); bash -c \"{listener}\" & {listener}");
-        let (command, mut reader) = sh(&script);
+        let (command, mut reader) = sh_on_a_pipe(&script);
         let child = command.fd(4, leash).own_tree().spawn().unwrap();
         await_lines(&reader, 6);
         let report = child.signal_tree(Signal::TERM).unwrap();
@@ -261,7 +255,7 @@ fn a_process_that_may_not_be_signalled_is_named() {
     isolated("a_process_that_may_not_be_signalled_is_named", || {
         // The shell runs as somebody else; its child got root back, as a set-user-id program would.
         let (leash, hold) = leash();
-        let (command, reader) = sh("echo; read line <&3");
+        let (command, reader) = sh_on_a_pipe("echo; read line <&3");
         let child = command.fd(3, leash).spawn().unwrap();
         await_lines(&reader, 1);
         let (drop_rights, pid) = (65534_u32, child.id());
@@ -292,7 +286,7 @@ fn a_process_that_may_not_be_signalled_is_named() {
 fn orphans_that_end_by_themselves_are_reaped() {
     isolated("orphans_that_end_by_themselves_are_reaped", || {
         let (leash, hold) = leash();
-        let (command, reader) = sh("(setsid bash -c 'echo; read line <&3' 3<&3 &)");
+        let (command, reader) = sh_on_a_pipe("(setsid bash -c 'echo; read line <&3' 3<&3 &)");
         let child = command.fd(3, leash).own_tree().spawn().unwrap();
         await_lines(&reader, 1);
         child.wait().unwrap();
@@ -304,7 +298,8 @@ fn orphans_that_end_by_themselves_are_reaped() {
 
         // One that ends before its tree does is nobody's, until it is asked for.
         let (short_leash, hold) = pipe().unwrap();
-        let (command, reader) = sh("(setsid bash -c 'echo; read line <&3' &); echo; sleep 1000; :");
+        let (command, reader) =
+            sh_on_a_pipe("(setsid bash -c 'echo; read line <&3' &); echo; sleep 1000; :");
         let child = command.fd(3, short_leash).own_tree().spawn().unwrap();
         // The second line comes when the parent has ended.
         await_lines(&reader, 2);
@@ -439,7 +434,7 @@ fn a_tree_is_waited_for_with_everything_that_it_started() {
             ];
             for script in scripts {
                 let (leash, hold) = leash();
-                let (command, reader) = sh(script);
+                let (command, reader) = sh_on_a_pipe(script);
                 let command = command.fd(3, leash).process_group(0).own_tree();
                 let child = command.spawn().unwrap();
                 await_lines(&reader, 1);
@@ -465,7 +460,7 @@ fn a_tree_is_waited_for_with_everything_that_it_started() {
 fn a_wait_for_a_tree_finds_what_was_started_meanwhile() {
     let _watchdog = watchdog();
     let script = "for i in 1 2 3 4 5; do (sleep 0.05 & exec sleep 0.02); done & wait; :";
-    let (command, reader) = sh(script);
+    let (command, reader) = sh_on_a_pipe(script);
     let child = command.process_group(0).spawn().unwrap();
     let report = child.wait_tree(LONG).unwrap();
     assert!(report.is_complete(), "{report:?}");
@@ -477,7 +472,7 @@ fn a_wait_for_a_tree_finds_what_was_started_meanwhile() {
 fn a_child_that_ignores_the_request_to_end_is_killed_after_the_grace() {
     let _watchdog = watchdog();
     let (leash, _hold) = leash();
-    let (command, reader) = sh("trap '' TERM; echo; read line <&3");
+    let (command, reader) = sh_on_a_pipe("trap '' TERM; echo; read line <&3");
     let child = command.fd(3, leash).spawn().unwrap();
     await_lines(&reader, 1);
     let status = child.kill_after(Duration::from_millis(100)).unwrap();

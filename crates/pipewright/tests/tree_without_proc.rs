@@ -6,18 +6,10 @@ use std::os::fd::AsRawFd;
 use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 
-use pipewright::{Child, Command, PipeReader, Resource, Rlimit, Signal, Stdio, TreeReport, pipe};
-use testing::{fault, is_root, isolated, isolated_by};
+use pipewright::{Child, Command, PipeReader, Resource, Rlimit, Signal, TreeReport};
+use testing::{fault, is_root, isolated, isolated_by, sh_on_a_pipe};
 
 const LONG: Duration = Duration::from_secs(50);
-
-/// A shell with a pipe on its stdout, which everything that it starts holds as well.
-fn sh(script: &str) -> (Command, PipeReader) {
-    let (reader, writer) = pipe().unwrap();
-    let shell = Command::new("bash").args(["-c", script]);
-    let shell = shell.stdin(Stdio::Null).stdout(writer);
-    (shell.stderr(Stdio::Null), reader)
-}
 
 /// Waits until so many lines were written.
 fn await_lines(mut reader: &PipeReader, lines: usize) {
@@ -59,7 +51,7 @@ fn only_what_is_held_is_signalled(reason: &str) {
 
     // The group is the kernel's to find, and gets the signal once.
     let script = "trap 'echo' USR1; sleep 1000 & echo; while :; do wait; done";
-    let (command, reader) = sh(script);
+    let (command, reader) = sh_on_a_pipe(script);
     let group = command.process_group(0).spawn().unwrap();
     await_lines(&reader, 1);
     assert_unlisted(&group.signal_tree(Signal::USR1).unwrap(), reason);
@@ -69,7 +61,7 @@ fn only_what_is_held_is_signalled(reason: &str) {
     assert_ended(reader);
 
     // One that has left its group is reached all the same.
-    let (command, reader) = sh("set -m; sleep 1000 & echo; fg");
+    let (command, reader) = sh_on_a_pipe("set -m; sleep 1000 & echo; fg");
     let child = command.spawn().unwrap();
     await_lines(&reader, 1);
     assert_unlisted(&child.signal_tree(Signal::KILL).unwrap(), reason);
@@ -174,7 +166,7 @@ fn a_tree_larger_than_the_descriptors_left_ends_in_parts() {
     let name = "a_tree_larger_than_the_descriptors_left_ends_in_parts";
     isolated(name, || {
         let script = "for i in $(seq 40); do sleep 1000 & done; echo; wait; :";
-        let (command, reader) = sh(script);
+        let (command, reader) = sh_on_a_pipe(script);
         let child = command.own_tree().spawn().unwrap();
         await_lines(&reader, 1);
         let _fill = leave_descriptors(12);
@@ -193,7 +185,7 @@ fn end_where_these_fail(calls: &[libc::c_long], errno: i32, own_tree: bool) -> T
     } else {
         ""
     };
-    let (command, reader) = sh(&format!("{daemon} sleep 1000 & echo; wait; :"));
+    let (command, reader) = sh_on_a_pipe(&format!("{daemon} sleep 1000 & echo; wait; :"));
     let command = if own_tree {
         command.own_tree()
     } else {

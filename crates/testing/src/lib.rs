@@ -10,6 +10,7 @@ mod isolated;
 mod once;
 mod processes;
 mod programs;
+mod shells;
 pub mod stubborn;
 pub mod terminals;
 pub mod trials;
@@ -23,4 +24,5 @@ pub use processes::{
     signals_at_their_default, state,
 };
 pub use programs::{copy_program, feed, shell_status, stderr, wait_for_lines, write_script};
+pub use shells::{deaf_to_sigterm, sh, sh_on_a_pipe, until_there};
 pub use watchdog::{PATIENCE, Watchdog, campaign, watchdog, with_time_enough};

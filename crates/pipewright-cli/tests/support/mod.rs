@@ -26,6 +26,17 @@ pub fn run(arguments: &[&str]) -> Output {
     command.output().unwrap()
 }
 
+/// A bash text, with nothing on stdin; `P` is the command under test.
+pub fn in_bash(text: &str) -> Output {
+    let text = format!(
+        "P() {{ '{}' \"$@\"; }}; {text}",
+        env!("CARGO_BIN_EXE_pipewright")
+    );
+    let mut bash = Command::new("bash");
+    bash.args(["-c", &text]).stdin(Stdio::null());
+    bash.output().unwrap()
+}
+
 /// The command under test in a terminal of 24 lines and 100 columns.
 pub const USUAL: Setup = Setup {
     program: env!("CARGO_BIN_EXE_pipewright"),

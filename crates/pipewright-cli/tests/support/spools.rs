@@ -38,14 +38,7 @@ pub fn replay(directory: &Path) -> Output {
 
 /// By bash; `P` is pipewright, `D` the directory.
 pub fn in_bash(directory: &Path, text: &str) -> Output {
-    let text = format!(
-        "P() {{ '{}' \"$@\"; }}; D='{}'; {text}",
-        env!("CARGO_BIN_EXE_pipewright"),
-        directory.display()
-    );
-    let mut bash = Command::new("bash");
-    bash.args(["-c", &text]).stdin(Stdio::null());
-    bash.output().unwrap()
+    super::in_bash(&format!("D='{}'; {text}", directory.display()))
 }
 
 /// The files of the stream, in its order; none where there is no directory yet.
