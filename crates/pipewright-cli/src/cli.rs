@@ -344,11 +344,12 @@ pub(crate) struct Ls {
 /// Watch a running pipeline
 ///
 /// Full-screen: q quits, f freezes, j and k move, e expands a command line, ? helps. Watching does
-/// not disturb the pipeline. At the end a summary is printed.
+/// not disturb the pipeline. At the end a summary is printed. Without PID it watches the only pipeline of
+/// yours; where there are several it lists them, with status 2.
 #[derive(Debug, Args)]
 pub(crate) struct Watch {
-    /// A process of the pipeline, or the shell that waits for it
-    pub(crate) pid: u32,
+    /// A process of the pipeline, or the shell that waits for it; without it, your only pipeline
+    pub(crate) pid: Option<u32>,
 
     /// Time between updates of CPU and rates
     #[arg(short, long, value_name = "DURATION", default_value = "1s", value_parser = quantity::interval)]

@@ -99,7 +99,7 @@ pub(crate) fn mended(mut error: clap::Error, typed: &[OsString]) -> clap::Error 
                 "ls" => "pipewright ls lists pipelines; to run the program ls: pipewright run 'ls -l | wc -l'"
                     .to_owned(),
                 _ if command.starts_with('-') && is_of_run(&option) => {
-                    format!("{option} is an option of run: pipewright run {option} … 'sort names | uniq -c'")
+                    format!("{option} is an option of run: pipewright run {option} 'sort names | uniq -c'")
                 }
                 _ => return error,
             }

@@ -28,6 +28,7 @@ fn main() -> ExitCode {
     if view::guard::is_wanted() {
         return view::guard::run();
     }
+    view::charset::follow_locale();
     inherited::keep_statuses();
     output::survive_size_limit();
     let typed = first_try::arguments();
@@ -71,7 +72,7 @@ fn explain(error: clap::Error) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::from(outcome::OWN_ERROR));
     }
     let text = Palette::new(When::Auto, &std::io::stdout()).parsed(&text);
-    view::print(text.as_bytes())?;
+    view::say(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 

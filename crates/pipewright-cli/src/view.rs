@@ -1,5 +1,6 @@
 //! The face that people see: the live view, the summary, messages.
 
+pub(crate) mod charset;
 mod claim;
 pub(crate) mod comparison;
 pub(crate) mod guard;
@@ -29,9 +30,15 @@ pub(crate) fn print(bytes: &[u8]) -> std::io::Result<()> {
     }
 }
 
+/// Writes a text for people to stdout, in the characters that their locale has.
+pub(crate) fn say(text: &str) -> std::io::Result<()> {
+    print(charset::in_locale(text).as_bytes())
+}
+
 /// Writes to stderr in one piece, so that it does not mix with a stage's. Nobody can be told when
 /// that fails.
 pub(crate) fn tell(text: &str) {
+    let text = charset::in_locale(text);
     let _ = Output::stderr().and_then(|mut stderr| stderr.write_all(text.as_bytes()));
 }
 

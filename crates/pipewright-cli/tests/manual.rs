@@ -250,7 +250,7 @@ fn zsh_completes_processes_with_their_command_lines() {
         . "$SCRIPT"
         words=(pipewright watch '')
         _pipewright_processes
-        grep -c "':process:_pipewright_processes'" "$SCRIPT"
+        grep -c ":process:_pipewright_processes'" "$SCRIPT"
         grep -F -e "--pipe-size=" "$SCRIPT"
     "#;
     let Some((told, [sleep, cat])) = beside_a_pipeline("zsh", script) else {

@@ -50,6 +50,8 @@ pub struct Setup {
     pub columns: u16,
     /// TERM.
     pub term: &'static str,
+    /// LC_ALL.
+    pub locale: &'static str,
     /// Sets NO_COLOR.
     pub no_color: bool,
     /// Where stdout and stderr go. The terminal is descriptor 0.
@@ -64,6 +66,7 @@ pub const USUAL: Setup = Setup {
     lines: 24,
     columns: 100,
     term: "xterm",
+    locale: "C.UTF-8",
     no_color: false,
     output: ">/dev/null 2>&0",
     options: &[],
@@ -94,6 +97,7 @@ fn prepare(setup: &Setup, script: &str, pipeline: &str) -> (File, Command) {
         .arg(pipeline)
         .env("TTY_NAME", name.to_str().unwrap())
         .env("TERM", setup.term)
+        .env("LC_ALL", setup.locale)
         .env_remove("NO_COLOR")
         .stdin(Stdio::Null)
         .new_session();

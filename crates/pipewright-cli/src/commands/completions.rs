@@ -23,8 +23,11 @@ fn with_processes(shell: Shell, script: &str) -> String {
         Shell::Fish => format!("{script}{FISH}"),
         Shell::Zsh => {
             let lines = script.lines().map(|line| {
+                // Two colons: it may be left out.
                 if line.starts_with("':pid -- ") {
                     "':process:_pipewright_processes' \\"
+                } else if line.starts_with("'::pid -- ") {
+                    "'::process:_pipewright_processes' \\"
                 } else {
                     line
                 }

@@ -83,21 +83,20 @@ type SocketsOf = HashMap<ProcessId, Vec<Socket>>;
 
 pub(crate) fn ls(options: &cli::Ls) -> anyhow::Result<ExitCode> {
     let list = List::now(options.all)?;
-    let text = if options.json {
-        serde_json::to_string_pretty(&list)? + "\n"
+    if options.json {
+        view::print((serde_json::to_string_pretty(&list)? + "\n").as_bytes())?;
     } else if options.pids {
-        list.processes()
+        view::print(list.processes().as_bytes())?;
     } else {
         // The width and the colours are those of the terminal that the list goes to.
         let stdout = std::io::stdout();
-        Told {
+        let told = Told {
             list: &list,
             palette: Palette::new(cli::When::Auto, &stdout),
             width: terminal::columns(&stdout),
-        }
-        .to_string()
-    };
-    view::print(text.as_bytes())?;
+        };
+        view::say(&told.to_string())?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 

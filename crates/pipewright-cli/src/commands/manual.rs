@@ -286,6 +286,12 @@ const ENVIRONMENT: &[About] = &[
         text: "If it is set and not empty, no colours are used.",
     },
     About {
+        of: &["run", "ls", "watch", "resize"],
+        term: "LC_ALL, LC_CTYPE, LANG",
+        text: "The first that is set and not empty names the locale. If that is not a UTF-8 one, nothing but \
+               ASCII is printed.",
+    },
+    About {
         of: &["run"],
         term: "BASH_ENV, SHELLOPTS, BASHOPTS, EXECIGNORE",
         text: "They change how bash runs a text, so the text is then run whole by one bash.",

@@ -25,7 +25,7 @@ pub(crate) fn resize(options: &cli::Resize) -> anyhow::Result<ExitCode> {
         };
         told += &format!("{}: {result}\n", ends(&pipeline, pipe));
     }
-    view::print(told.as_bytes())?;
+    view::say(&told)?;
     Ok(ExitCode::from(u8::from(refused)))
 }
 

@@ -1,5 +1,7 @@
 //! `pipewright watch`: the live view of a pipeline that somebody else has started, full-screen.
 
+mod choice;
+
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -13,17 +15,20 @@ use pipewright_observe::{Activity, Intervals, Process, Sampler};
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use ratatui::style::{Color, Modifier, Style};
+use ratatui::symbols::border;
 use ratatui::text::{Line, Span, Text};
 use ratatui::widgets::{Block, Clear, Paragraph, Wrap};
 use rustix::event::{PollFd, PollFlags};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGTSTP};
 
+use self::choice::Choice;
 use crate::cli;
 use crate::disposition;
 use crate::inherited;
 use crate::observation::Observation;
 use crate::progress::look::Follower;
 use crate::progress::words::Named;
+use crate::view::charset;
 use crate::view::guard::Guard;
 use crate::view::live::Frame;
 use crate::view::style::{Palette, Row, Tone};
@@ -33,6 +38,9 @@ use crate::view::{self, terminal, text};
 /// Between two pictures.
 const REPAINT: Duration = Duration::from_millis(200);
 
+/// The status where there are several pipelines to choose from.
+const SEVERAL: u8 = 2;
+
 const HELP: &str = "q  quit\nf  freeze, and go on\nj k  move to the next stage, and back\n\
                     e  the whole command line of the stage\n?  this help";
 
@@ -40,7 +48,29 @@ pub(crate) fn watch(options: &cli::Watch) -> anyhow::Result<ExitCode> {
     if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
         anyhow::bail!("watch needs a terminal; for a program there is pipewright ls --json");
     }
-    let sampler = attach(options)?;
+    if terminal::is_dumb() {
+        anyhow::bail!(
+            "watch needs a terminal that moves its cursor, and TERM says that this one does not; \
+             pipewright ls shows what the stages do now"
+        );
+    }
+    let pid = match options.pid.map_or_else(choice::choose, |pid| Ok(Choice::Only(pid)))? {
+        Choice::Only(pid) => pid,
+        Choice::Several(pipelines) => {
+            let pipelines = pipelines.join("\n");
+            view::complain(&format!(
+                "several pipelines of yours are running; watch one by its number:\n{pipelines}"
+            ));
+            return Ok(ExitCode::from(SEVERAL));
+        }
+        Choice::None => {
+            view::complain(
+                "no pipeline of yours is running; pipewright ls lists all that you may look at",
+            );
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    let sampler = attach(pid, options.interval)?;
     let first = sampler.layout().stages[0].process;
     let mut screen = Screen {
         observation: Observation::new(sampler),
@@ -63,22 +93,22 @@ pub(crate) fn watch(options: &cli::Watch) -> anyhow::Result<ExitCode> {
         observed: &screen.observation.into_observed(),
         palette: Palette::new(options.color, &std::io::stdout()),
     };
-    view::print(summary.to_string().as_bytes())?;
+    view::say(&summary.to_string())?;
     match signals.end.load(Ordering::Relaxed) {
         0 => Ok(ExitCode::SUCCESS),
         signal => disposition::die_of(signal as i32),
     }
 }
 
-fn attach(options: &cli::Watch) -> anyhow::Result<Sampler> {
+fn attach(pid: u32, interval: Duration) -> anyhow::Result<Sampler> {
     let intervals = Intervals {
-        figures: options.interval,
+        figures: interval,
         ..Intervals::default()
     };
     let mut tries = 5;
     loop {
-        Process::open(options.pid)?; // or there is no such process
-        let pipeline = Scan::now()?.pipeline_of(options.pid)?;
+        Process::open(pid)?; // or there is no such process
+        let pipeline = Scan::now()?.pipeline_of(pid)?;
         let attached = Sampler::attach(&pipeline, intervals);
         tries -= 1;
         match attached {
@@ -212,7 +242,12 @@ impl Screen {
     fn draw(&self, canvas: &mut ratatui::Frame<'_>) {
         let area = canvas.area();
         let frame = self.frozen.clone().unwrap_or_else(|| self.frame());
-        let height = usize::from(area.height.saturating_sub(2));
+        let height = usize::from(area.height.saturating_sub(1));
+        // All of it or nothing, and not where it would take the place of what happens now.
+        let advice = frame.advice.as_deref().unwrap_or_default();
+        let advice = text::wrapped(advice, area.width.into());
+        let advice: Vec<&str> = advice.lines().filter(|it| !it.trim().is_empty()).collect();
+        let advice = if advice.len() <= height / 4 { advice } else { Vec::new() };
         let mut lines: Vec<Line<'_>> = Vec::new();
         let frozen = if self.frozen.is_some() {
             "frozen · "
@@ -220,14 +255,13 @@ impl Screen {
             ""
         };
         let title = format!("pipewright watch · {frozen}q quit · ? help");
-        lines.push(self.line(&Row(vec![(Tone::Faint, title)])));
+        lines.push(self.line(&Row::fitted(vec![(Tone::Faint, title)], area.width.into())));
         let marked = frame.selected(self.selected);
-        for row in marked.rows(area.width.into(), height) {
+        for row in marked.rows(area.width.into(), height - advice.len()) {
             lines.push(self.line(&row));
         }
-        if let Some(advice) = &frame.advice {
-            let advice = text::shortened(&format!("  {advice}"), area.width.into());
-            lines.push(self.line(&Row(vec![(Tone::Warning, advice)])));
+        for line in advice {
+            lines.push(self.line(&Row(vec![(Tone::Warning, line.to_owned())])));
         }
         canvas.render_widget(Paragraph::new(lines), area);
         if self.help {
@@ -245,7 +279,9 @@ impl Screen {
 
     fn line(&self, row: &Row) -> Line<'static> {
         let pieces = row.0.iter();
-        let span = |(tone, piece): &(Tone, String)| Span::styled(piece.clone(), self.style(*tone));
+        let span = |(tone, piece): &(Tone, String)| {
+            Span::styled(charset::in_locale(piece).into_owned(), self.style(*tone))
+        };
         Line::from(pieces.map(span).collect::<Vec<_>>())
     }
 
@@ -323,6 +359,18 @@ fn terminal_is_gone(timeout: Duration) -> bool {
     polled[0].revents().intersects(gone)
 }
 
+/// Where the locale has no lines to draw.
+const ASCII_BORDER: border::Set<'_> = border::Set {
+    top_left: "+",
+    top_right: "+",
+    bottom_left: "+",
+    bottom_right: "+",
+    vertical_left: "|",
+    vertical_right: "|",
+    horizontal_top: "-",
+    horizontal_bottom: "-",
+};
+
 /// A box in the middle of the screen.
 fn overlay(canvas: &mut ratatui::Frame<'_>, title: &str, text: &str) {
     let area = canvas.area();
@@ -337,9 +385,14 @@ fn overlay(canvas: &mut ratatui::Frame<'_>, title: &str, text: &str) {
         width,
         height,
     };
-    let paragraph = Paragraph::new(Text::from(text.to_owned()))
+    let border = if charset::is_ascii_only() {
+        ASCII_BORDER
+    } else {
+        border::PLAIN
+    };
+    let paragraph = Paragraph::new(Text::from(charset::in_locale(text).into_owned()))
         .wrap(Wrap { trim: false })
-        .block(Block::bordered().title(title.to_owned()));
+        .block(Block::bordered().border_set(border).title(title.to_owned()));
     canvas.render_widget(Clear, place);
     canvas.render_widget(paragraph, place);
 }

@@ -29,7 +29,7 @@ pub(crate) fn workers(mut options: cli::Workers) -> anyhow::Result<ExitCode> {
     // Whoever asked for it may be gone; the stage goes on.
     let told_to = told_to.and_then(|path| File::options().write(true).open(path).ok());
     if explain {
-        view::print(format!("{work}\n").as_bytes())?;
+        view::say(&format!("{work}\n"))?;
         return Ok(ExitCode::SUCCESS);
     }
     // A command finds out itself that it has no input or output.

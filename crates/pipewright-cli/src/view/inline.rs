@@ -12,6 +12,7 @@ use std::sync::Once;
 
 use rustix::termios::{LocalModes, tcgetattr, tcgetpgrp};
 
+use super::charset;
 use super::claim::Claim;
 use super::guard::Guard;
 use super::style::{Palette, Row};
@@ -128,7 +129,7 @@ impl Inline {
     /// In one write.
     fn emit(&mut self, text: &str) {
         match &mut self.own {
-            Some(own) => drop(own.write_all(text.as_bytes())),
+            Some(own) => drop(own.write_all(charset::in_locale(text).as_bytes())),
             None => super::tell(text),
         }
     }

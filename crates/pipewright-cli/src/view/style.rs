@@ -27,7 +27,7 @@ pub(crate) struct Row(pub(crate) Vec<(Tone, String)>);
 
 impl Row {
     /// Cut at the width.
-    pub(super) fn fitted(pieces: Vec<(Tone, String)>, width: usize) -> Self {
+    pub(crate) fn fitted(pieces: Vec<(Tone, String)>, width: usize) -> Self {
         let mut left = width;
         let mut kept = Vec::new();
         for (tone, piece) in pieces {

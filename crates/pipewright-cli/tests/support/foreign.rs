@@ -122,14 +122,19 @@ impl Watch {
     }
 
     /// Any command that becomes it.
-    pub fn run(mut command: Command) -> Self {
+    pub fn run(command: Command) -> Self {
+        Self::sized(command, 20, 90)
+    }
+
+    /// The same in a terminal of this size.
+    pub fn sized(mut command: Command, lines: u16, columns: u16) -> Self {
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         let master = rustix::pty::openpt(flags).unwrap();
         rustix::pty::grantpt(&master).unwrap();
         rustix::pty::unlockpt(&master).unwrap();
         let size = Winsize {
-            ws_row: 20,
-            ws_col: 90,
+            ws_row: lines,
+            ws_col: columns,
             ws_xpixel: 0,
             ws_ypixel: 0,
         };
@@ -156,7 +161,7 @@ impl Watch {
             child,
             master: master.into(),
             _slave: slave(),
-            screen: vt100::Parser::new(20, 90, 0),
+            screen: vt100::Parser::new(lines, columns, 0),
         }
     }
 

@@ -125,7 +125,7 @@ pub(super) fn compare(
             palette: asked.palette,
             width: terminal::columns(std::io::stdout()),
         };
-        failures.extend(view::print(report.to_string().as_bytes()).err());
+        failures.extend(view::say(&report.to_string()).err());
     }
     for (format, mut recording) in formats.into_iter().zip(recordings) {
         let written = recording.write_all(format.text(&comparison)?.as_bytes());

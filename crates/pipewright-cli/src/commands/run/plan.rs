@@ -11,7 +11,7 @@ use super::recorded::Keeping;
 use super::recorder::Paths;
 use super::telling::{Summarize, Telling};
 use super::wait::Limit;
-use super::watching::{Face, Watch};
+use super::watching::{DUMB_HINT, Face, Watch};
 use super::work::{Manner, Source};
 use crate::cli::{self, Progress, Status, When, Widening};
 use crate::first_try;
@@ -215,17 +215,22 @@ impl Shown {
     /// The live view needs a terminal; one that the output goes to as well it has only while nothing
     /// comes.
     fn face(self) -> Face {
-        let able = std::io::stderr().is_terminal() && !terminal::is_dumb();
+        let is_terminal = std::io::stderr().is_terminal();
+        let able = is_terminal && !terminal::is_dumb();
         let inline = || Inline::new(Palette::new(self.color, &std::io::stderr()));
+        let may_hint = self.summary == When::Auto && !self.json_to_stderr;
         match self.progress {
             Progress::Never => Face::Nowhere,
             _ if self.quiet => Face::Nowhere,
             Progress::Plain => Face::Plain,
             Progress::Auto if able && silence::output_goes_to_it() => Face::WhileSilent {
                 view: Box::new(Yielding::new(inline())),
-                or_hint: self.summary == When::Auto && !self.json_to_stderr,
+                or_hint: may_hint,
             },
             Progress::Auto | Progress::Always if able => Face::Live(Box::new(inline())),
+            Progress::Auto if is_terminal && may_hint => {
+                Face::Hint(Box::new(inline()), DUMB_HINT)
+            }
             Progress::Auto => Face::Nowhere,
             Progress::Always => Face::Plain,
         }

@@ -19,7 +19,7 @@ use crate::view::live::Frame;
 use crate::view::live::brief::Brief;
 use crate::view::style::Row;
 use crate::view::yielding::{SILENCE, Yielding};
-use crate::view::{self, terminal, text};
+use crate::view::{self, silence, terminal, text};
 
 /// A pipeline that is over sooner is not watched: it could not be judged, and should not be slowed.
 const ATTACH_AFTER: Duration = Duration::from_millis(50);
@@ -146,11 +146,14 @@ pub(super) enum Face {
     /// One line per interval.
     Plain,
     /// Once, and only if the terminal that the output goes to has stayed silent: what would show more.
-    Hint(Box<Inline>),
+    Hint(Box<Inline>, &'static str),
 }
 
 /// The line that a silent terminal gets.
-const HINT: &str = "  still running; --progress always shows where, as does > FILE\n";
+const HINT: &str = "  still running; --progress always shows where, as does > FILE";
+
+/// The same where no view can be drawn.
+pub(super) const DUMB_HINT: &str = "  still running; --progress plain shows where";
 
 impl<'a> Watching<'a> {
     pub(super) fn new(
@@ -164,7 +167,7 @@ impl<'a> Watching<'a> {
         let complete = running.stages().iter().all(|stage| stage.child().is_some());
         let first = match watch.face {
             Face::Plain => watch.interval,
-            Face::WhileSilent { .. } => SILENCE,
+            Face::WhileSilent { .. } | Face::Hint(..) => SILENCE,
             _ => FIRST_PAINT,
         };
         Self {
@@ -256,7 +259,7 @@ impl<'a> Watching<'a> {
                 Face::WhileSilent {
                     view,
                     or_hint: true,
-                } => Face::Hint(Box::new(view.into_inline())),
+                } => Face::Hint(Box::new(view.into_inline()), HINT),
                 _ => Face::Nowhere,
             };
         }
@@ -289,7 +292,7 @@ impl<'a> Watching<'a> {
         }
         match &mut self.watch.face {
             Face::Nowhere => {}
-            Face::Hint(inline) => {
+            Face::Hint(inline, hint) => {
                 // What the last stage has written is on the terminal, or was read by somebody; and a
                 // first stage that waits for input may be waiting for the keyboard.
                 let Some(figures) = observation.figures() else {
@@ -300,10 +303,11 @@ impl<'a> Watching<'a> {
                 let first = observation
                     .latest()
                     .and_then(|sample| sample.stages.first().copied());
-                let silent = written == Some(0) && first != Some(Activity::WaitingForInput);
+                let is_silent = written == Some(0) || !silence::output_goes_to_it();
+                let silent = is_silent && !person && first != Some(Activity::WaitingForInput);
                 if silent && inline.may_paint() && view::would_take_text() {
                     let columns = terminal::columns(std::io::stderr());
-                    let hint = text::shortened(HINT.trim_end(), columns);
+                    let hint = text::shortened(hint, columns);
                     view::tell(&format!("{}\n", inline.palette().faint(hint)));
                 }
                 self.watch.face = Face::Nowhere;
