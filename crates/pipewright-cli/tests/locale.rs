@@ -46,8 +46,28 @@ fn what_is_told_keeps_to_the_locale_and_the_data_stays_as_it_is() {
         };
         // With a character beyond ASCII in each.
         for (arguments, sign) in [
-            (&["run", "--summary", "always", "head -c 9M /dev/zero | { sleep 0.5; cat; } >/dev/null"][..], "≈"),
-            (&["run", "--progress", "plain", "-i", "200ms", "--summary", "never", &long], "…"),
+            (
+                &[
+                    "run",
+                    "--summary",
+                    "always",
+                    "head -c 9M /dev/zero | { sleep 0.5; cat; } >/dev/null",
+                ][..],
+                "≈",
+            ),
+            (
+                &[
+                    "run",
+                    "--progress",
+                    "plain",
+                    "-i",
+                    "200ms",
+                    "--summary",
+                    "never",
+                    &long,
+                ],
+                "…",
+            ),
             (&["run", "wc", "größe"], "ö"),
             (&["run", "a | b", "--json"], "…"),
             (&compared, "±"),
@@ -61,7 +81,10 @@ fn what_is_told_keeps_to_the_locale_and_the_data_stays_as_it_is() {
         run.args(["run", "--json", "printf größer | cat"]);
         let output = run.output().unwrap();
         assert_eq!(text(&output.stdout), "größer");
-        assert!(text(&output.stderr).contains("printf größer"), "{variables:?}");
+        assert!(
+            text(&output.stderr).contains("printf größer"),
+            "{variables:?}"
+        );
     }
 }
 
@@ -76,15 +99,18 @@ fn the_live_view_has_signs_of_ascii() {
         };
         let directory = tempfile::tempdir().unwrap();
         let done = directory.path().join("done");
-        let script = format!(
-            "{{ : größer; {}; }} | cat",
-            until(&done)
-        );
+        let script = format!("{{ : größer; {}; }} | cat", until(&done));
         let terminal = Terminal::start(&setup, &script);
         terminal.wait_for("the view", |screen| {
-            ["> 1  {", "     |", "..........  1.0 MiB", "< bottleneck", "gr??er"]
-                .iter()
-                .all(|wanted| screen.contains(wanted))
+            [
+                "> 1  {",
+                "     |",
+                "..........  1.0 MiB",
+                "< bottleneck",
+                "gr??er",
+            ]
+            .iter()
+            .all(|wanted| screen.contains(wanted))
         });
         std::fs::write(&done, "").unwrap();
         assert!(terminal.end().success());
@@ -115,7 +141,10 @@ fn watch_and_ls_have_signs_of_ascii() {
     let listed = in_locale(&[("LC_ALL", "C")]).arg("ls").output().unwrap();
     let listed = text(&listed.stdout);
     assert!(listed.is_ascii() && listed.contains("s/?/o/"), "{listed}");
-    let resized = in_locale(&[]).args(["resize", &pid, "8K"]).output().unwrap();
+    let resized = in_locale(&[])
+        .args(["resize", &pid, "8K"])
+        .output()
+        .unwrap();
     let resized = text(&resized.stdout);
     assert!(resized.contains(" > ") && resized.is_ascii(), "{resized}");
 }

@@ -48,7 +48,11 @@ fn watch() -> Watch {
         std::fs::copy(env!("CARGO_BIN_EXE_pipewright"), &program).unwrap();
     }
     let mut command = Command::new(program);
-    command.env("LC_ALL", "C.UTF-8").arg("watch").uid(USER).gid(USER);
+    command
+        .env("LC_ALL", "C.UTF-8")
+        .arg("watch")
+        .uid(USER)
+        .gid(USER);
     Watch::run(command)
 }
 
@@ -98,7 +102,8 @@ fn advice_is_broken_between_words_or_left_out_and_never_cut() {
     let mark = mark(3_142);
     let _running = Running::start(&format!("sleep {mark} | cat"));
     let pid = find(&mark, 2)["stages"][0]["pid"].to_string();
-    let advice = "it pauses on purpose (a rate limit, a timer); only its own options can change that";
+    let advice =
+        "it pauses on purpose (a rate limit, a timer); only its own options can change that";
     for (lines, columns) in [(20, 100), (20, 90), (24, 44), (40, 30)] {
         let mut command = pipewright();
         command.args(["watch", &pid]);
@@ -117,7 +122,10 @@ fn advice_is_broken_between_words_or_left_out_and_never_cut() {
     let mut low = Watch::sized(command, 7, 60);
     low.wait_for(&["cat", "is asleep", "0:0"]);
     let screen = low.screen.screen().contents();
-    assert!(!screen.contains("purpose") && !screen.contains("options"), "{screen}");
+    assert!(
+        !screen.contains("purpose") && !screen.contains("options"),
+        "{screen}"
+    );
     low.press("q");
     low.child.wait().unwrap();
 }
@@ -127,7 +135,10 @@ fn the_time_left_is_told_of_a_pipeline_that_others_have_started() {
     let _watchdog = watchdog();
     let directory = tempfile::tempdir().unwrap();
     let input = directory.path().join("input");
-    std::fs::File::create(&input).unwrap().set_len(40 << 20).unwrap();
+    std::fs::File::create(&input)
+        .unwrap()
+        .set_len(40 << 20)
+        .unwrap();
     let mark = mark(4);
     let _running = Running::start(&format!(
         "cat '{}' | sh -c 'while head -c 50000 >/dev/null; do sleep 0.02; done' {mark}; true",
@@ -137,7 +148,9 @@ fn the_time_left_is_told_of_a_pipeline_that_others_have_started() {
     let mut watch = Watch::start(&found["stages"][0]["pid"].to_string());
     watch.wait_until(|screen| {
         let contents = screen.contents();
-        let foot = contents.lines().find(|line| line.contains("% of 40.0 MiB, "));
+        let foot = contents
+            .lines()
+            .find(|line| line.contains("% of 40.0 MiB, "));
         foot.is_some_and(|foot| foot.contains(", average ") && foot.ends_with(" left"))
     });
     watch.press("q");

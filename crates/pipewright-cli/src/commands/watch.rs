@@ -54,7 +54,10 @@ pub(crate) fn watch(options: &cli::Watch) -> anyhow::Result<ExitCode> {
              pipewright ls shows what the stages do now"
         );
     }
-    let pid = match options.pid.map_or_else(choice::choose, |pid| Ok(Choice::Only(pid)))? {
+    let pid = match options
+        .pid
+        .map_or_else(choice::choose, |pid| Ok(Choice::Only(pid)))?
+    {
         Choice::Only(pid) => pid,
         Choice::Several(pipelines) => {
             let pipelines = pipelines.join("\n");
@@ -247,7 +250,11 @@ impl Screen {
         let advice = frame.advice.as_deref().unwrap_or_default();
         let advice = text::wrapped(advice, area.width.into());
         let advice: Vec<&str> = advice.lines().filter(|it| !it.trim().is_empty()).collect();
-        let advice = if advice.len() <= height / 4 { advice } else { Vec::new() };
+        let advice = if advice.len() <= height / 4 {
+            advice
+        } else {
+            Vec::new()
+        };
         let mut lines: Vec<Line<'_>> = Vec::new();
         let frozen = if self.frozen.is_some() {
             "frozen · "

@@ -102,7 +102,8 @@ mod tests {
     #[test]
     fn a_column_stays_a_column() {
         use unicode_width::UnicodeWidthStr;
-        let text = "▶ 1  日本 größer  ≈ 1.0 MiB │ ██░░ 2 → 3 · 1.00 ± 0.1 × 4 – e\u{301} sh -c 'cat…";
+        let text =
+            "▶ 1  日本 größer  ≈ 1.0 MiB │ ██░░ 2 → 3 · 1.00 ± 0.1 × 4 – e\u{301} sh -c 'cat…";
         let told = ascii(text);
         assert!(told.is_ascii(), "{told}");
         assert_eq!(told.width(), text.width(), "{told}");

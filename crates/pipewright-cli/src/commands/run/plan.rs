@@ -228,9 +228,7 @@ impl Shown {
                 or_hint: may_hint,
             },
             Progress::Auto | Progress::Always if able => Face::Live(Box::new(inline())),
-            Progress::Auto if is_terminal && may_hint => {
-                Face::Hint(Box::new(inline()), DUMB_HINT)
-            }
+            Progress::Auto if is_terminal && may_hint => Face::Hint(Box::new(inline()), DUMB_HINT),
             Progress::Auto => Face::Nowhere,
             Progress::Always => Face::Plain,
         }

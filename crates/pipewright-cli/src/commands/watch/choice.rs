@@ -2,8 +2,8 @@
 
 use std::os::unix::fs::MetadataExt;
 
-use pipewright_observe::workspace::look_at;
 use pipewright_observe::topology::{Pipeline, Scan};
+use pipewright_observe::workspace::look_at;
 use rustix::process::getuid;
 
 use crate::view::text;
