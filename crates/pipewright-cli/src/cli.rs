@@ -666,6 +666,9 @@ pub(crate) struct Diff {
 }
 
 const DIFF_NOTES: &str = "\
+Examples:
+  pipewright diff monday tuesday
+
 Exit status:
   0    they are equal
   1    they differ

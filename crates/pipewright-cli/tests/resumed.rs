@@ -536,3 +536,25 @@ fn a_full_disk_is_waited_for_and_nothing_is_lost() {
     assert!(status.success() && unmounted.success());
     assert_eq!(std::fs::read(place.path().join("sum")).unwrap(), bash(text));
 }
+
+#[test]
+fn one_bit_of_a_recording_turned_over_is_an_error_with_file_and_offset() {
+    let _watchdog = watchdog();
+    let place = tempfile::tempdir().unwrap();
+    let place = place.path();
+    let text = "seq 100000 | { cat >/dev/null; [ -e repaired ]; }";
+    assert_eq!(record(place, &[], text).status.code(), Some(1));
+    std::fs::write(place.join("repaired"), "").unwrap();
+    let segment = place.join("kept/link-1/00000000000000000000.data");
+    let mut bytes = std::fs::read(&segment).unwrap();
+    bytes[54321] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+    let output = resume(place);
+    assert_eq!(output.status.code(), Some(125), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("00000000000000000000.data is damaged at byte"),
+        "{}",
+        stderr(&output)
+    );
+    assert!(!place.join("result").exists());
+}

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::CommandFactory;
+use clap::{Command, CommandFactory};
 use clap_complete::Shell;
 
 use crate::cli::Arguments;
@@ -10,10 +10,21 @@ use crate::view;
 
 pub(crate) fn completions(shell: Shell) -> anyhow::Result<ExitCode> {
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Arguments::command(), "pipewright", &mut script);
+    clap_complete::generate(shell, &mut visible(), "pipewright", &mut script);
     let script = with_processes(shell, &String::from_utf8(script)?);
     view::print(script.as_bytes())?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The command line without what is for pipewright itself.
+fn visible() -> Command {
+    let all = Arguments::command();
+    let subcommands = all.get_subcommands().filter(|it| !it.is_hide_set());
+    Command::new("pipewright")
+        .version(env!("CARGO_PKG_VERSION"))
+        .propagate_version(true)
+        .args(all.get_arguments().cloned())
+        .subcommands(subcommands.cloned())
 }
 
 /// Adds what is known only when somebody presses Tab: which processes there are to watch.

@@ -9,6 +9,7 @@ use std::fs::{File, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use pipewright_spool::{Directory as SpoolDirectory, Spool};
@@ -32,12 +33,15 @@ impl Recording {
     /// Makes a new one. Nothing may be there yet.
     pub(crate) fn create(path: &Path, manifest: Manifest) -> anyhow::Result<Self> {
         let shown = path.display();
-        if path.join(MANIFEST).exists() {
-            anyhow::bail!(
+        let is_free = |path: &Path| {
+            anyhow::ensure!(
+                !is_recording(path),
                 "{shown} holds a recording: `pipewright resume {shown}` goes on with it; for a new one \
                  give another directory, or remove this one"
             );
-        }
+            Ok(())
+        };
+        is_free(path)?;
         let context = || format!("cannot make a recording in {shown}");
         match std::fs::create_dir(path) {
             Ok(()) => sync_directory(above(path)).with_context(context)?,
@@ -57,6 +61,8 @@ impl Recording {
             }
         }
         let lock = taken(&path)?;
+        // Somebody may have been here before the lock was.
+        is_free(&path)?;
         for stage in 1..=manifest.stages.len() {
             lock_file(&stage_lock(&path, stage)).with_context(context)?;
         }
@@ -81,7 +87,7 @@ impl Recording {
         for stage in 1..=manifest.stages.len() {
             let file = lock_file(&stage_lock(&path, stage));
             let file = file.with_context(|| format!("cannot open {}", path.display()))?;
-            if matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
+            if matches!(lock_soon(&file), Err(TryLockError::WouldBlock)) {
                 anyhow::bail!(
                     "stage {stage} of the recording in {} still runs, although its run was killed: wait \
                      until it has ended, or end it",
@@ -175,7 +181,7 @@ impl Seat {
         let context = || format!("cannot open {}", path.display());
         let lock = lock_file(&stage_lock(path, stage)).with_context(context)?;
         let shown = path.display();
-        if let Err(error) = lock.try_lock() {
+        if let Err(error) = lock_soon(&lock) {
             anyhow::bail!("stage {stage} of the recording in {shown} runs already: {error}");
         }
         if read_manifest(path)?.attempt != attempt {
@@ -252,10 +258,24 @@ fn lock_file(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
+/// Locks a file. Whoever was killed while it started a process has left the lock to that process until it
+/// executes its program.
+fn lock_soon(file: &File) -> Result<(), TryLockError> {
+    let deadline = Instant::now() + Duration::from_millis(300);
+    loop {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            locked => return locked,
+        }
+    }
+}
+
 fn taken(path: &Path) -> anyhow::Result<File> {
     let shown = path.display();
     let lock = lock_file(&path.join(LOCK)).with_context(|| format!("cannot open {shown}"))?;
-    match lock.try_lock() {
+    match lock_soon(&lock) {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => anyhow::bail!(
             "another process is running or resuming the recording in {shown}: wait until it has ended"
