@@ -1,5 +1,6 @@
 //! One file a subcommand.
 
+mod board;
 pub(crate) mod completions;
 pub(crate) mod diff;
 mod giving;

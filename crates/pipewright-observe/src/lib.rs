@@ -115,6 +115,7 @@ mod patience;
 mod pipe;
 mod proc;
 mod sampler;
+mod spool_state;
 mod text;
 pub mod topology;
 pub mod verdict;
@@ -126,8 +127,9 @@ pub use self::pipe::{PipeHandle, PipeId, PipeLevel};
 pub use self::proc::{Process, ProcessId, Scheduled};
 pub use self::sampler::{
     Activity, Figures, Intervals, Layout, Link, PipeFigures, PipeLayout, Sample, Sampler,
-    StageFigures, StageLayout,
+    SpoolFigures, StageFigures, StageLayout,
 };
+pub use self::spool_state::{SpoolState, SpoolWait};
 
 /// The example in the README runs.
 #[cfg(doctest)]

@@ -9,6 +9,7 @@ use crate::pipe::PipeLevel;
 use crate::proc::{self, BlockedOn, Process, ProcessId, ProcessState, Target, root};
 use crate::sampler::Activity;
 use crate::sampler::activity::{self, Neighbour, Neighbours};
+use crate::spool_state::SpoolState;
 use crate::topology::{FoundPipe, Pipeline};
 
 /// A pipeline at this moment.
@@ -30,6 +31,8 @@ pub struct StageNow {
     pub activity: Activity,
     /// It did not answer in time.
     pub silent: bool,
+    /// What it tells of itself, if it is a `pipewright spool`.
+    pub spool: Option<SpoolState>,
 }
 
 /// A process for a moment: its state, what it waits for, and where the descriptors lead by which it
@@ -58,16 +61,17 @@ pub fn look_at(pipelines: &[Pipeline]) -> Result<Vec<PipelineNow>> {
         let members = members
             .into_iter()
             .map(|member| Process::open_in(&proc, member));
-        std::iter::once(root)
-            .chain(members)
-            .filter_map(|process| moment(&process.ok()?))
-            .collect::<Vec<Moment>>()
+        let processes = std::iter::once(root).chain(members).filter_map(Result::ok);
+        let processes: Vec<Process> = processes.collect();
+        let spool = processes.iter().find_map(|process| process.spool()?.read());
+        let moments: Vec<Moment> = processes.iter().filter_map(moment).collect();
+        (moments, spool)
     })
     .into_iter();
     let roots: Vec<ProcessId> = stages().map(|stage| stage.process).collect();
     let mut commands = proc::command_lines(&roots)?.into_iter();
     let mut stage_now = |near: Neighbours<'_>| {
-        let moments = moments.next().flatten();
+        let (moments, spool) = moments.next().flatten().unzip();
         let command = commands.next();
         let no_answer = |error: &Error| matches!(error, Error::NoAnswer { .. });
         StageNow {
@@ -77,6 +81,7 @@ pub fn look_at(pipelines: &[Pipeline]) -> Result<Vec<PipelineNow>> {
                 .and_then(Result::ok)
                 .map(|line| line.shortened())
                 .filter(|line| !line.is_empty()),
+            spool: spool.flatten(),
         }
     };
     Ok(pipelines

@@ -10,6 +10,7 @@ pub use self::descriptor::{FilePosition, Target};
 pub use self::id::ProcessId;
 pub(crate) use self::process::numbers_in;
 pub use self::process::{Process, command_lines};
+pub(crate) use self::spool::SpoolFile;
 pub use self::stat::{IoCounters, ProcessState, Scheduled, Stat};
 
 mod blocked;
@@ -19,4 +20,5 @@ mod file_size;
 mod id;
 mod process;
 pub(crate) mod root;
+mod spool;
 pub(crate) mod stat;

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 pub use self::link::Link;
 use self::look::{Look, Watched};
 pub use self::sample::{
-    Activity, Figures, Layout, PipeFigures, PipeLayout, Sample, StageFigures, StageLayout,
+    Activity, Figures, Layout, PipeFigures, PipeLayout, Sample, SpoolFigures, StageFigures,
+    StageLayout,
 };
 use crate::error::{Error, Result};
 use crate::patience::PATIENCE;

@@ -26,6 +26,7 @@ use self::phases::Windows;
 pub use self::prediction::{Limit, Prediction};
 pub use self::reason::{Bottleneck, Reason};
 pub use self::shares::{PipeShares, StageShares};
+pub use self::spool::SpoolShares;
 use self::tally::Tally;
 use crate::sampler::{Layout, Sample};
 
@@ -35,6 +36,7 @@ mod phases;
 mod prediction;
 mod reason;
 mod shares;
+mod spool;
 mod tally;
 
 /// Shares of time, and what follows from them.
@@ -57,6 +59,9 @@ pub struct Verdict {
     /// The bottlenecks in turn; empty where it did not move, and in a verdict on the recent past.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub phases: Vec<Phase>,
+    /// The stages that are spools.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub spools: Vec<SpoolShares>,
 }
 
 impl Verdict {
@@ -112,6 +117,7 @@ impl Verdict {
         Self {
             prediction,
             phases: Vec::new(),
+            spools: tally.spool_shares(&stages),
             seconds: tally.span().as_secs_f64(),
             samples: tally.samples,
             stages,

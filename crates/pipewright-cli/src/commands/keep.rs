@@ -170,7 +170,7 @@ impl Keeper<'_> {
                         pipe: until.as_fd(),
                         more: &*more,
                     };
-                    let taken = take_in(spool, &mut writer, None, place, Some(wants));
+                    let taken = take_in(spool, &mut writer, None, place, Some(wants), None);
                     let taken = taken.unwrap_or_else(|error| fail(&error));
                     // The stage gets its end of file when nobody has this any more.
                     drop(until);

@@ -14,6 +14,7 @@ use pipewright_spool::{
 use rustix::pipe::fcntl_setpipe_size;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::commands::board::Board;
 use crate::commands::giving::{await_gone, give};
 use crate::commands::taking::{finish, take_in};
 use crate::output::Output;
@@ -101,7 +102,11 @@ fn stand_between<F: FileSystem<File = File>>(
     // Where either is no pipe, or the kernel grants no more, it stays as it is.
     let _ = fcntl_setpipe_size(rustix::stdio::stdin(), 1 << 20);
     let _ = fcntl_setpipe_size(rustix::stdio::stdout(), 1 << 20);
+    let is_durable = options.sync == cli::SpoolSync::Disk && options.directory.is_some();
+    let board = Board::new(options.limit, is_durable);
     let reader = spool.reader(READER)?;
+    board.given(spool, reader.offset());
+    board.taken(spool, writer.end());
     if reader.offset() > writer.end() {
         view::complain(&format!(
             "the power was lost, and with it the stream from byte {} on, of which the reader had taken {}: \
@@ -121,13 +126,13 @@ fn stand_between<F: FileSystem<File = File>>(
             scope.spawn(|| report(spool, &given));
         }
         let giving = scope.spawn(|| {
-            give_out(reader, &given).unwrap_or_else(|error| {
+            give_out(spool, reader, &given, &board).unwrap_or_else(|error| {
                 // A waits for room that nobody makes.
                 view::complain(&format!("{error:#}"));
                 std::process::exit(outcome::OWN_ERROR.into())
             });
         });
-        let taken = take_in(spool, &mut writer, options.limit, place, None)
+        let taken = take_in(spool, &mut writer, options.limit, place, None, Some(&board))
             .and_then(|_| finish(spool, &mut writer, None, place));
         if giving.join().is_err() {
             std::process::exit(outcome::OWN_ERROR.into());
@@ -146,8 +151,10 @@ fn stand_between<F: FileSystem<File = File>>(
 
 /// From the disk to stdout.
 fn give_out<F: FileSystem<File = File>>(
+    spool: &Spool<F>,
     mut reader: Reader<F>,
     given: &AtomicU64,
+    board: &Board,
 ) -> anyhow::Result<()> {
     loop {
         match reader.next_piece()? {
@@ -165,6 +172,7 @@ fn give_out<F: FileSystem<File = File>>(
                     Err(error) => return Err(error.into()),
                 }
                 given.store(reader.offset(), Relaxed);
+                board.given(spool, reader.offset());
             }
             Next::NothingYet => reader.wait(None),
             // Whoever takes in says why it was cut off.

@@ -2,16 +2,21 @@
 
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use pipewright_observe::SpoolWait;
 use pipewright_spool::{Error, FileSystem, Spool, Writer};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use crate::commands::board::Board;
 use crate::view;
 
 /// How long to wait before a full disk is tried again: nobody tells when it has room.
 pub(super) const DISK_PATIENCE: Duration = Duration::from_millis(100);
+
+/// How often a full spool says that it still is.
+const FULL_PATIENCE: Duration = Duration::from_millis(250);
 
 /// Why no more was taken.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -39,6 +44,7 @@ pub(super) fn take_in<F: FileSystem>(
     limit: Option<u64>,
     place: &str,
     mut wants: Option<Wants<'_>>,
+    board: Option<&Board>,
 ) -> anyhow::Result<Taken> {
     let mut stdin = Input::new();
     let mut told = false;
@@ -53,15 +59,32 @@ pub(super) fn take_in<F: FileSystem>(
             Ready::Input => stdin.take(writer),
         };
         match step {
-            Ok(true) => {}
-            Ok(false) => return Ok(Taken::All),
+            Ok(more) => {
+                if let Some(board) = board {
+                    board.taken(spool, writer.end());
+                }
+                if !more {
+                    return Ok(Taken::All);
+                }
+            }
             Err(Error::Full) => {
                 // A reader may have made room since.
                 let (end, limit) = (writer.end(), limit.unwrap_or(u64::MAX));
-                spool.wait(|progress| end - progress.first < limit, None);
+                if let Some(board) = board {
+                    board.waits(spool, SpoolWait::Full, Duration::ZERO);
+                }
+                let begin = Instant::now();
+                spool.wait(|progress| end - progress.first < limit, Some(FULL_PATIENCE));
+                if let Some(board) = board {
+                    board.waits(spool, SpoolWait::Full, begin.elapsed());
+                }
             }
             Err(error @ Error::NoRoom { .. }) => {
+                let begin = Instant::now();
                 await_room(spool, writer, error, place, &mut told);
+                if let Some(board) = board {
+                    board.waits(spool, SpoolWait::NoRoom, begin.elapsed());
+                }
                 if is_unwanted(&mut wants) {
                     return Ok(Taken::Enough);
                 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::pipe::{PipeId, PipeLevel};
 use crate::proc::{ProcessId, Scheduled};
+use crate::spool_state::SpoolState;
 
 /// The shape of the pipeline that samples are taken of. Indices in samples are those used here.
 ///
@@ -198,6 +199,44 @@ pub struct StageFigures {
     pub processes: usize,
     /// Name of the program that runs, or of the stage's first process, safe to show.
     pub program: String,
+    /// What it tells of itself, if it is a `pipewright spool`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spool: Option<SpoolFigures>,
+}
+
+/// What a stage that keeps the stream on disk tells of itself. These are its own counts, no estimates.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct SpoolFigures {
+    /// How far it is.
+    pub state: SpoolState,
+    /// Bytes a second that it took, over the interval.
+    pub taken_rate: f64,
+    /// Bytes a second that it gave, over the interval.
+    pub given_rate: f64,
+    /// The share of the interval in which it was full: its reader was behind by its limit.
+    pub full: f64,
+    /// The share of the interval in which its disk had no room.
+    pub no_room: f64,
+}
+
+impl SpoolFigures {
+    /// What has changed since the state before.
+    pub(crate) fn since(before: &SpoolState, state: SpoolState, interval: Duration) -> Self {
+        let seconds = interval.as_secs_f64();
+        let over = |amount: f64| if seconds > 0.0 { amount / seconds } else { 0.0 };
+        let bytes = |now: u64, before: u64| over(now.saturating_sub(before) as f64);
+        let share = |now: Duration, before: Duration| {
+            over(now.saturating_sub(before).as_secs_f64()).min(1.0)
+        };
+        Self {
+            state,
+            taken_rate: bytes(state.taken, before.taken),
+            given_rate: bytes(state.given, before.given),
+            full: share(state.full, before.full),
+            no_room: share(state.no_room, before.no_room),
+        }
+    }
 }
 
 /// The bytes that went through a pipe, estimated from the counters of the processes at its ends.

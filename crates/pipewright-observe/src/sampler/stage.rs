@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::proc::{BlockedOn, Process, ProcessId, ProcessState, Scheduled, Stat};
+use crate::proc::{BlockedOn, Process, ProcessId, ProcessState, Scheduled, SpoolFile, Stat};
 use crate::sampler::activity::{self, Neighbours};
-use crate::sampler::sample::{Activity, StageFigures};
+use crate::sampler::sample::{Activity, SpoolFigures, StageFigures};
 use crate::text::displayable;
 
 /// A process that still waits in the very same call is asked for no more than that, this many times
@@ -49,6 +49,8 @@ pub(crate) struct Stage {
     pub(crate) ran: bool,
     pub(crate) ever_ran: bool,
     last: StageFigures,
+    /// Its state, if it is a spool.
+    spool: Option<SpoolFile>,
 }
 
 impl Stage {
@@ -61,6 +63,7 @@ impl Stage {
             ran: false,
             ever_ran: false,
             last: StageFigures::default(),
+            spool: None,
         };
         let schedules = root.schedules().unwrap_or_default();
         stage.members.push(Member::new(root, schedules));
@@ -156,6 +159,15 @@ impl Stage {
             program: self.last.program.clone(),
             ..StageFigures::default()
         };
+        if self.spool.is_none() {
+            self.spool = self
+                .members
+                .iter()
+                .find_map(|member| member.process.spool());
+        }
+        let before = self.last.spool.unwrap_or_default().state;
+        let state = self.spool.as_ref().and_then(SpoolFile::read);
+        figures.spool = state.map(|state| SpoolFigures::since(&before, state, interval));
         let mut scheduled = Some(Scheduled::default());
         let (mut read, mut written) = (Some(0), Some(0));
         let mut alive = 0;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::sampler::Layout;
 use crate::verdict::reason::{Bottleneck, CROWDED, Reason};
 use crate::verdict::shares::{self, PipeShares, StageShares};
+use crate::verdict::spool::SpoolShares;
 use crate::verdict::tally::Tally;
 
 /// Fewer samples than this prove nothing.
@@ -60,6 +61,15 @@ fn find(
 ) -> Finding {
     let own: Vec<f64> = (0..stages.len())
         .map(|stage| stages[stage].own(layout.has_input(stage), layout.has_output(stage)))
+        .collect();
+    // Where the backlog of a spool grows, those before it hold nobody up.
+    let spools = tally.spool_shares(stages);
+    let outruns = |stage: usize| {
+        let mut later = spools.iter().filter(|spool| stage < spool.stage);
+        later.any(SpoolShares::falls_behind)
+    };
+    let own: Vec<f64> = (0..stages.len())
+        .map(|stage| if outruns(stage) { 0.0 } else { own[stage] })
         .collect();
     let best = own.iter().copied().fold(0.0, f64::max);
     if stages

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::proc::Scheduled;
 use crate::sampler::{Activity, Layout, Sample};
 use crate::verdict::shares::{PipeShares, StageShares};
+use crate::verdict::spool::{SpoolShares, SpoolTally};
 
 /// The sums of a series of samples: of constant size, however many they are.
 #[derive(Debug, Clone)]
@@ -25,6 +26,7 @@ struct StageTally {
     cpu_seconds: f64,
     seconds: f64,
     program: String,
+    spool: SpoolTally,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -77,6 +79,9 @@ impl Tally {
             stage.cpu_seconds += figures.cpus * interval;
             stage.seconds += interval;
             stage.program.clone_from(&figures.program);
+            if let Some(told) = &figures.spool {
+                stage.spool.add(told, interval);
+            }
         }
     }
 
@@ -135,6 +140,14 @@ impl Tally {
             .collect()
     }
 
+    /// Of the stages that are spools; `stages` are the shares of all.
+    pub(super) fn spool_shares(&self, stages: &[StageShares]) -> Vec<SpoolShares> {
+        let spools = self.stages.iter().zip(stages).enumerate();
+        spools
+            .filter_map(|(index, (stage, shares))| stage.spool.shares(index, shares.disk))
+            .collect()
+    }
+
     pub(super) fn pipe_shares(&self) -> Vec<Option<PipeShares>> {
         self.pipes.iter().map(PipeTally::shares).collect()
     }
@@ -149,6 +162,7 @@ impl StageTally {
         self.scheduled.waiting_for_cpu += later.scheduled.waiting_for_cpu;
         self.cpu_seconds += later.cpu_seconds;
         self.seconds += later.seconds;
+        self.spool.append(&later.spool);
         if !later.program.is_empty() {
             self.program.clone_from(&later.program);
         }

@@ -1,0 +1,187 @@
+//! What a spool tells of itself, for whoever may look at its process: pure.
+//!
+//! `pipewright spool` keeps its state in a file that lies in memory and has no name but the one in
+//! `/proc/PID/fd`. It is written in place, so a look may fall between the halves of a write; the last word
+//! shows that.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// The name that the memory file is made with.
+pub const NAME: &str = "pipewright-spool";
+
+/// Its length in bytes: ten words, little-endian.
+pub(crate) const SIZE: usize = 8 * WORDS;
+
+const WORDS: usize = 10;
+const VERSION: u64 = 1;
+/// In the place of what there is not.
+const NOTHING: u64 = u64::MAX;
+
+/// How far a spool is. Offsets are bytes from the beginning of the stream.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpoolState {
+    /// The offset behind the last byte that was taken from the stage before.
+    pub taken: u64,
+    /// The offset behind the last byte that was given to the stage after.
+    pub given: u64,
+    /// What lies below this offset survives a power cut; `None` where nothing is synced.
+    pub durable: Option<u64>,
+    /// Bytes on the disk.
+    pub held: u64,
+    /// The most that it may hold; `None` where there is no limit.
+    pub limit: Option<u64>,
+    /// What the stage before is kept waiting for now.
+    pub waits: SpoolWait,
+    /// Time in which it was full: it held as much as its limit allows.
+    pub full: Duration,
+    /// Time in which its disk had no room.
+    pub no_room: Duration,
+}
+
+/// What a spool waits for before it takes more.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum SpoolWait {
+    /// For nothing but bytes.
+    #[default]
+    Nothing,
+    /// For its reader: it is full.
+    Full,
+    /// For room on its disk.
+    NoRoom,
+}
+
+impl SpoolState {
+    /// Bytes that the stage after has not been given yet.
+    pub fn backlog(&self) -> u64 {
+        self.taken.saturating_sub(self.given)
+    }
+
+    /// The state as bytes.
+    pub fn encode(&self) -> [u8; SIZE] {
+        let microseconds = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let mut words = [
+            VERSION,
+            self.taken,
+            self.given,
+            self.durable.unwrap_or(NOTHING),
+            self.held,
+            self.limit.unwrap_or(NOTHING),
+            self.waits as u64,
+            microseconds(self.full),
+            microseconds(self.no_room),
+            0,
+        ];
+        words[WORDS - 1] = check(&words[..WORDS - 1]);
+        let mut bytes = [0; SIZE];
+        for (bytes, word) in bytes.chunks_exact_mut(8).zip(words) {
+            bytes.copy_from_slice(&word.to_le_bytes());
+        }
+        bytes
+    }
+
+    /// Reads a state back; `None` if the bytes are not one, or of two.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut words = [0; WORDS];
+        for (word, bytes) in words.iter_mut().zip(bytes.chunks_exact(8)) {
+            *word = u64::from_le_bytes(bytes.try_into().ok()?);
+        }
+        let [
+            VERSION,
+            taken,
+            given,
+            durable,
+            held,
+            limit,
+            wait,
+            full,
+            no_room,
+            sum,
+        ] = words
+        else {
+            return None;
+        };
+        if sum != check(&words[..WORDS - 1]) {
+            return None;
+        }
+        let known = |word: u64| (word != NOTHING).then_some(word);
+        let waits = [SpoolWait::Nothing, SpoolWait::Full, SpoolWait::NoRoom];
+        Some(Self {
+            taken,
+            given,
+            durable: known(durable),
+            held,
+            limit: known(limit),
+            waits: *waits.get(usize::try_from(wait).ok()?)?,
+            full: Duration::from_micros(full),
+            no_room: Duration::from_micros(no_room),
+        })
+    }
+}
+
+/// FNV-1a over words: enough to tell one state from halves of two.
+fn check(words: &[u64]) -> u64 {
+    words.iter().fold(0xcbf2_9ce4_8422_2325, |sum, word| {
+        (sum ^ word).wrapping_mul(0x100_0000_01b3).rotate_left(29)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn state() -> impl Strategy<Value = SpoolState> {
+        let waits = prop_oneof![
+            Just(SpoolWait::Nothing),
+            Just(SpoolWait::Full),
+            Just(SpoolWait::NoRoom)
+        ];
+        let offset = 0..u64::MAX;
+        (
+            (
+                offset.clone(),
+                offset.clone(),
+                prop::option::of(offset.clone()),
+            ),
+            (offset.clone(), prop::option::of(offset), waits),
+            (any::<u32>(), any::<u32>()),
+        )
+            .prop_map(
+                |((taken, given, durable), (held, limit, waits), (full, no_room))| SpoolState {
+                    taken,
+                    given,
+                    durable,
+                    held,
+                    limit,
+                    waits,
+                    full: Duration::from_micros(full.into()),
+                    no_room: Duration::from_micros(no_room.into()),
+                },
+            )
+    }
+
+    proptest! {
+        #[test]
+        fn a_state_is_read_back(state in state()) {
+            prop_assert_eq!(SpoolState::decode(&state.encode()), Some(state));
+        }
+
+        #[test]
+        fn halves_of_two_states_are_none(one in state(), other in state(), cut in 1..WORDS) {
+            let (one, other) = (one.encode(), other.encode());
+            let mixed = [&one[..cut * 8], &other[cut * 8..]].concat();
+            prop_assume!(mixed != one && mixed != other);
+            prop_assert_eq!(SpoolState::decode(&mixed), None);
+        }
+
+        #[test]
+        fn any_bytes_can_be_looked_at(bytes: Vec<u8>) {
+            prop_assert_eq!(SpoolState::decode(&bytes), None);
+        }
+    }
+}
