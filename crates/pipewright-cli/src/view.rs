@@ -8,6 +8,7 @@ pub(crate) mod hexdump;
 pub(crate) mod inline;
 pub(crate) mod live;
 pub(crate) mod silence;
+pub(crate) mod spool;
 pub(crate) mod style;
 pub(crate) mod summary;
 pub(crate) mod terminal;

@@ -132,6 +132,25 @@ const ROWS: &[Row] = &[
         shows: |run| run["stages"][1]["peak_memory_bytes"].as_u64() > Some(50 << 20),
     },
     Row {
+        what: "a spool that is full for a while",
+        arguments: &[
+            "seq 1000000 | \"$P\" spool --limit 1M --sync disk $(mktemp -d -p .)/kept | { sleep 2; cat; } | wc -l",
+        ],
+        shows: |run| {
+            let spool = &run["stages"][1]["spool"];
+            spool["full_share"].as_f64() > Some(0.1)
+                && spool["taken_bytes"] == 6_888_896
+                && spool["backlog_bytes"] == 0
+                && spool["durable_bytes"] == 6_888_896
+                && spool["limit_bytes"] == 1 << 20
+        },
+    },
+    Row {
+        what: "a spool without a directory and a limit",
+        arguments: &["{ seq 9; sleep 1; } | \"$P\" spool | cat"],
+        shows: |run| run["stages"][1]["spool"]["given_bytes"] == 18,
+    },
+    Row {
         what: "a script of several pipelines",
         arguments: &[
             "yes | gzip -9 | head -c 300K >/dev/null; for i in 1 2; do sleep 1 | cat; done",
@@ -193,6 +212,7 @@ fn recording(arguments: &[&str]) -> Command {
     command
         .args(["run", "-q", "--json=run.json", "--samples", "samples"])
         .args(arguments)
+        .env("P", env!("CARGO_BIN_EXE_pipewright"))
         .stdin(Stdio::null());
     command
 }
@@ -330,6 +350,22 @@ fn lists(schema: &mut Schema) {
     for options in [&[][..], &["--all"]] {
         schema.check("ls", &listed(options));
     }
+    drop(running);
+    let mark = support::foreign::mark(2002);
+    let program = env!("CARGO_BIN_EXE_pipewright");
+    let running = Running::start(&format!(
+        "yes {mark} | '{program}' spool --limit 1M | sleep {mark}; true"
+    ));
+    let spool = loop {
+        let found = find(&mark, 3);
+        if found["stages"][1]["spool"]["waits"] == "full" {
+            schema.check("listed_pipeline", &found);
+            break found["stages"][1]["spool"].clone();
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    assert_eq!(spool["held_bytes"], 1 << 20, "{spool:#}");
+    assert!(spool["durable_bytes"].is_null(), "{spool:#}");
     drop(running);
 }
 

@@ -149,16 +149,24 @@ fn a_smaller_limit_than_what_is_there_lets_everybody_go_on() {
     let _watchdog = watchdog();
     let place = tempfile::tempdir().unwrap();
     let directory = place.path().join("kept");
-    let bytes = stream(6 << 20);
-    let fed = Fed::start(spool([&directory]), bytes.clone());
-    // All of it is there, in one segment.
+    let mut command = spool([&directory]);
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(&stream(6 << 20)).unwrap();
+    // All of it is there, in one segment, and no end.
     while segments(&directory)
         .first()
         .is_none_or(|first| first.metadata().unwrap().len() < 6 << 20)
     {
         std::thread::sleep(Duration::from_millis(5));
     }
-    fed.kill();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    drop(stdin);
     let more = stream(3 << 20);
     let mut command = spool(["--append", "--limit", "1M"]);
     let output = feed(command.arg(&directory), &more);
@@ -298,6 +306,43 @@ fn a_copy_made_meanwhile_is_a_beginning_or_an_error_and_never_anything_else() {
             other => panic!("{other:?}: {told}"),
         }
         fed.kill();
+    }
+}
+
+/// The one stage that knows tells it: the counters of its process do not count what the kernel moves.
+#[test]
+fn a_spool_is_seen_by_run_and_ls() {
+    let _watchdog = watchdog();
+    let place = tempfile::tempdir().unwrap();
+    let program = env!("CARGO_BIN_EXE_pipewright");
+    let output = support::run(&[
+        "--verbose",
+        &format!(
+            "seq 1000000 | '{program}' spool --limit 1M --sync disk '{}/kept' | {{ sleep 2; cat; }} | wc -l",
+            place.path().display()
+        ),
+    ]);
+    let told = stderr(&output);
+    assert_eq!(output.stdout, b"1000000\n", "{told}");
+    for word in [
+        "stage 2 is a spool: in ",
+        "0 B of 1.0 MiB to give, durable up to 6.6 MiB",
+        "the spool (stage 2) was full, ",
+    ] {
+        assert!(told.contains(word), "{word}: {told}");
+    }
+
+    let mark = support::foreign::mark(2003);
+    let text = format!("yes {mark} | '{program}' spool --limit 1M | sleep {mark}; true");
+    let _running = support::foreign::Running::start(&text);
+    loop {
+        let list = pipewright().arg("ls").output().unwrap();
+        let list = String::from_utf8_lossy(&list.stdout).into_owned();
+        let full = |line: &str| line.contains(" of 1.0 MiB to give, full");
+        if list.contains(&mark) && list.lines().any(full) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

@@ -9,11 +9,12 @@ use pipewright_observe::topology::{FoundPipe, FoundStage, Pipeline, Scan, Shape}
 use pipewright_observe::workspace::{
     PipelineNow, SocketEnd, SocketId, StageNow, command_lines, look_at,
 };
-use pipewright_observe::{Activity, PipeLevel, ProcessId};
+use pipewright_observe::{Activity, PipeLevel, ProcessId, SpoolState};
 use serde::Serialize;
 
 use crate::cli;
-use crate::export::json::values::{Level, VERSION, Word, numbers, seconds};
+use crate::export::json::values::{Level, Spool, VERSION, Word, numbers, seconds};
+use crate::view::spool;
 use crate::view::style::Palette;
 use crate::view::units::{self, size};
 use crate::view::{self, terminal, text};
@@ -51,6 +52,10 @@ struct ListedStage {
     age_seconds: f64,
     /// Its standard streams that are sockets.
     sockets: Vec<Socket>,
+    /// Null: it is no `pipewright spool`.
+    spool: Option<Spool>,
+    #[serde(skip)]
+    spool_state: Option<SpoolState>,
 }
 
 /// A standard stream that is a socket.
@@ -230,6 +235,8 @@ impl ListedStage {
             activity: Word(now.activity),
             age_seconds: seconds(stage.process.age()),
             sockets: sockets.get(&stage.process).cloned().unwrap_or_default(),
+            spool: now.spool.as_ref().map(Spool::now),
+            spool_state: now.spool,
         }
     }
 }
@@ -318,6 +325,9 @@ impl Told<'_> {
                 if inodes.insert(socket.inode) {
                     write!(f, ", {socket}")?;
                 }
+            }
+            if let Some(state) = &stage.spool_state {
+                write!(f, ", {}", spool::state(state))?;
             }
             writeln!(f)?;
             let leaving = |pipe: &&ListedPipe| pipe.writers.iter().min() == Some(&stage.number);

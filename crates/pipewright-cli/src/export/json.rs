@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::Export;
 use crate::outcome::{ByWorkers, Observed, Outcome};
 use crate::progress::Progress;
-use values::{TimeOfPipe, TimeOfStage, VERSION, moment, numbers, rate, seconds, share};
+use values::{Spool, TimeOfPipe, TimeOfStage, VERSION, moment, numbers, rate, seconds, share};
 use verdict::Conclusion;
 
 /// The JSON Schema of this form and of the others.
@@ -134,6 +134,8 @@ struct Stage<'a> {
     forgiven: bool,
     /// Null: it was run once.
     workers: Option<&'a ByWorkers>,
+    /// Null: it is no `pipewright spool`, or was not watched.
+    spool: Option<Spool>,
 }
 
 #[derive(Debug, Serialize)]
@@ -232,6 +234,12 @@ fn stages(outcome: &Outcome) -> Vec<Stage<'_>> {
         reader_gone: stage.reader_gone,
         forgiven: stage.forgiven,
         workers: stage.workers.as_ref(),
+        spool: observed
+            .and_then(|observed| {
+                let mut spools = observed.verdict.spools.iter();
+                spools.find(|spool| spool.stage == index)
+            })
+            .map(Spool::from),
     });
     stages.collect()
 }

@@ -7,6 +7,7 @@ use pipewright::StageEnd;
 use pipewright_observe::verdict::{Finding, Phase};
 use signal_hook::consts::SIGINT;
 
+use super::spool;
 use super::style::Palette;
 use super::text;
 use super::units::{self, percent, seconds, size};
@@ -338,6 +339,12 @@ fn write_finding(
         let phases = Phase::sentence(&verdict.phases);
         let sentence = format!("the bottleneck moved: {phases}");
         writeln!(f, "{}", wrapped(&sentence))?;
+    }
+    for spool in &verdict.spools {
+        writeln!(f, "{}", palette.faint(wrapped(&spool::told(spool))))?;
+        if let Some(sentence) = spool.sentence() {
+            writeln!(f, "{}", wrapped(&sentence))?;
+        }
     }
     match observed.verdict.advice() {
         Some(advice) => writeln!(f, "{}", palette.warning(wrapped(&advice))),

@@ -3,8 +3,8 @@
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
-use pipewright_observe::PipeLevel;
-use pipewright_observe::verdict::{PipeShares, StageShares};
+use pipewright_observe::verdict::{PipeShares, SpoolShares, StageShares};
+use pipewright_observe::{PipeLevel, SpoolState, SpoolWait};
 use serde::{Serialize, Serializer};
 
 /// The version of the forms.
@@ -45,6 +45,57 @@ impl<T: Serialize> Serialize for Word<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let name = serde_json::to_value(&self.0).map_err(serde::ser::Error::custom)?;
         serializer.serialize_str(&name.as_str().unwrap_or_default().replace('-', "_"))
+    }
+}
+
+/// A stage that keeps the stream on disk.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct Spool {
+    taken_bytes: u64,
+    given_bytes: u64,
+    backlog_bytes: u64,
+    durable_bytes: Option<u64>,
+    held_bytes: u64,
+    limit_bytes: Option<u64>,
+    waits: Word<SpoolWait>,
+    /// These are null where it was looked at once.
+    taken_bytes_per_second: Option<f64>,
+    given_bytes_per_second: Option<f64>,
+    full_share: Option<f64>,
+    no_room_share: Option<f64>,
+    disk_share: Option<f64>,
+}
+
+impl Spool {
+    /// At one moment.
+    pub(crate) fn now(state: &SpoolState) -> Self {
+        Self {
+            taken_bytes: state.taken,
+            given_bytes: state.given,
+            backlog_bytes: state.backlog(),
+            durable_bytes: state.durable,
+            held_bytes: state.held,
+            limit_bytes: state.limit,
+            waits: Word(state.waits),
+            taken_bytes_per_second: None,
+            given_bytes_per_second: None,
+            full_share: None,
+            no_room_share: None,
+            disk_share: None,
+        }
+    }
+}
+
+impl From<&SpoolShares> for Spool {
+    fn from(spool: &SpoolShares) -> Self {
+        Self {
+            taken_bytes_per_second: Some(rate(spool.taken_rate)),
+            given_bytes_per_second: Some(rate(spool.given_rate)),
+            full_share: Some(share(spool.full)),
+            no_room_share: Some(share(spool.no_room)),
+            disk_share: Some(share(spool.disk)),
+            ..Self::now(&spool.state)
+        }
     }
 }
 

@@ -52,6 +52,11 @@ impl Frame {
             .worth
             .as_ref()
             .filter(|worth| !is_folded && rows.len() < height && text::width(worth) + 2 <= width);
+        let worth = self
+            .spools
+            .iter()
+            .take(height.saturating_sub(rows.len()))
+            .chain(worth);
         rows.extend(
             worth.map(|worth| Row::fitted(vec![(Tone::Faint, format!("  {worth}"))], width)),
         );
@@ -300,6 +305,7 @@ pub(super) mod tests {
             since_start: true,
             advice: None,
             worth: None,
+            spools: Vec::new(),
             progress: Some(Progress {
                 read: 430 << 20,
                 total: 1000 << 20,
