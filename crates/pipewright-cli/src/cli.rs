@@ -1,5 +1,7 @@
 //! The command line, parsed once into one struct.
 
+mod hosts;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,6 +12,7 @@ use pipewright_workers::Records;
 use crate::forgiveness::Forgiven;
 use crate::quantity;
 use crate::recording::plan::Intake;
+pub(crate) use hosts::{On, Reach, Remote};
 
 /// Run pipelines, see how each stage ends and which one is slow
 #[derive(Debug, Parser)]
@@ -40,6 +43,9 @@ pub(crate) enum Subcommand {
     Watch(Watch),
     Resize(Resize),
     Workers(Workers),
+    On(On),
+    #[command(hide = true)]
+    Remote(Remote),
     Spool(Spool),
     Resume(Resume),
     Replay(Replay),

@@ -10,6 +10,8 @@ pub(crate) mod ls;
 pub(crate) mod manual;
 mod placed;
 mod played;
+pub(crate) mod on;
+pub(crate) mod remote;
 pub(crate) mod replay;
 pub(crate) mod resize;
 pub(crate) mod run;

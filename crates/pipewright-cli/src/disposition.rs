@@ -27,6 +27,16 @@ pub(crate) fn die_of(signal: c_int) -> ! {
     std::process::exit(128 + signal);
 }
 
+/// Likewise, for a signal that has ended another process: that one has left its core, where it leaves one.
+pub(crate) fn die_of_without_core(signal: c_int) -> ! {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Core);
+    limit.current = Some(0);
+    // Refused: a core is left that says little.
+    let _ = setrlimit(Resource::Core, limit);
+    die_of(signal)
+}
+
 /// Sends the signal to this thread with its default action, and puts the action that it had back.
 fn take_default_action(signal: c_int) {
     let mut before = MaybeUninit::<libc::sigaction>::uninit();

@@ -52,6 +52,8 @@ fn execute(command: Subcommand, typed: &[OsString]) -> anyhow::Result<ExitCode> 
         Subcommand::Watch(options) => looked(commands::watch::watch(&options)),
         Subcommand::Resize(options) => looked(commands::resize::resize(&options)),
         Subcommand::Workers(options) => commands::workers::workers(options),
+        Subcommand::On(options) => commands::on::on(options),
+        Subcommand::Remote(options) => commands::remote::remote(&options),
         Subcommand::Spool(options) => commands::spool::spool(&options),
         Subcommand::Keep(options) => commands::keep::keep(&options),
         Subcommand::Resume(options) => commands::run::resume::resume(&options),

@@ -16,6 +16,9 @@ pub(crate) const OWN_ERROR: u8 = 125;
 /// The status of a pipeline that ran out of time, as timeout(1) has it.
 pub(crate) const TIMED_OUT: u8 = 124;
 
+/// The status of a stage whose link to its host is lost for good: EREMOTEIO.
+pub(crate) const LINK_LOST: u8 = 121;
+
 /// One run of one pipeline, from its start to the end of its last stage.
 #[derive(Debug)]
 pub(crate) struct Outcome {
@@ -99,6 +102,19 @@ pub(crate) struct ByWorkers {
     pub(crate) in_sequence: Option<String>,
 }
 
+impl fmt::Display for OnHost {
+    /// Completes "stage 2 ran …".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cpu = self.user_seconds + self.system_seconds;
+        write!(f, "on {} for {:.1} s, with {cpu:.1} s of CPU time", self.host, self.wall_seconds)?;
+        match self.reconnected {
+            0 => Ok(()),
+            1 => f.write_str("; the link broke once"),
+            times => write!(f, "; the link broke {times} times"),
+        }
+    }
+}
+
 impl fmt::Display for ByWorkers {
     /// Completes "stage 2 ran …".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -116,6 +132,22 @@ impl fmt::Display for ByWorkers {
         let at_work = self.run_seconds / self.wall_seconds.max(f64::EPSILON);
         write!(f, ", {at_work:.1} workers busy on average")
     }
+}
+
+/// What a stage on another host came to, as `pipewright on` tells it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct OnHost {
+    pub(crate) host: String,
+    /// From its start there to its end there.
+    pub(crate) wall_seconds: f64,
+    /// CPU time in user mode, there.
+    pub(crate) user_seconds: f64,
+    /// CPU time in the kernel, there.
+    pub(crate) system_seconds: f64,
+    /// In bytes, where it is known.
+    pub(crate) peak_memory: Option<u64>,
+    /// How often the link was lost and made again.
+    pub(crate) reconnected: u32,
 }
 
 /// The pipe between two stages.

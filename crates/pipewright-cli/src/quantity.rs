@@ -136,6 +136,16 @@ pub(crate) fn interval(text: &str) -> Result<Duration, String> {
     Ok(interval)
 }
 
+/// How long two halves of a stage live without each other: long enough that a busy machine is not taken for
+/// a lost one.
+pub(crate) fn lease(text: &str) -> Result<Duration, String> {
+    let lease = duration(text)?;
+    if lease < Duration::from_secs(1) || lease > Duration::from_secs(30 * 24 * 3600) {
+        return Err("give a time from 1s to 30 days (720h)".to_owned());
+    }
+    Ok(lease)
+}
+
 /// How often something is done: once at least.
 pub(crate) fn runs(text: &str) -> Result<usize, String> {
     match text.parse() {
