@@ -23,6 +23,11 @@ pub(crate) fn stop() {
 /// The first process of a pid namespace does not die of its own signals; it ends with 128 + n, as a
 /// shell would tell of the other.
 pub(crate) fn die_of(signal: c_int) -> ! {
+    if signal == libc::SIGKILL {
+        // It has no action that could be changed.
+        let _ =
+            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+    }
     take_default_action(signal);
     std::process::exit(128 + signal);
 }

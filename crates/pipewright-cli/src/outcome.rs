@@ -106,7 +106,11 @@ impl fmt::Display for OnHost {
     /// Completes "stage 2 ran …".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let cpu = self.user_seconds + self.system_seconds;
-        write!(f, "on {} for {:.1} s, with {cpu:.1} s of CPU time", self.host, self.wall_seconds)?;
+        write!(
+            f,
+            "on {} for {:.1} s, with {cpu:.1} s of CPU time",
+            self.host, self.wall_seconds
+        )?;
         match self.reconnected {
             0 => Ok(()),
             1 => f.write_str("; the link broke once"),

@@ -35,7 +35,8 @@ impl Copy {
         let unreadable = |error| Error::Local("read this program's own file", error);
         let file = File::open("/proc/self/exe").map_err(unreadable)?;
         let sum = Command::new("sha256sum").stdin(file).capture().read();
-        let sum = sum.map_err(|error| Error::Local("run sha256sum", std::io::Error::other(error)))?;
+        let sum =
+            sum.map_err(|error| Error::Local("run sha256sum", std::io::Error::other(error)))?;
         let hash = sum.split(' ').next().unwrap_or_default().to_owned();
         Ok(Self { hash })
     }
@@ -58,14 +59,23 @@ pub fn bootstrap(host: &Host, copy: &Copy, machine: &str) -> Result<()> {
     };
     let ours = format!("Linux {}", std::env::consts::ARCH);
     if machine.trim() != ours {
-        return Err(failed(format!("it is {}, and this program is for {ours}", machine.trim())));
+        return Err(failed(format!(
+            "it is {}, and this program is for {ours}",
+            machine.trim()
+        )));
     }
     let unreadable = |error| Error::Local("read this program's own file", error);
     let mut file = File::open(Path::new("/proc/self/exe")).map_err(unreadable)?;
     // Read once here, so that a file that cannot be read is told as such.
-    file.read_exact(&mut [0]).and_then(|()| file.rewind()).map_err(unreadable)?;
+    file.read_exact(&mut [0])
+        .and_then(|()| file.rewind())
+        .map_err(unreadable)?;
     let words = ["sh", "-c", SCRIPT, copy.name(), &copy.hash].map(OsString::from);
-    let copied = host.command(&quote::for_login_shell(&words)).stdin(file).capture().output();
+    let copied = host
+        .command(&quote::for_login_shell(&words))
+        .stdin(file)
+        .capture()
+        .output();
     let output = copied.map_err(|error| failed(error.to_string()))?;
     if output.success() {
         return Ok(());

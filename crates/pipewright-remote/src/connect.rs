@@ -48,7 +48,9 @@ impl Words {
         let kept = words.clone();
         std::thread::spawn(move || {
             let mut buffer = [0; 1024];
-            while let Ok(count @ 1..) = rustix::io::retry_on_intr(|| rustix::io::read(&stderr, &mut buffer)) {
+            while let Ok(count @ 1..) =
+                rustix::io::retry_on_intr(|| rustix::io::read(&stderr, &mut buffer))
+            {
                 let mut kept = kept.0.lock().unwrap_or_else(PoisonError::into_inner);
                 kept.extend_from_slice(&buffer[..count]);
                 let excess = kept.len().saturating_sub(LAST_WORDS);
@@ -68,7 +70,10 @@ impl Words {
         let words = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let words = String::from_utf8_lossy(&words);
         let mut lines = words.lines().map(str::trim);
-        lines.rfind(|line| !line.is_empty()).unwrap_or("nothing").to_owned()
+        lines
+            .rfind(|line| !line.is_empty())
+            .unwrap_or("nothing")
+            .to_owned()
     }
 }
 
@@ -85,14 +90,26 @@ pub(crate) fn connect(
     let lanes = hello.lane.1;
     // All at once: they take as long as one.
     let calls = (0..lanes).map(|lane| {
-        let connection = if lane == 0 { connection } else { Connection::Own };
+        let connection = match connection {
+            Connection::Shared if lane > 0 => Connection::Own { seconds: 10 },
+            connection => connection,
+        };
         host.open(&text, connection)
     });
     let calls = calls.collect::<Result<Vec<Call>>>()?;
     let mut ready = Vec::new();
     let mut words = Words::default();
     for (lane, call) in calls.into_iter().enumerate() {
-        let answer = greet(host, call, &nonce, &Hello { lane: (lane as u8, lanes), ..hello.clone() }, limit);
+        let answer = greet(
+            host,
+            call,
+            &nonce,
+            &Hello {
+                lane: (lane as u8, lanes),
+                ..hello.clone()
+            },
+            limit,
+        );
         let (call, decoder, said) = answer?;
         if lane == 0 {
             words = said;
@@ -155,17 +172,24 @@ fn greet(
             said,
         };
         if heard.len() > MOST_CHATTER {
-            return Err(unreachable("its start files print without an end".to_owned()));
+            return Err(unreachable(
+                "its start files print without an end".to_owned(),
+            ));
         }
         match read(&call.stdout, &mut buffer, limit) {
             Ok(0) => {
                 // ssh may have its last words still to say.
                 let _ = call.child.wait_timeout(Duration::from_secs(2));
                 std::thread::sleep(Duration::from_millis(20));
-                return Err(unreachable(format!("ssh ended, and said: {}", words.last())));
+                return Err(unreachable(format!(
+                    "ssh ended, and said: {}",
+                    words.last()
+                )));
             }
             Ok(count) => heard.extend_from_slice(&buffer[..count]),
-            Err(Errno::TIMEDOUT) => return Err(unreachable("it did not answer in time".to_owned())),
+            Err(Errno::TIMEDOUT) => {
+                return Err(unreachable("it did not answer in time".to_owned()));
+            }
             Err(errno) => return Err(Error::Local("read from ssh", errno.into())),
         }
     };
@@ -176,11 +200,18 @@ fn greet(
     decoder.filled(count);
     let mut bytes = Vec::new();
     let payload = &messages::pack(hello);
-    Frame { payload, ..Frame::bare(Kind::Hello) }.encode(&mut bytes);
+    Frame {
+        payload,
+        ..Frame::bare(Kind::Hello)
+    }
+    .encode(&mut bytes);
     // A pipe that nobody has written to has room for a greeting.
     match rustix::io::write(&call.stdin, &bytes) {
         Ok(count) if count == bytes.len() => Ok((call, decoder, words)),
-        Ok(_) => Err(Error::Local("greet the far half", std::io::ErrorKind::WriteZero.into())),
+        Ok(_) => Err(Error::Local(
+            "greet the far half",
+            std::io::ErrorKind::WriteZero.into(),
+        )),
         Err(_) => Err(Error::Unreachable {
             host: host.name.clone(),
             said: format!("ssh ended, and said: {}", words.last()),
@@ -200,7 +231,12 @@ fn await_welcome(
         match decoder.next_frame() {
             Ok(Some(frame)) => return welcome(host, &frame),
             Ok(None) => {}
-            Err(source) => return Err(Error::Frame { host: name(), source }),
+            Err(source) => {
+                return Err(Error::Frame {
+                    host: name(),
+                    source,
+                });
+            }
         }
         match read(&call.stdout, decoder.room(), limit) {
             Ok(count @ 1..) => decoder.filled(count),
@@ -219,7 +255,10 @@ fn await_welcome(
 
 fn welcome(host: &Host, frame: &Frame<'_>) -> Result<Positions> {
     let name = || host.name.clone();
-    let misuse = |source| Error::Misuse { host: name(), source };
+    let misuse = |source| Error::Misuse {
+        host: name(),
+        source,
+    };
     match frame.kind {
         Kind::Refusal => Err(Error::Refused {
             host: name(),
@@ -237,12 +276,18 @@ fn welcome(host: &Host, frame: &Frame<'_>) -> Result<Positions> {
             let welcome: Welcome = messages::unpack(frame.payload).map_err(misuse)?;
             Ok(welcome.positions)
         }
-        _ => Err(misuse(crate::error::Misuse::Turn("a frame before the welcome"))),
+        _ => Err(misuse(crate::error::Misuse::Turn(
+            "a frame before the welcome",
+        ))),
     }
 }
 
 /// Reads what is there, once it is; TIMEDOUT when the time is over, or it was called off.
-fn read(input: &PipeReader, buffer: &mut [u8], limit: Limit<'_>) -> std::result::Result<usize, Errno> {
+fn read(
+    input: &PipeReader,
+    buffer: &mut [u8],
+    limit: Limit<'_>,
+) -> std::result::Result<usize, Errno> {
     loop {
         let left = limit.deadline.saturating_duration_since(Instant::now());
         let timeout = Timespec::try_from(left).ok();
@@ -264,12 +309,18 @@ fn read(input: &PipeReader, buffer: &mut [u8], limit: Limit<'_>) -> std::result:
 }
 
 fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
-    bytes.windows(wanted.len()).position(|window| window == wanted)
+    bytes
+        .windows(wanted.len())
+        .position(|window| window == wanted)
 }
 
 /// A word that no start file prints by chance.
 pub(crate) fn nonce() -> String {
-    random().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    random()
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 /// Bytes that nobody can guess.

@@ -22,7 +22,11 @@ pub(crate) struct Exchange {
 impl Exchange {
     pub(crate) fn new(shared: Arc<Shared>, lease: Lease) -> Self {
         let link = None;
-        Self { shared, lease, link }
+        Self {
+            shared,
+            lease,
+            link,
+        }
     }
 
     pub(crate) fn has_link(&self) -> bool {

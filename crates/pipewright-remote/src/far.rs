@@ -13,8 +13,8 @@ use pipewright::{Child, Command};
 use rustix::io::Errno;
 
 use crate::exchange::Exchange;
-use crate::keeper;
 use crate::frames::{Decoder, Frame, Kind};
+use crate::keeper;
 use crate::lease::Lease;
 use crate::link::{Broken, Lane, Link, read_one_frame};
 use crate::meeting::{Arrival, Meeting, hand_over};
@@ -58,16 +58,29 @@ pub fn far_half(nonce: &str, keeper: &[&str]) -> Result<(), FarError> {
     let mut decoder = read_one_frame(stdin)
         .map_err(|error| FarError::Greeting(format!("its greeting did not come: {error}")))?;
     let greeting = match decoder.next_frame() {
-        Ok(Some(Frame { kind: Kind::Hello, payload, .. })) => payload.to_vec(),
-        Ok(_) => return Err(FarError::Greeting("it did not begin with a greeting".to_owned())),
+        Ok(Some(Frame {
+            kind: Kind::Hello,
+            payload,
+            ..
+        })) => payload.to_vec(),
+        Ok(_) => {
+            return Err(FarError::Greeting(
+                "it did not begin with a greeting".to_owned(),
+            ));
+        }
         Err(error) => return Err(FarError::Greeting(error.to_string())),
     };
-    let theirs = messages::version(&greeting).map_err(|error| FarError::Greeting(error.to_string()))?;
+    let theirs =
+        messages::version(&greeting).map_err(|error| FarError::Greeting(error.to_string()))?;
     if theirs != VERSION {
-        answer(stdout, Kind::Welcome, &messages::pack(&Welcome {
-            version: VERSION,
-            positions: Default::default(),
-        }));
+        answer(
+            stdout,
+            Kind::Welcome,
+            &messages::pack(&Welcome {
+                version: VERSION,
+                positions: Default::default(),
+            }),
+        );
         return Ok(());
     }
     let hello: Hello =
@@ -98,7 +111,11 @@ pub fn far_half(nonce: &str, keeper: &[&str]) -> Result<(), FarError> {
 
 fn answer(stdout: BorrowedFd<'_>, kind: Kind, payload: &[u8]) {
     let mut bytes = Vec::new();
-    Frame { payload, ..Frame::bare(kind) }.encode(&mut bytes);
+    Frame {
+        payload,
+        ..Frame::bare(kind)
+    }
+    .encode(&mut bytes);
     // Nobody there: nobody to tell.
     let _ = write_all(stdout, &bytes);
 }
@@ -128,7 +145,11 @@ struct Far<'a> {
 enum Stage {
     /// It was not asked for yet.
     None,
-    Running { keeper: Child, socket: UnixStream, reports: Vec<u8> },
+    Running {
+        keeper: Box<Child>,
+        socket: UnixStream,
+        reports: Vec<u8>,
+    },
     /// Its end was told.
     Over,
 }
@@ -138,9 +159,14 @@ impl<'a> Far<'a> {
     fn new(meeting: Meeting, hello: Hello, keeper: &'a [&'a str]) -> Result<Self, FarError> {
         let local = |error| FarError::Local("set up the link", error);
         let input = rustix::stdio::stdin().try_clone_to_owned().map_err(local)?;
-        let output = rustix::stdio::stdout().try_clone_to_owned().map_err(local)?;
+        let output = rustix::stdio::stdout()
+            .try_clone_to_owned()
+            .map_err(local)?;
         // The copies are the only ones here, so the link is gone when they are closed.
-        let null = std::fs::File::options().read(true).write(true).open("/dev/null");
+        let null = std::fs::File::options()
+            .read(true)
+            .write(true)
+            .open("/dev/null");
         let null = null.map_err(local)?;
         rustix::stdio::dup2_stdin(&null).map_err(|errno| local(errno.into()))?;
         rustix::stdio::dup2_stdout(&null).map_err(|errno| local(errno.into()))?;
@@ -253,12 +279,18 @@ impl<'a> Far<'a> {
         let (kind, payload) = match &resumed {
             Ok(()) => {
                 let version = VERSION;
-                (Kind::Welcome, messages::pack(&Welcome { version, positions }))
+                (
+                    Kind::Welcome,
+                    messages::pack(&Welcome { version, positions }),
+                )
             }
             Err(error) => (Kind::Refusal, error.to_string().into_bytes()),
         };
         let payload = &payload;
-        let told = made[0].say(&Frame { payload, ..Frame::bare(kind) });
+        let told = made[0].say(&Frame {
+            payload,
+            ..Frame::bare(kind)
+        });
         if let (Ok(()), Ok(())) = (told, &resumed) {
             self.exchange.set_link(Link::new(made));
         }
@@ -277,7 +309,9 @@ impl<'a> Far<'a> {
         while let Some((order, length)) = messages::read::<Order>(&self.orders).map_err(nonsense)? {
             self.orders.drain(..length);
             match (order, &mut self.stage) {
-                (Order::Start(command), Stage::None) if !command.is_empty() => self.start(command)?,
+                (Order::Start(command), Stage::None) if !command.is_empty() => {
+                    self.start(command)?
+                }
                 (Order::Start(_), _) => {
                     return Err(FarError::Nonsense("a second start".to_owned()));
                 }
@@ -311,7 +345,9 @@ impl<'a> Far<'a> {
             .new_session()
             .own_tree()
             .spawn()
-            .map_err(|error| FarError::Local("start the stage's keeper", std::io::Error::other(error)))?;
+            .map_err(|error| {
+                FarError::Local("start the stage's keeper", std::io::Error::other(error))
+            })?;
         let shared = &self.exchange.shared;
         let pump = |work: Box<dyn FnOnce(&Shared) + Send>| {
             let shared = Arc::clone(shared);
@@ -324,7 +360,7 @@ impl<'a> Far<'a> {
         pump(Box::new(|shared| shared.feed(Stream::Stdout, from_stdout)))?;
         pump(Box::new(|shared| shared.feed(Stream::Stderr, from_stderr)))?;
         self.stage = Stage::Running {
-            keeper,
+            keeper: Box::new(keeper),
             socket,
             reports: Vec::new(),
         };
@@ -333,7 +369,12 @@ impl<'a> Far<'a> {
 
     /// Passes on what the keeper tells.
     fn take_reports(&mut self) {
-        let Stage::Running { keeper, socket, reports } = &mut self.stage else {
+        let Stage::Running {
+            keeper,
+            socket,
+            reports,
+        } = &mut self.stage
+        else {
             return;
         };
         let mut buffer = [0; 1024];
@@ -353,7 +394,10 @@ impl<'a> Far<'a> {
             // It was killed; what it has left has become this process's.
             let _ = keeper.kill_tree(PATIENCE);
             let (end, usage) = (End::Unknown, Usage::default());
-            session.push(Stream::Reports, &messages::write(&Report::Ended { end, usage }));
+            session.push(
+                Stream::Reports,
+                &messages::write(&Report::Ended { end, usage }),
+            );
             is_over = true;
         }
         if is_over {
@@ -366,7 +410,9 @@ impl<'a> Far<'a> {
 
     /// Ends the stage with all that belongs to it.
     fn end(&mut self, error: FarError) -> FarError {
-        if let Stage::Running { keeper, socket, .. } = std::mem::replace(&mut self.stage, Stage::Over) {
+        if let Stage::Running { keeper, socket, .. } =
+            std::mem::replace(&mut self.stage, Stage::Over)
+        {
             drop(socket);
             if !matches!(keeper.wait_timeout(PATIENCE), Ok(Some(_))) {
                 let _ = keeper.kill_tree(PATIENCE);

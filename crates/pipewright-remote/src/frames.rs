@@ -113,7 +113,13 @@ impl Frame<'_> {
     ///
     /// If the payload is longer than [`LONGEST_PAYLOAD`].
     pub fn encode(&self, into: &mut Vec<u8>) {
-        encode_parts(self.kind, self.stream, self.offset, [self.payload, &[]], into);
+        encode_parts(
+            self.kind,
+            self.stream,
+            self.offset,
+            [self.payload, &[]],
+            into,
+        );
     }
 }
 
@@ -240,8 +246,10 @@ mod tests {
         (0..5_u8).prop_map(|byte| Stream::of(byte).unwrap())
     }
 
+    type Owned = (Kind, Stream, u64, Vec<u8>);
+
     /// Decodes bytes that come in pieces of this size.
-    fn decode(bytes: &[u8], piece: usize) -> (Vec<(Kind, Stream, u64, Vec<u8>)>, Option<NoFrame>) {
+    fn decode(bytes: &[u8], piece: usize) -> (Vec<Owned>, Option<NoFrame>) {
         let mut decoder = Decoder::default();
         let mut frames = Vec::new();
         let mut left = bytes;
@@ -303,7 +311,12 @@ mod tests {
         for offset in 0..5 {
             let stream = Stream::Stdin;
             let kind = Kind::Data;
-            let frame = Frame { kind, stream, offset, payload: &payload };
+            let frame = Frame {
+                kind,
+                stream,
+                offset,
+                payload: &payload,
+            };
             frame.encode(&mut bytes);
         }
         for piece in [1, 4096, usize::MAX] {

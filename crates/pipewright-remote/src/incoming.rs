@@ -43,7 +43,11 @@ impl Incoming {
         let stream = self.stream;
         let expected = self.received();
         if offset != expected {
-            return Err(Misuse::OutOfOrder { stream, offset, expected });
+            return Err(Misuse::OutOfOrder {
+                stream,
+                offset,
+                expected,
+            });
         }
         if self.ended {
             return Err(Misuse::BehindTheEnd { stream, offset });
@@ -63,7 +67,11 @@ impl Incoming {
     pub(crate) fn end(&mut self, offset: u64) -> Result<(), Misuse> {
         let (stream, expected) = (self.stream, self.received());
         if offset != expected {
-            return Err(Misuse::OutOfOrder { stream, offset, expected });
+            return Err(Misuse::OutOfOrder {
+                stream,
+                offset,
+                expected,
+            });
         }
         self.ended = true;
         Ok(())

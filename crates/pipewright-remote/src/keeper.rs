@@ -41,7 +41,10 @@ pub fn keep(command: &[OsString]) -> std::io::Result<std::convert::Infallible> {
             std::process::exit(0);
         }
     };
-    let closed = std::fs::File::options().read(true).write(true).open("/dev/null");
+    let closed = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/null");
     let closed = closed.and_then(|null| {
         rustix::stdio::dup2_stdin(&null)?;
         rustix::stdio::dup2_stdout(&null)?;

@@ -10,8 +10,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect,
-    listen, recv, recvmsg, sendmsg, socket_with, sockopt,
+    SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind,
+    connect, listen, recv, recvmsg, sendmsg, socket_with, sockopt,
 };
 
 use crate::messages::Token;
@@ -35,12 +35,20 @@ pub(crate) struct Arrival {
 }
 
 fn new_socket() -> rustix::io::Result<OwnedFd> {
-    socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+    socket_with(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )
 }
 
 /// Everybody on the host can read the name, so it has only half of the token.
 fn address(token: Token) -> rustix::io::Result<SocketAddrUnix> {
-    let half: String = token.0[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+    let half: String = token.0[..8]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     SocketAddrUnix::new_abstract_name(format!("pipewright-remote-{half}").as_bytes())
 }
 
@@ -71,7 +79,13 @@ impl Meeting {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
-        let message = recvmsg(&usher, &mut [IoSliceMut::new(&mut greeting)], &mut control, flags).ok()?;
+        let message = recvmsg(
+            &usher,
+            &mut [IoSliceMut::new(&mut greeting)],
+            &mut control,
+            flags,
+        )
+        .ok()?;
         greeting.truncate(message.bytes);
         let mut descriptors = Vec::new();
         for message in control.drain() {
@@ -109,7 +123,12 @@ pub(crate) fn hand_over(
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     control.push(SendAncillaryMessage::ScmRights(&descriptors));
-    sendmsg(&socket, &[IoSlice::new(greeting)], &mut control, SendFlags::NOSIGNAL)?;
+    sendmsg(
+        &socket,
+        &[IoSlice::new(greeting)],
+        &mut control,
+        SendFlags::NOSIGNAL,
+    )?;
     // Nothing is ever sent back.
     rustix::io::retry_on_intr(|| recv(&socket, &mut [0; 1], RecvFlags::empty()))?;
     Ok(())

@@ -159,7 +159,10 @@ mod tests {
         let bytes = [write(&first), write(&second)].concat();
         let (message, length) = read::<Order>(&bytes).unwrap().unwrap();
         assert_eq!(message, first);
-        assert_eq!(read(&bytes[length..]), Ok(Some((second, bytes.len() - length))));
+        assert_eq!(
+            read(&bytes[length..]),
+            Ok(Some((second, bytes.len() - length)))
+        );
         for cut in 0..length {
             assert_eq!(read::<Order>(&bytes[..cut]), Ok(None), "{cut}");
         }

@@ -106,7 +106,12 @@ impl RemoteStage {
         let window = WINDOW * u32::from(self.channels.max(1));
         let local = |error| Error::Local("share what the threads share", error);
         let shared = Shared::new(Half::Near, window as usize).map_err(local)?;
-        let start = self.command.iter().cloned().map(OsString::into_vec).collect();
+        let start = self
+            .command
+            .iter()
+            .cloned()
+            .map(OsString::into_vec)
+            .collect();
         let start = Order::Start(start);
         if !messages::fits(&start) {
             let error = std::io::ErrorKind::ArgumentListTooLong.into();
@@ -184,8 +189,14 @@ impl Near<'_> {
         loop {
             let ready = self.exchange.turn(&[signals.readable()], None);
             let ready = ready.map_err(|broken| match broken {
-                Broken::Frame(source) => Error::Frame { host: host.clone(), source },
-                Broken::Misuse(source) => Error::Misuse { host: host.clone(), source },
+                Broken::Frame(source) => Error::Frame {
+                    host: host.clone(),
+                    source,
+                },
+                Broken::Misuse(source) => Error::Misuse {
+                    host: host.clone(),
+                    source,
+                },
                 Broken::Away => unreachable!("a lost link is no error"),
             })?;
             if ready[0] {
@@ -195,8 +206,10 @@ impl Near<'_> {
             if let Some((what, error)) = shared.take_failure() {
                 return Err(self.give_up(Error::Local(what, error)));
             }
-            self.take_reports()
-                .map_err(|source| Error::Misuse { host: host.clone(), source })?;
+            self.take_reports().map_err(|source| Error::Misuse {
+                host: host.clone(),
+                source,
+            })?;
             if !self.exchange.has_link() && self.connecting.is_none() {
                 self.again()?;
             }
@@ -208,12 +221,18 @@ impl Near<'_> {
                 // It waits for a lease otherwise, and no longer.
                 shared.session().say_bye();
                 let patience = Instant::now() + Duration::from_secs(1);
-                while self.exchange.has_link() && !self.exchange.is_flushed() && Instant::now() < patience {
+                while self.exchange.has_link()
+                    && !self.exchange.is_flushed()
+                    && Instant::now() < patience
+                {
                     if self.exchange.turn(&[], Some(patience)).is_err() {
                         break;
                     }
                 }
-                return Ok(Ended { reconnected: self.reconnected, ..ended });
+                return Ok(Ended {
+                    reconnected: self.reconnected,
+                    ..ended
+                });
             }
         }
     }
@@ -254,26 +273,49 @@ impl Near<'_> {
         let is_first = self.hello.first;
         self.hello.link += 1;
         self.hello.positions = self.exchange.shared.session().positions();
-        let (host, cached, hello) = (self.stage.host.clone(), self.stage.cached.clone(), self.hello.clone());
-        let length = if is_first { FIRST_CONNECTION } else { self.exchange.lease.left(Instant::now()) };
+        let (host, cached, hello) = (
+            self.stage.host.clone(),
+            self.stage.cached.clone(),
+            self.hello.clone(),
+        );
+        let length = if is_first {
+            FIRST_CONNECTION
+        } else {
+            self.exchange.lease.left(Instant::now())
+        };
         let deadline = Instant::now() + length;
+        let seconds = (self.stage.lease.as_secs() / 6).clamp(1, 10);
         let (shared, called_off) = (Arc::clone(&self.exchange.shared), Arc::clone(&cancel));
         let connect = move || {
-            let mut polled = [rustix::event::PollFd::new(&*called_off, rustix::event::PollFlags::IN)];
+            let mut polled = [rustix::event::PollFd::new(
+                &*called_off,
+                rustix::event::PollFlags::IN,
+            )];
             let timeout = rustix::event::Timespec::try_from(pause).ok();
             if !pause.is_zero() {
                 // Woken early: connecting ends at once.
                 let _ = rustix::event::poll(&mut polled, timeout.as_ref());
             }
-            let connection = if is_first { Connection::Shared } else { Connection::Own };
-            let limit = Limit { deadline, cancel: &called_off };
+            let connection = if is_first {
+                Connection::Shared
+            } else {
+                Connection::Own { seconds }
+            };
+            let limit = Limit {
+                deadline,
+                cancel: &called_off,
+            };
             let connected = connect(&host, cached.as_deref(), &hello, connection, limit);
             // Nobody waits for it if it was called off.
             let _ = sender.send(connected);
             shared.link.ring();
         };
         let thread = std::thread::Builder::new().spawn(connect).map_err(local)?;
-        self.connecting = Some(Connecting { cancel, result, thread });
+        self.connecting = Some(Connecting {
+            cancel,
+            result,
+            thread,
+        });
         Ok(())
     }
 
@@ -304,8 +346,16 @@ impl Near<'_> {
         };
         self.call_off();
         match connected {
-            Ok(Connected { link, calls, positions, words }) => {
-                let misuse = |source| Error::Misuse { host: self.stage.host.name.clone(), source };
+            Ok(Connected {
+                link,
+                calls,
+                positions,
+                words,
+            }) => {
+                let misuse = |source| Error::Misuse {
+                    host: self.stage.host.name.clone(),
+                    source,
+                };
                 let shared = Arc::clone(&self.exchange.shared);
                 shared.session().resume(&positions).map_err(misuse)?;
                 self.exchange.set_link(link);
@@ -316,13 +366,16 @@ impl Near<'_> {
                     self.reconnected += 1;
                 }
                 if let Some(streams) = self.streams.take() {
-                    let streams = streams().map_err(|error| Error::Local("take the stage's streams", error))?;
+                    let streams = streams()
+                        .map_err(|error| Error::Local("take the stage's streams", error))?;
                     start_pumps(&shared, streams)?;
                 }
                 Ok(())
             }
             // The next attempt may get through.
-            Err(error @ (Error::Unreachable { .. } | Error::Ssh(_) | Error::Local(..))) if !self.hello.first => {
+            Err(error @ (Error::Unreachable { .. } | Error::Ssh(_) | Error::Local(..)))
+                if !self.hello.first =>
+            {
                 if let Error::Unreachable { said, .. } = &error {
                     self.words.replace(said);
                 }
@@ -376,9 +429,15 @@ fn start_pumps(shared: &Arc<Shared>, streams: Streams) -> Result<()> {
     let pump = |work: Box<dyn FnOnce(&Shared) + Send>| {
         let shared = Arc::clone(shared);
         let thread = std::thread::Builder::new().spawn(move || work(&shared));
-        thread.map(drop).map_err(|error| Error::Local("make a thread", error))
+        thread
+            .map(drop)
+            .map_err(|error| Error::Local("make a thread", error))
     };
-    let Streams { stdin, stdout, stderr } = streams;
+    let Streams {
+        stdin,
+        stdout,
+        stderr,
+    } = streams;
     pump(Box::new(|shared| shared.feed(Stream::Stdin, stdin)))?;
     pump(Box::new(|shared| shared.drain(Stream::Stdout, stdout)))?;
     pump(Box::new(|shared| shared.drain(Stream::Stderr, stderr)))

@@ -103,7 +103,11 @@ impl Outgoing {
         }
         if offset > self.sent {
             let (stream, sent) = (self.stream, self.sent);
-            return Err(Misuse::Acknowledged { stream, offset, sent });
+            return Err(Misuse::Acknowledged {
+                stream,
+                offset,
+                sent,
+            });
         }
         // An older one is no news.
         if let Some(news) = offset.checked_sub(self.acknowledged) {

@@ -29,7 +29,12 @@ pub enum PlainEnd {
 /// # Errors
 ///
 /// [`Error::Ssh`] when there is no ssh.
-pub fn run_plainly(host: &Host, command: &[OsString], stdin: OwnedFd, stdout: OwnedFd) -> Result<PlainEnd> {
+pub fn run_plainly(
+    host: &Host,
+    command: &[OsString],
+    stdin: OwnedFd,
+    stdout: OwnedFd,
+) -> Result<PlainEnd> {
     let nonce = nonce();
     let marker = format!("pipewright-255-{nonce}\n");
     // A shell that is told of a 255 says so where ssh cannot.
@@ -37,7 +42,11 @@ pub fn run_plainly(host: &Host, command: &[OsString], stdin: OwnedFd, stdout: Ow
     let words = ["sh", "-c", script, &nonce].map(OsString::from);
     let text = quote::for_login_shell(&[&words, command].concat());
     let (reader, writer) = std::io::pipe().map_err(|error| Error::Local("make a pipe", error))?;
-    let child = host.command(&text).stdin(stdin).stdout(stdout).stderr(writer);
+    let child = host
+        .command(&text)
+        .stdin(stdin)
+        .stdout(stdout)
+        .stderr(writer);
     let child = child.spawn().map_err(Error::Ssh)?;
     let marked = relay(&reader, marker.as_bytes());
     let status = child.wait().map_err(Error::Ssh)?;
@@ -57,13 +66,19 @@ fn relay(from: &PipeReader, marker: &[u8]) -> bool {
     let say = |bytes: &[u8]| drop(std::io::stderr().write_all(bytes));
     while let Ok(count @ 1..) = rustix::io::retry_on_intr(|| rustix::io::read(from, &mut buffer)) {
         held.extend_from_slice(&buffer[..count]);
-        if let Some(at) = held.windows(marker.len()).position(|window| window == marker) {
+        if let Some(at) = held
+            .windows(marker.len())
+            .position(|window| window == marker)
+        {
             held.drain(at..at + marker.len());
             marked = true;
         }
         // What may be the beginning of the marker waits for the rest.
         let longest = marker.len().min(held.len() + 1);
-        let kept = (0..longest).rev().find(|&kept| held.ends_with(&marker[..kept])).unwrap_or(0);
+        let kept = (0..longest)
+            .rev()
+            .find(|&kept| held.ends_with(&marker[..kept]))
+            .unwrap_or(0);
         let rest = held.split_off(held.len() - kept);
         say(&held);
         held = rest;

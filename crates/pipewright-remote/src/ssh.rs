@@ -29,8 +29,9 @@ pub struct Host {
 pub(crate) enum Connection {
     /// One for a host, for all that ask within a few seconds.
     Shared,
-    /// One of its own: the shared one may be what hangs.
-    Own,
+    /// One of its own: the shared one may be what hangs. It has this many seconds for the first packets,
+    /// for one that is begun while the way is closed may never learn that it is open again.
+    Own { seconds: u64 },
 }
 
 /// A running ssh.
@@ -81,17 +82,21 @@ impl Host {
     }
 
     fn call(&self, text: &OsStr, connection: Option<Connection>) -> Command {
+        let seconds = match connection {
+            Some(Connection::Own { seconds }) => seconds,
+            _ => 10,
+        };
         let mut command = Command::new(&self.ssh).args(&self.options).args([
             "-T",
             "-oBatchMode=yes",
-            "-oConnectTimeout=10",
+            &format!("-oConnectTimeout={seconds}"),
             "-oServerAliveInterval=5",
             "-oServerAliveCountMax=3",
             "-oRemoteCommand=none",
             "-oClearAllForwardings=yes",
         ]);
         let path = match connection {
-            Some(Connection::Own) => Some(None),
+            Some(Connection::Own { .. }) => Some(None),
             Some(Connection::Shared) => Some(self.control_path()),
             None => None,
         };
@@ -138,7 +143,10 @@ impl Host {
         let ready = never_block(&stdin).and_then(|()| never_block(&stdout));
         ready.map_err(|errno| Error::Local("set up a pipe", errno.into()))?;
         // Where the kernel grants no more they stay as they are.
-        for pipe in [rustix::fd::AsFd::as_fd(&stdin), rustix::fd::AsFd::as_fd(&stdout)] {
+        for pipe in [
+            rustix::fd::AsFd::as_fd(&stdin),
+            rustix::fd::AsFd::as_fd(&stdout),
+        ] {
             let _ = rustix::pipe::fcntl_setpipe_size(pipe, 1 << 20);
         }
         Ok(Call {
@@ -193,7 +201,8 @@ pub(crate) fn never_block(descriptor: impl rustix::fd::AsFd) -> rustix::io::Resu
 /// A directory of this user's that nobody else can put anything into.
 fn private_directory() -> Option<PathBuf> {
     let user = rustix::process::geteuid().as_raw();
-    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(|path| PathBuf::from(path).join("pipewright"));
+    let runtime =
+        std::env::var_os("XDG_RUNTIME_DIR").map(|path| PathBuf::from(path).join("pipewright"));
     let temporary = Path::new("/tmp").join(format!("pipewright-{user}"));
     let is_safe = |path: &PathBuf| {
         // There or not, what counts is what it is.

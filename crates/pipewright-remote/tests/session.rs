@@ -87,12 +87,20 @@ impl Model {
     }
 
     fn sender(&mut self, stream: Stream) -> &mut Session {
-        let half = if stream.is_sent_by(Half::Near) { Half::Near } else { Half::Far };
+        let half = if stream.is_sent_by(Half::Near) {
+            Half::Near
+        } else {
+            Half::Far
+        };
         &mut self.side(half).session
     }
 
     fn receiver(&mut self, stream: Stream) -> &mut Session {
-        let half = if stream.is_sent_by(Half::Near) { Half::Far } else { Half::Near };
+        let half = if stream.is_sent_by(Half::Near) {
+            Half::Far
+        } else {
+            Half::Near
+        };
         &mut self.side(half).session
     }
 
@@ -105,7 +113,9 @@ impl Model {
                 }
                 let count = count.min(self.sender(stream).room(stream));
                 let from = self.written[index];
-                let bytes: Vec<u8> = (from..from + count as u64).map(|at| byte(stream, at)).collect();
+                let bytes: Vec<u8> = (from..from + count as u64)
+                    .map(|at| byte(stream, at))
+                    .collect();
                 self.sender(stream).push(stream, &bytes);
                 self.written[index] += count as u64;
             }
@@ -134,7 +144,11 @@ impl Model {
                 for _ in 0..count {
                     self.side(half).session.next_frame(&mut bytes);
                 }
-                let other = if half == Half::Near { Half::Far } else { Half::Near };
+                let other = if half == Half::Near {
+                    Half::Far
+                } else {
+                    Half::Near
+                };
                 self.side(other).on_the_way.extend(bytes);
             }
             Step::Arrive(half, count) => {
@@ -177,9 +191,13 @@ impl Model {
         }
         for stream in Stream::ALL {
             let index = stream as usize;
-            assert!(self.receiver(stream).is_over(stream), "{stream:?} has no end");
+            assert!(
+                self.receiver(stream).is_over(stream),
+                "{stream:?} has no end"
+            );
             if self.left[index] {
-                let knows = self.receiver(stream).has_ended(stream) || self.sender(stream).is_stopped(stream);
+                let knows = self.receiver(stream).has_ended(stream)
+                    || self.sender(stream).is_stopped(stream);
                 assert!(knows, "nobody told the sender of {stream:?}");
             } else {
                 assert_eq!(self.given[index], self.written[index], "{stream:?}");
@@ -231,13 +249,28 @@ mod hostile {
 
     use super::*;
 
-    fn send(half: Half, frames: &[(Kind, Stream, u64, usize)]) -> Result<(), Misuse> {
+    /// A frame, with the length of its payload.
+    type Sent = (Kind, Stream, u64, usize);
+
+    fn send(half: Half, frames: &[Sent]) -> Result<(), Misuse> {
         let mut session = Session::new(half, WINDOW);
-        session.push(if half == Half::Near { Stream::Stdin } else { Stream::Stdout }, &[0; 100]);
+        session.push(
+            if half == Half::Near {
+                Stream::Stdin
+            } else {
+                Stream::Stdout
+            },
+            &[0; 100],
+        );
         session.next_frame(&mut Vec::new());
         for &(kind, stream, offset, length) in frames {
             let payload = &vec![0; length];
-            session.receive(&Frame { kind, stream, offset, payload })?;
+            session.receive(&Frame {
+                kind,
+                stream,
+                offset,
+                payload,
+            })?;
         }
         Ok(())
     }
@@ -246,40 +279,98 @@ mod hostile {
     fn each_misuse_is_an_error_of_its_own() {
         use Kind::{Ack, Bye, Data, End, Hello, Refusal, Stop, Welcome};
         use Stream::{Orders, Stderr, Stdin, Stdout};
-        let out = |stream, offset, expected| Misuse::OutOfOrder { stream, offset, expected };
-        let table: &[(Half, &[(Kind, Stream, u64, usize)], Misuse)] = &[
+        let out = |stream, offset, expected| Misuse::OutOfOrder {
+            stream,
+            offset,
+            expected,
+        };
+        let table: &[(Half, &[Sent], Misuse)] = &[
             (Half::Near, &[(Data, Stdout, 5, 1)], out(Stdout, 5, 0)),
-            (Half::Near, &[(Data, Stdout, 0, 9), (Data, Stdout, 0, 9)], out(Stdout, 0, 9)),
-            (Half::Near, &[(Data, Stdout, 0, 9), (Data, Stderr, 9, 9)], out(Stderr, 9, 0)),
-            (Half::Near, &[(Data, Stdout, u64::MAX, 9)], out(Stdout, u64::MAX, 0)),
+            (
+                Half::Near,
+                &[(Data, Stdout, 0, 9), (Data, Stdout, 0, 9)],
+                out(Stdout, 0, 9),
+            ),
+            (
+                Half::Near,
+                &[(Data, Stdout, 0, 9), (Data, Stderr, 9, 9)],
+                out(Stderr, 9, 0),
+            ),
+            (
+                Half::Near,
+                &[(Data, Stdout, u64::MAX, 9)],
+                out(Stdout, u64::MAX, 0),
+            ),
             (Half::Near, &[(End, Stdout, 1, 0)], out(Stdout, 1, 0)),
             (
                 Half::Near,
                 &[(End, Stdout, 0, 0), (Data, Stdout, 0, 1)],
-                Misuse::BehindTheEnd { stream: Stdout, offset: 0 },
+                Misuse::BehindTheEnd {
+                    stream: Stdout,
+                    offset: 0,
+                },
             ),
             (
                 Half::Near,
                 &[(Data, Stdout, 0, WINDOW), (Data, Stdout, WINDOW as u64, 1)],
-                Misuse::TooMuch { stream: Stdout, window: WINDOW },
+                Misuse::TooMuch {
+                    stream: Stdout,
+                    window: WINDOW,
+                },
             ),
             (
                 Half::Near,
                 &[(Ack, Stdin, 101, 0)],
-                Misuse::Acknowledged { stream: Stdin, offset: 101, sent: 100 },
+                Misuse::Acknowledged {
+                    stream: Stdin,
+                    offset: 101,
+                    sent: 100,
+                },
             ),
             (Half::Near, &[(Data, Stdin, 0, 1)], Misuse::Direction(Stdin)),
-            (Half::Near, &[(Ack, Stdout, 0, 0)], Misuse::Direction(Stdout)),
-            (Half::Near, &[(Stop, Stdout, 0, 0)], Misuse::Direction(Stdout)),
-            (Half::Far, &[(Data, Stdout, 0, 1)], Misuse::Direction(Stdout)),
-            (Half::Far, &[(Stop, Orders, 0, 0)], Misuse::Direction(Orders)),
+            (
+                Half::Near,
+                &[(Ack, Stdout, 0, 0)],
+                Misuse::Direction(Stdout),
+            ),
+            (
+                Half::Near,
+                &[(Stop, Stdout, 0, 0)],
+                Misuse::Direction(Stdout),
+            ),
+            (
+                Half::Far,
+                &[(Data, Stdout, 0, 1)],
+                Misuse::Direction(Stdout),
+            ),
+            (
+                Half::Far,
+                &[(Stop, Orders, 0, 0)],
+                Misuse::Direction(Orders),
+            ),
             (Half::Near, &[(Bye, Orders, 0, 0)], Misuse::Turn("a bye")),
-            (Half::Far, &[(Hello, Orders, 0, 0)], Misuse::Turn("a greeting")),
-            (Half::Near, &[(Welcome, Orders, 0, 0)], Misuse::Turn("a welcome")),
-            (Half::Near, &[(Refusal, Orders, 0, 0)], Misuse::Turn("a refusal")),
+            (
+                Half::Far,
+                &[(Hello, Orders, 0, 0)],
+                Misuse::Turn("a greeting"),
+            ),
+            (
+                Half::Near,
+                &[(Welcome, Orders, 0, 0)],
+                Misuse::Turn("a welcome"),
+            ),
+            (
+                Half::Near,
+                &[(Refusal, Orders, 0, 0)],
+                Misuse::Turn("a refusal"),
+            ),
         ];
         for (half, frames, misuse) in table {
-            assert_eq!(send(*half, frames), Err(misuse.clone()), "{half:?} {frames:?}");
+            assert_eq!(
+                send(*half, frames),
+                Err(misuse.clone()),
+                "{half:?} {frames:?}"
+            );
         }
     }
 
@@ -289,16 +380,34 @@ mod hostile {
             let mut session = Session::new(Half::Far, WINDOW);
             let payload = &vec![0; given];
             let (kind, stream, offset) = (Kind::Data, Stream::Stdin, 0);
-            session.receive(&Frame { kind, stream, offset, payload }).unwrap();
+            session
+                .receive(&Frame {
+                    kind,
+                    stream,
+                    offset,
+                    payload,
+                })
+                .unwrap();
             session.positions()
         };
         let mut near = Session::new(Half::Near, WINDOW);
         near.push(Stream::Stdin, &[0; 100]);
         near.next_frame(&mut Vec::new());
-        let resumed = |offset, kept| Misuse::Resumed { stream: Stream::Stdin, offset, kept, sent: 100 };
+        let resumed = |offset, kept| Misuse::Resumed {
+            stream: Stream::Stdin,
+            offset,
+            kept,
+            sent: 100,
+        };
         assert_eq!(near.resume(&peer(101)), Err(resumed(101, 0)));
         let (kind, stream, offset, payload) = (Kind::Ack, Stream::Stdin, 60, &[][..]);
-        near.receive(&Frame { kind, stream, offset, payload }).unwrap();
+        near.receive(&Frame {
+            kind,
+            stream,
+            offset,
+            payload,
+        })
+        .unwrap();
         assert_eq!(near.resume(&peer(59)), Err(resumed(59, 60)));
         assert_eq!(near.resume(&peer(60)), Ok(()));
         assert_eq!(near.resume(&Positions::default()), Ok(()));

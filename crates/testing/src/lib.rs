@@ -5,6 +5,7 @@
 //! to all of its threads, runs [`isolated`]. A test that re-executes itself has a `main` of its own
 //! and runs by [`trials`].
 
+mod far_host;
 mod fault;
 mod isolated;
 mod once;
@@ -16,6 +17,7 @@ pub mod terminals;
 pub mod trials;
 mod watchdog;
 
+pub use far_host::FarHost;
 pub use fault::{Fault, fault};
 pub use isolated::{isolated, isolated_by};
 pub use once::example;

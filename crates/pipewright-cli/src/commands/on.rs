@@ -23,7 +23,11 @@ pub(crate) fn on(options: cli::On) -> anyhow::Result<ExitCode> {
     let mut stage = RemoteStage::new(host, options.command);
     stage.lease = options.lease;
     stage.channels = options.channels;
-    let copy = options.reach.bootstrap.then(Copy::of_this_program).transpose()?;
+    let copy = options
+        .reach
+        .bootstrap
+        .then(Copy::of_this_program)
+        .transpose()?;
     stage.cached = copy.as_ref().map(|copy| copy.name().to_owned());
     let mut signals = Caught::catch().context("cannot catch signals")?;
     let result = run(&stage, copy.as_ref(), &mut signals);
@@ -36,7 +40,12 @@ pub(crate) fn on(options: cli::On) -> anyhow::Result<ExitCode> {
         Err(Error::Absent { .. }) => return plainly(&stage),
         ended => ended?,
     };
-    tell(&options.host, &ended, options.verbose, options.told_to.as_deref());
+    tell(
+        &options.host,
+        &ended,
+        options.verbose,
+        options.told_to.as_deref(),
+    );
     match ended.end {
         End::Exited(status) => {
             if let Some(message) = ended.not_started {
@@ -107,14 +116,18 @@ fn plainly(stage: &RemoteStage) -> anyhow::Result<ExitCode> {
          there)"
     ));
     let Streams { stdin, stdout, .. } = streams().context("cannot take the stage's streams")?;
-    Ok(match run_plainly(&stage.host, &stage.command, stdin, stdout)? {
-        PlainEnd::Exited(status) => ExitCode::from(status),
-        PlainEnd::Signaled(signal) => disposition::die_of_without_core(signal),
-        PlainEnd::LinkFailed => {
-            view::complain(&format!("the link to {host} is lost: ssh failed, and says why above"));
-            ExitCode::from(LINK_LOST)
-        }
-    })
+    Ok(
+        match run_plainly(&stage.host, &stage.command, stdin, stdout)? {
+            PlainEnd::Exited(status) => ExitCode::from(status),
+            PlainEnd::Signaled(signal) => disposition::die_of_without_core(signal),
+            PlainEnd::LinkFailed => {
+                view::complain(&format!(
+                    "the link to {host} is lost: ssh failed, and says why above"
+                ));
+                ExitCode::from(LINK_LOST)
+            }
+        },
+    )
 }
 
 fn tell(host: &str, ended: &Ended, verbose: bool, told_to: Option<&Path>) {
