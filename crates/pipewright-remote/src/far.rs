@@ -1,4 +1,4 @@
-//! The far half: it runs the stage's keeper, and lives on without a link until the lease is over.
+//! The far half: it runs the stage's warden, and lives on without a link until the lease is over.
 
 use std::ffi::OsString;
 use std::io::{Read, Write};
@@ -14,7 +14,6 @@ use rustix::io::Errno;
 
 use crate::exchange::Exchange;
 use crate::frames::{Decoder, Frame, Kind};
-use crate::keeper;
 use crate::lease::Lease;
 use crate::link::{Broken, Lane, Link, read_one_frame};
 use crate::meeting::{Arrival, Meeting, hand_over};
@@ -22,8 +21,9 @@ use crate::messages::{self, End, Hello, Order, Report, Token, Usage, VERSION, We
 use crate::shared::Shared;
 use crate::ssh::never_block;
 use crate::stream::{Half, Stream};
+use crate::warden;
 
-/// How long the stage's keeper may take to end everything.
+/// How long the stage's warden may take to end everything.
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Why a far half ended before its stage had told its end.
@@ -44,13 +44,13 @@ pub enum FarError {
     LeaseOver,
 }
 
-/// Is the far half of whatever the near half at stdin and stdout asks for. `keeper` is the command that
-/// [keeps](crate::keep) a stage; its own command is appended.
+/// Is the far half of whatever the near half at stdin and stdout asks for. `warden` is the command that
+/// [watches over](crate::watch_over) a stage; its own command is appended.
 ///
 /// # Errors
 ///
 /// [`FarError`], when the stage could not be run to its end.
-pub fn far_half(nonce: &str, keeper: &[&str]) -> Result<(), FarError> {
+pub fn far_half(nonce: &str, warden: &[&str]) -> Result<(), FarError> {
     let local = |what| move |errno: Errno| FarError::Local(what, errno.into());
     let (stdin, stdout) = (rustix::stdio::stdin(), rustix::stdio::stdout());
     let marker = format!("pipewright-link-{nonce}\n");
@@ -91,7 +91,7 @@ pub fn far_half(nonce: &str, keeper: &[&str]) -> Result<(), FarError> {
         match hand_over(hello.token, &greeting, [stdin, stdout]) {
             Ok(()) => return Ok(()),
             Err(Errno::CONNREFUSED) if begins => match Meeting::open(hello.token) {
-                Ok(meeting) => return Far::new(meeting, hello, keeper)?.live(),
+                Ok(meeting) => return Far::new(meeting, hello, warden)?.live(),
                 // Somebody was faster.
                 Err(Errno::ADDRINUSE) => {}
                 Err(errno) => return Err(local("open a socket")(errno)),
@@ -129,7 +129,7 @@ fn write_all(to: BorrowedFd<'_>, mut bytes: &[u8]) -> rustix::io::Result<()> {
 }
 
 struct Far<'a> {
-    keeper: &'a [&'a str],
+    warden: &'a [&'a str],
     token: Token,
     meeting: Meeting,
     exchange: Exchange,
@@ -146,7 +146,7 @@ enum Stage {
     /// It was not asked for yet.
     None,
     Running {
-        keeper: Box<Child>,
+        warden: Box<Child>,
         socket: UnixStream,
         reports: Vec<u8>,
     },
@@ -156,7 +156,7 @@ enum Stage {
 
 impl<'a> Far<'a> {
     /// Takes the place of the process that ssh has started, with its stdin and stdout as the first lane.
-    fn new(meeting: Meeting, hello: Hello, keeper: &'a [&'a str]) -> Result<Self, FarError> {
+    fn new(meeting: Meeting, hello: Hello, warden: &'a [&'a str]) -> Result<Self, FarError> {
         let local = |error| FarError::Local("set up the link", error);
         let input = rustix::stdio::stdin().try_clone_to_owned().map_err(local)?;
         let output = rustix::stdio::stdout()
@@ -174,7 +174,7 @@ impl<'a> Far<'a> {
         let shared = Shared::new(Half::Far, window).map_err(local)?;
         let lease = Lease::new(hello.lease, Instant::now());
         let mut far = Self {
-            keeper,
+            warden,
             token: hello.token,
             meeting,
             exchange: Exchange::new(shared, lease),
@@ -191,11 +191,11 @@ impl<'a> Far<'a> {
     fn live(mut self) -> Result<(), FarError> {
         let shared = Arc::clone(&self.exchange.shared);
         loop {
-            let keeper = match &self.stage {
+            let warden = match &self.stage {
                 Stage::Running { socket, .. } => Some(socket.as_fd()),
                 _ => None,
             };
-            let others: Vec<_> = [self.meeting.as_fd()].into_iter().chain(keeper).collect();
+            let others: Vec<_> = [self.meeting.as_fd()].into_iter().chain(warden).collect();
             let ready = self.exchange.turn(&others, None);
             let ready = ready.map_err(|broken| match broken {
                 Broken::Frame(error) => FarError::Nonsense(error.to_string()),
@@ -316,7 +316,7 @@ impl<'a> Far<'a> {
                     return Err(FarError::Nonsense("a second start".to_owned()));
                 }
                 (order, Stage::Running { socket, .. }) => {
-                    // If the keeper is gone, its socket tells.
+                    // If the warden is gone, its socket tells.
                     let _ = socket.write_all(&messages::write(&order));
                 }
                 // There is nobody to signal.
@@ -335,18 +335,18 @@ impl<'a> Far<'a> {
             let _ = rustix::pipe::fcntl_setpipe_size(pipe, 1 << 20);
         }
         let (socket, theirs) = UnixStream::pair().map_err(local)?;
-        let keeper = Command::new(Path::new("/proc/self/exe"))
-            .args(self.keeper)
+        let warden = Command::new(Path::new("/proc/self/exe"))
+            .args(self.warden)
             .args(command.into_iter().map(OsString::from_vec))
             .stdin(stdin)
             .stdout(stdout)
             .stderr(stderr)
-            .fd(keeper::SOCKET, OwnedFd::from(theirs))
+            .fd(warden::SOCKET, OwnedFd::from(theirs))
             .new_session()
             .own_tree()
             .spawn()
             .map_err(|error| {
-                FarError::Local("start the stage's keeper", std::io::Error::other(error))
+                FarError::Local("start the stage's warden", std::io::Error::other(error))
             })?;
         let shared = &self.exchange.shared;
         let pump = |work: Box<dyn FnOnce(&Shared) + Send>| {
@@ -360,17 +360,17 @@ impl<'a> Far<'a> {
         pump(Box::new(|shared| shared.feed(Stream::Stdout, from_stdout)))?;
         pump(Box::new(|shared| shared.feed(Stream::Stderr, from_stderr)))?;
         self.stage = Stage::Running {
-            keeper: Box::new(keeper),
+            warden: Box::new(warden),
             socket,
             reports: Vec::new(),
         };
         Ok(())
     }
 
-    /// Passes on what the keeper tells.
+    /// Passes on what the warden tells.
     fn take_reports(&mut self) {
         let Stage::Running {
-            keeper,
+            warden,
             socket,
             reports,
         } = &mut self.stage
@@ -392,7 +392,7 @@ impl<'a> Far<'a> {
         }
         if count == 0 && !is_over {
             // It was killed; what it has left has become this process's.
-            let _ = keeper.kill_tree(PATIENCE);
+            let _ = warden.kill_tree(PATIENCE);
             let (end, usage) = (End::Unknown, Usage::default());
             session.push(
                 Stream::Reports,
@@ -403,19 +403,19 @@ impl<'a> Far<'a> {
         if is_over {
             session.end(Stream::Reports);
             drop(session);
-            let _ = keeper.wait();
+            let _ = warden.wait();
             self.stage = Stage::Over;
         }
     }
 
     /// Ends the stage with all that belongs to it.
     fn end(&mut self, error: FarError) -> FarError {
-        if let Stage::Running { keeper, socket, .. } =
+        if let Stage::Running { warden, socket, .. } =
             std::mem::replace(&mut self.stage, Stage::Over)
         {
             drop(socket);
-            if !matches!(keeper.wait_timeout(PATIENCE), Ok(Some(_))) {
-                let _ = keeper.kill_tree(PATIENCE);
+            if !matches!(warden.wait_timeout(PATIENCE), Ok(Some(_))) {
+                let _ = warden.kill_tree(PATIENCE);
             }
         }
         error

@@ -91,14 +91,14 @@ Exit status:
 #[derive(Debug, Args)]
 pub(crate) struct Remote {
     /// The word that the other half waits for
-    #[arg(required_unless_present = "keep")]
+    #[arg(required_unless_present = "warden")]
     pub(crate) nonce: Option<String>,
 
     /// Run the command, and tell descriptor 3 of it
     #[arg(long, hide = true, requires = "command")]
-    pub(crate) keep: bool,
+    pub(crate) warden: bool,
 
-    /// The command to keep
+    /// The command to watch over
     #[arg(last = true, hide = true)]
     pub(crate) command: Vec<OsString>,
 }

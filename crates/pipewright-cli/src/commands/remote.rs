@@ -3,17 +3,17 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
-use pipewright_remote::{far_half, keep};
+use pipewright_remote::{far_half, watch_over};
 
 use crate::cli;
 
 /// How it starts what watches over a stage.
-const KEEPER: [&str; 3] = ["remote", "--keep", "--"];
+const WARDEN: [&str; 3] = ["remote", "--warden", "--"];
 
 pub(crate) fn remote(options: &cli::Remote) -> anyhow::Result<ExitCode> {
     let Some(nonce) = &options.nonce else {
-        match keep(&options.command).context("descriptor 3 is not the far half's")? {}
+        match watch_over(&options.command).context("descriptor 3 is not the far half's")? {}
     };
-    far_half(nonce, &KEEPER)?;
+    far_half(nonce, &WARDEN)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -16,7 +16,7 @@ use crate::messages::{self, End, Order, Report, Usage};
 /// How long the end of a whole tree is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The number at which the keeper has its socket to the far half.
+/// The number at which the warden has its socket to the far half.
 pub(crate) const SOCKET: i32 = 3;
 
 /// Runs a command with this process's stdin, stdout and stderr, of which none is left open here, and ends
@@ -25,7 +25,7 @@ pub(crate) const SOCKET: i32 = 3;
 /// # Errors
 ///
 /// When it has not, and so nobody is there to be told of the command.
-pub fn keep(command: &[OsString]) -> std::io::Result<std::convert::Infallible> {
+pub fn watch_over(command: &[OsString]) -> std::io::Result<std::convert::Infallible> {
     let mut far = UnixStream::from(pipewright_handoff::take_inherited(SOCKET)?);
     let tell = |mut far: &UnixStream, report: &Report| {
         // Where the far half is gone, its end is seen below.
