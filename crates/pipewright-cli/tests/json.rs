@@ -213,6 +213,8 @@ fn recording(arguments: &[&str]) -> Command {
         .args(["run", "-q", "--json=run.json", "--samples", "samples"])
         .args(arguments)
         .env("P", env!("CARGO_BIN_EXE_pipewright"))
+        // Directories that may not be looked into would leave open what is missing.
+        .env("PATH", "/usr/local/bin:/usr/bin:/bin")
         .stdin(Stdio::null());
     command
 }
