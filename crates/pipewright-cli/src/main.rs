@@ -8,6 +8,7 @@ mod export;
 mod first_try;
 mod forgiveness;
 mod inherited;
+mod missing;
 mod observation;
 mod outcome;
 mod output;
@@ -27,6 +28,9 @@ use view::style::Palette;
 fn main() -> ExitCode {
     if view::guard::is_wanted() {
         return view::guard::run();
+    }
+    if view::tags::is_wanted() {
+        return view::tags::run();
     }
     view::charset::follow_locale();
     inherited::keep_statuses();

@@ -256,6 +256,12 @@ impl Stage {
                 }
                 _ => None,
             },
+            // A shell's word for it, where the text begins with a name.
+            StageEnd::Exited(127) if self.shell.is_some() => {
+                let word = self.text.split_whitespace().next()?;
+                let is_name = |c: char| c.is_ascii_alphanumeric() || "._-+".contains(c);
+                word.chars().all(is_name).then_some(word)
+            }
             _ => None,
         }
     }

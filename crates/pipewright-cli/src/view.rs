@@ -11,6 +11,7 @@ pub(crate) mod silence;
 pub(crate) mod spool;
 pub(crate) mod style;
 pub(crate) mod summary;
+pub(crate) mod tags;
 pub(crate) mod terminal;
 pub(crate) mod text;
 pub(crate) mod units;

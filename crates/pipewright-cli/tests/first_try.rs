@@ -128,3 +128,33 @@ fn a_text_that_refers_to_arguments_takes_them_as_bash_does() {
         assert_eq!(run(&[text, "x"]).status.code(), Some(125), "{text}");
     }
 }
+
+#[test]
+fn a_name_that_is_not_found_is_explained() {
+    let _watchdog = watchdog();
+    let home = tempfile::tempdir().unwrap();
+    std::fs::write(
+        home.path().join(".bashrc"),
+        "alias ll='ls -alF'\nmine() { cat; }\n",
+    )
+    .unwrap();
+    let functions = home.path().join(".config/fish/functions");
+    std::fs::create_dir_all(&functions).unwrap();
+    std::fs::write(functions.join("fishy.fish"), "function fishy\nend\n").unwrap();
+    for (text, told) in [
+        ("ll | wc -l", "ll is an alias in ~/.bashrc, and those are not seen, as in any script; it stands for ls -alF"),
+        ("true | mine", "mine is a function in ~/.bashrc; after export -f mine (bash) it is seen"),
+        ("fishy | cat", "fishy is a function in ~/.config/fish/functions/fishy.fish"),
+        // Run by a shell.
+        ("ll >/dev/null | true", "ll is an alias in ~/.bashrc"),
+        ("true | srot", "did you mean sort"),
+        ("no-such-program-at-all | cat", "is it installed and in your PATH? aliases, and functions without export -f"),
+    ] {
+        let mut command = support::pipewright();
+        command.args(["run", "--summary", "always", text]);
+        let output = command.env("HOME", home.path()).output().unwrap();
+        assert_eq!(output.status.code(), Some(127), "{text}");
+        let stderr = testing::stderr(&output);
+        assert!(stderr.contains(told), "{text}: {stderr}");
+    }
+}

@@ -188,6 +188,15 @@ pub(crate) struct Run {
     #[arg(long, value_enum, value_name = "HOW", default_value_t)]
     pub(crate) progress: Progress,
 
+    /// Put the number and name of its stage in front of each line that a stage prints to stderr
+    ///
+    /// Lines come whole and one after the other; a last one without an end gets one. A process beside
+    /// pipewright does it, so stderr is a pipe for the stages, and no terminal; and they can go on
+    /// printing if pipewright is killed. Only if that process is killed too does a stage that prints more
+    /// end by SIGPIPE.
+    #[arg(long, conflicts_with = "compare")]
+    pub(crate) tag: bool,
+
     /// The size of the input, where it cannot be known, for percent and time left: 700M, 1.5G
     ///
     /// Counted are the bytes that the first stage hands to the next; of a single stage, those that it

@@ -30,6 +30,7 @@ use crate::cli::{self, Widening};
 use crate::disposition;
 use crate::outcome::{OWN_ERROR, Outcome, Pipe, Stage};
 use crate::view;
+use crate::view::tags::Tags;
 use plan::{Plan, Rules, Task};
 use recorder::{Paths, Recorder};
 use signals::Signals;
@@ -75,6 +76,9 @@ pub(crate) fn run(options: cli::Run) -> anyhow::Result<ExitCode> {
     };
     let mut work = prepared(source, plan.manner, plan.workers.as_ref())?;
     let decided = plan.keeping.decide(&mut work)?;
+    if plan.tag && work.is_whole() {
+        anyhow::bail!("one shell runs the text as a whole, and it has no stages for --tag");
+    }
     if plan.dry_run {
         view::print(work.to_string().as_bytes())?;
         return Ok(ExitCode::SUCCESS);
@@ -93,16 +97,30 @@ pub(crate) fn run(options: cli::Run) -> anyhow::Result<ExitCode> {
     };
     let mut signals = Signals::catch(plan.watch.paints()).context("cannot catch signals")?;
     adopt_orphans();
+    let (tags, errors) = match plan.tag {
+        true => {
+            let (tags, errors) = Tags::start(&work.names(), plan.telling.palette)?;
+            (Some(tags), errors)
+        }
+        false => (None, Vec::new()),
+    };
+    let streams = Streams {
+        errors,
+        ..Streams::default()
+    };
     let outcome = once(
         work,
         &plan.rules,
         plan.watch,
-        None,
+        Some(streams),
         &mut signals,
         &mut recorder,
     )?;
     if let Some(recording) = &mut recording {
         recorded::end(recording, &outcome, None);
+    }
+    if let Some(tags) = tags {
+        tags.finish();
     }
     signals.release();
     let status = conclude(&outcome, &plan.telling, recorder);
@@ -142,7 +160,7 @@ fn once(
         .capacity(rules.capacity)
         .policy(rules.policy)
         .spawn()?;
-    let names: Vec<String> = work.stages().iter().map(work::name).collect();
+    let names = work.names();
     let watching = Watching::new(
         &running,
         work.names_with_workers(&names),

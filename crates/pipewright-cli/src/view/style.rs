@@ -95,6 +95,18 @@ impl Palette {
         self.styled(Style::new().dimmed(), text)
     }
 
+    /// What stands in front of a stage's lines: each stage has a colour, as far as there are some.
+    pub(crate) fn tag(self, stage: usize, text: impl Display) -> String {
+        let colours = [
+            AnsiColor::Cyan,
+            AnsiColor::Yellow,
+            AnsiColor::Green,
+            AnsiColor::Magenta,
+            AnsiColor::Blue,
+        ];
+        self.styled(colours[stage % colours.len()].on_default(), text)
+    }
+
     pub(crate) fn toned(self, tone: Tone, text: impl Display) -> String {
         match tone {
             Tone::Plain => text.to_string(),

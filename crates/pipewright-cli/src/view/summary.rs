@@ -11,6 +11,7 @@ use super::spool;
 use super::style::Palette;
 use super::text;
 use super::units::{self, percent, seconds, size};
+use crate::missing;
 use crate::outcome::{Observed, Outcome, Stage, Whole};
 
 /// The summary of a run, for a terminal of so many columns.
@@ -195,7 +196,7 @@ impl Summary<'_> {
         let failed = failed.filter(|_| !self.is_interrupted());
         match failed.and_then(|(_, stage)| advice(stage)) {
             Some(advice) => {
-                let advice = text::wrapped(advice, self.width);
+                let advice = text::wrapped(&advice, self.width);
                 writeln!(f, "{}", self.palette.warning(advice))
             }
             None => Ok(()),
@@ -353,9 +354,11 @@ fn write_finding(
 }
 
 /// Advice about a stage that failed.
-fn advice(stage: &Stage) -> Option<&'static str> {
-    match &stage.end {
-        _ if stage.missing_command().is_some() => Some("is it installed and in your PATH?"),
+fn advice(stage: &Stage) -> Option<String> {
+    let advice = match &stage.end {
+        _ if stage.missing_command().is_some() => {
+            return stage.missing_command().map(missing::advice);
+        }
         _ if stage.reader_gone => Some(
             "some programs call it a failure that their reader has gone; --forgive ignores that",
         ),
@@ -369,5 +372,6 @@ fn advice(stage: &Stage) -> Option<&'static str> {
             Some("the last stage's own reader, to the right of pipewright, had finished")
         }
         _ => None,
-    }
+    };
+    advice.map(str::to_owned)
 }

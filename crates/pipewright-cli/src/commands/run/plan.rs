@@ -30,6 +30,8 @@ pub(super) struct Plan {
     pub(super) keeping: Keeping,
     pub(super) workers: Option<Widening>,
     pub(super) dry_run: bool,
+    /// Lines of the stages' stderr get names.
+    pub(super) tag: bool,
     pub(super) watch: Watch,
     pub(super) telling: Telling,
     pub(super) paths: Paths,
@@ -107,6 +109,7 @@ impl Plan {
             },
             workers: options.workers,
             dry_run: options.dry_run,
+            tag: options.tag,
             watch: Watch {
                 input: options.json.is_some() || options.samples.is_some() || watch.input,
                 interval: options.interval,

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
-use pipewright::{Command, Pipeline, Policy, StageEnd, Stdio};
+use pipewright::{Command, PipeWriter, Pipeline, Policy, StageEnd, Stdio};
 use pipewright_observe::verdict::Verdict;
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{MemfdFlags, memfd_create};
@@ -104,6 +104,8 @@ pub(super) struct Streams {
     /// `None`: pipewright's own.
     pub(super) input: Option<Stdio>,
     pub(super) output: Option<Stdio>,
+    /// The stderr of each stage; empty: pipewright's own for all.
+    pub(super) errors: Vec<PipeWriter>,
 }
 
 /// Variables that make bash do other things than the text says, and a function that does.
@@ -228,6 +230,11 @@ impl Work {
         self.wide.advice(&self.script.stages, verdict)
     }
 
+    /// The stages' names, as they are shown.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.stages().iter().map(name).collect()
+    }
+
     /// The names for the live view: a stage that workers run has their number behind it.
     pub(super) fn names_with_workers(&self, names: &[String]) -> Vec<String> {
         let numbered = names.iter().enumerate();
@@ -245,7 +252,12 @@ impl Work {
 
     /// The commands, ready to be started.
     pub(super) fn pipeline(&self, forgiven: &[Forgiven], streams: Option<Streams>) -> Pipeline {
-        let Streams { input, output } = streams.unwrap_or_default();
+        let Streams {
+            input,
+            output,
+            errors,
+        } = streams.unwrap_or_default();
+        let mut errors = errors.into_iter();
         // What the caller closed stays closed, as in a shell.
         let closed = |number| inherited::was_closed(number).then_some(Stdio::Closed);
         let (mut input, mut output) = (input.or(closed(0)), output.or(closed(1)));
@@ -275,10 +287,13 @@ impl Work {
                 {
                     command = command.stdout(output);
                 }
+                let error = errors.next();
                 if self.sends_stderr_too(index, stage) {
                     command = command.stderr(Stdio::SameAsStdout);
                 } else if inherited::was_closed(2) {
                     command = command.stderr(Stdio::Closed);
+                } else if let Some(error) = error {
+                    command = command.stderr(error);
                 }
                 if limit.current == limit.maximum {
                     return command;
