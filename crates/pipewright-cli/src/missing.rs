@@ -35,7 +35,8 @@ pub(crate) fn advice(name: &str) -> String {
         files.map(|file| (format!("~/{file}"), home.join(file)))
     });
     for (shown, path) in files {
-        let said = read(&path).and_then(|text| definition(&text, name).map(|kind| kind.advice(name, &shown)));
+        let said = read(&path)
+            .and_then(|text| definition(&text, name).map(|kind| kind.advice(name, &shown)));
         if let Some(advice) = said {
             return advice;
         }
@@ -86,9 +87,9 @@ impl Kind {
                 "{name} is an alias in {file}, and those are not seen, as in any script; it stands for {}",
                 text::line(value)
             ),
-            Self::Function => format!(
-                "{name} is a function in {file}; after export -f {name} (bash) it is seen"
-            ),
+            Self::Function => {
+                format!("{name} is a function in {file}; after export -f {name} (bash) it is seen")
+            }
             Self::FishFunction => format!(
                 "{name} is a function in {file}, and fish's are not seen; fish -c '{name} …' runs it as a stage"
             ),
@@ -103,7 +104,9 @@ fn definition(text: &str, name: &str) -> Option<Kind> {
         if let Some(alias) = line.strip_prefix("alias ") {
             let alias = alias.trim_start().strip_prefix(name)?;
             // bash and zsh write `=`, fish a blank.
-            let value = alias.strip_prefix('=').or_else(|| alias.strip_prefix(' '))?;
+            let value = alias
+                .strip_prefix('=')
+                .or_else(|| alias.strip_prefix(' '))?;
             return Some(Kind::Alias(unquoted(value)));
         }
         let (is_named, rest) = match line.strip_prefix("function ") {
@@ -111,7 +114,8 @@ fn definition(text: &str, name: &str) -> Option<Kind> {
             None => (false, line),
         };
         let rest = rest.strip_prefix(name)?.trim_start();
-        let is_function = rest.starts_with("()") || (is_named && (rest.is_empty() || rest.starts_with('{')));
+        let is_function =
+            rest.starts_with("()") || (is_named && (rest.is_empty() || rest.starts_with('{')));
         is_function.then_some(Kind::Function)
     })
 }
@@ -173,7 +177,16 @@ mod tests {
 
     #[test]
     fn a_slip_of_the_fingers_is_recognised() {
-        let programs = ["gzip", "gunzip", "grep", "egrep", "sha256sum", "sha224sum", "ls", "cat"];
+        let programs = [
+            "gzip",
+            "gunzip",
+            "grep",
+            "egrep",
+            "sha256sum",
+            "sha224sum",
+            "ls",
+            "cat",
+        ];
         let near = |name| near(name, programs.iter().map(|it| (*it).to_owned()));
         assert_eq!(near("gzpi"), ["gzip"]);
         assert_eq!(near("gerp"), ["grep"]);

@@ -142,13 +142,25 @@ fn a_name_that_is_not_found_is_explained() {
     std::fs::create_dir_all(&functions).unwrap();
     std::fs::write(functions.join("fishy.fish"), "function fishy\nend\n").unwrap();
     for (text, told) in [
-        ("ll | wc -l", "ll is an alias in ~/.bashrc, and those are not seen, as in any script; it stands for ls -alF"),
-        ("true | mine", "mine is a function in ~/.bashrc; after export -f mine (bash) it is seen"),
-        ("fishy | cat", "fishy is a function in ~/.config/fish/functions/fishy.fish"),
+        (
+            "ll | wc -l",
+            "ll is an alias in ~/.bashrc, and those are not seen, as in any script; it stands for ls -alF",
+        ),
+        (
+            "true | mine",
+            "mine is a function in ~/.bashrc; after export -f mine (bash) it is seen",
+        ),
+        (
+            "fishy | cat",
+            "fishy is a function in ~/.config/fish/functions/fishy.fish",
+        ),
         // Run by a shell.
         ("ll >/dev/null | true", "ll is an alias in ~/.bashrc"),
         ("true | srot", "did you mean sort"),
-        ("no-such-program-at-all | cat", "is it installed and in your PATH? aliases, and functions without export -f"),
+        (
+            "no-such-program-at-all | cat",
+            "is it installed and in your PATH? aliases, and functions without export -f",
+        ),
     ] {
         let mut command = support::pipewright();
         command.args(["run", "--summary", "always", text]);

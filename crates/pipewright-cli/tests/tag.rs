@@ -29,9 +29,15 @@ fn each_line_has_its_stage_in_front_whatever_ends_it() {
     assert_eq!(lines.len(), 5, "{told}");
     assert!(lines[0].starts_with("1 { echo one >&2; printf") && lines[0].ends_with("… | half\n"));
     assert!(lines[1].ends_with("… | one\n"), "{told}");
-    assert!(lines[2].starts_with("2 { cat;") && lines[2].ends_with(" | \n"), "{told}");
+    assert!(
+        lines[2].starts_with("2 { cat;") && lines[2].ends_with(" | \n"),
+        "{told}"
+    );
     assert!(lines[3].ends_with(" | a\r\n"), "{told}");
-    assert!(lines[4].starts_with("5 ls /no/such/file  ") && lines[4].contains("  | ls: "), "{told}");
+    assert!(
+        lines[4].starts_with("5 ls /no/such/file  ") && lines[4].contains("  | ls: "),
+        "{told}"
+    );
     assert!(!output.status.success());
 }
 
@@ -47,7 +53,10 @@ fn lines_of_many_stages_come_whole_and_in_the_order_of_each() {
     assert_eq!(told.lines().count(), 1200);
     for stage in 2..=5 {
         let label = format!("{stage} {{ cat; for n in $(seq 3… | ");
-        let own: Vec<&str> = told.lines().filter_map(|it| it.strip_prefix(&label[..])).collect();
+        let own: Vec<&str> = told
+            .lines()
+            .filter_map(|it| it.strip_prefix(&label[..]))
+            .collect();
         let expected: Vec<String> = (1..=300).map(|n| format!("line {n} of it")).collect();
         assert_eq!(own, expected, "{stage}");
     }
@@ -64,7 +73,12 @@ fn names_have_colours_at_a_terminal_and_lines_do_not_steer_it() {
     };
     let options = &["--tag", "--summary", "never"];
     let coloured = told(Setup { options, ..USUAL });
-    for wanted in ["\x1b[36m1 printf ", "\x1b[33m2 printf ", " | \x1b[0ma[2Jb\r\n", " | \x1b[0mc\r\n"] {
+    for wanted in [
+        "\x1b[36m1 printf ",
+        "\x1b[33m2 printf ",
+        " | \x1b[0ma[2Jb\r\n",
+        " | \x1b[0mc\r\n",
+    ] {
         assert!(coloured.contains(wanted), "{coloured:?}");
     }
     let plain = told(Setup {
@@ -72,7 +86,10 @@ fn names_have_colours_at_a_terminal_and_lines_do_not_steer_it() {
         no_color: true,
         ..USUAL
     });
-    assert!(!plain.contains('\x1b') && plain.contains(" | a[2Jb\r\n"), "{plain:?}");
+    assert!(
+        !plain.contains('\x1b') && plain.contains(" | a[2Jb\r\n"),
+        "{plain:?}"
+    );
     // A file gets the bytes.
     let file = stderr(&run(&["--tag", "--summary", "never", text]));
     assert!(file.contains(" | a\x1b[2Jb\n"), "{file:?}");
@@ -89,7 +106,9 @@ fn last_words_are_told_and_come_before_the_summary() {
     };
     for by_key in [true, false] {
         let terminal = Terminal::start(&setup, &format!("{stage} | {stage}"));
-        terminal.wait_for("both stages", |screen| screen.matches("| ready").count() == 2);
+        terminal.wait_for("both stages", |screen| {
+            screen.matches("| ready").count() == 2
+        });
         if by_key {
             terminal.type_in("\x03");
         } else {
@@ -108,7 +127,10 @@ fn the_stages_go_on_printing_when_pipewright_is_killed() {
     let _watchdog = watchdog();
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name);
-    let text = format!("{{ echo first >&2; {}; echo second >&2; echo data; }} | cat", until(&at("go")));
+    let text = format!(
+        "{{ echo first >&2; {}; echo second >&2; echo data; }} | cat",
+        until(&at("go"))
+    );
     let mut child = pipewright()
         .args(["run", "--tag", "--summary", "never", &text])
         .stdin(std::process::Stdio::null())
@@ -151,6 +173,9 @@ fn a_text_without_stages_is_refused_before_anything_starts() {
     ] {
         let output = run(arguments);
         assert_eq!(output.status.code(), Some(125), "{arguments:?}");
-        assert!(output.stdout.is_empty() && stderr(&output).contains("--tag"), "{arguments:?}");
+        assert!(
+            output.stdout.is_empty() && stderr(&output).contains("--tag"),
+            "{arguments:?}"
+        );
     }
 }

@@ -76,7 +76,11 @@ fn labels(names: &[String]) -> Vec<String> {
     let digits = names.len().to_string().len();
     let short = names.iter().map(|name| text::shortened(name, WIDEST));
     let short: Vec<String> = short.collect();
-    let widest = short.iter().map(|name| text::width(name)).max().unwrap_or(0);
+    let widest = short
+        .iter()
+        .map(|name| text::width(name))
+        .max()
+        .unwrap_or(0);
     let labels = short.iter().zip(1..).map(|(name, number)| {
         let name = text::padded(name, widest);
         charset::in_locale(&format!("{number:>digits$} {name} | ")).into_owned()
@@ -190,7 +194,9 @@ impl Lines {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let last = line.rsplit(|byte| *byte == b'\r').next().unwrap_or(line);
         let cells = last.split(|byte| *byte == b'\t');
-        let cells: Vec<String> = cells.map(|it| text::line(&String::from_utf8_lossy(it))).collect();
+        let cells: Vec<String> = cells
+            .map(|it| text::line(&String::from_utf8_lossy(it)))
+            .collect();
         [label, cells.join("\t").as_bytes(), b"\n"].concat()
     }
 }
@@ -203,7 +209,10 @@ mod tests {
     fn lines_come_whole_and_the_last_one_gets_an_end() {
         let mut lines = Lines::new("1 a | ".to_owned(), false);
         assert_eq!(lines.whole(b"on"), b"");
-        assert_eq!(lines.whole(b"e\n\ntwo\nth"), b"1 a | one\n1 a | \n1 a | two\n");
+        assert_eq!(
+            lines.whole(b"e\n\ntwo\nth"),
+            b"1 a | one\n1 a | \n1 a | two\n"
+        );
         assert_eq!(lines.rest(), b"1 a | th\n");
         assert_eq!(lines.rest(), b"");
         assert_eq!(lines.whole(b"\xff\x1b[31m\r\n"), b"1 a | \xff\x1b[31m\r\n");
@@ -225,6 +234,9 @@ mod tests {
         let names = ["cat".to_owned(), "x".repeat(90)];
         let labels = labels(&names);
         assert!(labels[0].starts_with("1 cat   ") && labels[1].starts_with("2 xxx"));
-        assert!(labels.iter().all(|it| text::width(it) == WIDEST + 5), "{labels:?}");
+        assert!(
+            labels.iter().all(|it| text::width(it) == WIDEST + 5),
+            "{labels:?}"
+        );
     }
 }

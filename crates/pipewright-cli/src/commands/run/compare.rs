@@ -92,8 +92,8 @@ pub(super) fn compare(
                 Streams {
                     input: Some(input),
                     output: Some(output.into()),
-            ..Streams::default()
-        },
+                    ..Streams::default()
+                },
                 &mut signals,
             );
             let digest = drain.finish();

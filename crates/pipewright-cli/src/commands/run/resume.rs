@@ -74,8 +74,8 @@ pub(crate) fn resume(options: &cli::Resume) -> anyhow::Result<ExitCode> {
     let streams = Streams {
         input,
         output: output.as_ref().map(Placed::stdout).transpose()?,
-            ..Streams::default()
-        };
+        ..Streams::default()
+    };
     let mut recorder = Recorder::open(Paths::default())?;
     let mut signals = Signals::catch(watch.paints()).context("cannot catch signals")?;
     adopt_orphans();
