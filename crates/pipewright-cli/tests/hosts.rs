@@ -10,10 +10,11 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use support::pipewright;
-use testing::{FarHost, feed, stderr, watchdog};
+use testing::{FarHost, feed, signals_at_their_default, stderr, watchdog};
 
 /// A host that has this pipewright in its PATH.
 fn host() -> Option<FarHost> {
+    signals_at_their_default();
     let built = Path::new(env!("CARGO_BIN_EXE_pipewright"));
     FarHost::start(&[built.parent().unwrap()])
 }
