@@ -13,6 +13,7 @@ pub(crate) mod resume;
 mod signals;
 mod statuses;
 mod telling;
+mod texts;
 mod wait;
 mod watching;
 mod wide;

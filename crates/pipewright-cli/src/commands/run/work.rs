@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::fs::File;
-use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -13,21 +11,20 @@ use std::sync::Arc;
 use anyhow::Context;
 use pipewright::{Command, PipeWriter, Pipeline, Policy, StageEnd, Stdio};
 use pipewright_observe::verdict::Verdict;
-use rustix::event::{PollFd, PollFlags};
-use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::Resource;
 
 use super::asking::{Answer, ask, no_option};
 use super::kept::Kept;
 use super::programs::{Program, usual_shell};
 use super::statuses::Statuses;
+use super::texts::{WholeText, joined, may_see_words, quoted, read};
 use super::wide::Wide;
 use crate::cli::Widening;
 use crate::forgiveness::Forgiven;
 use crate::inherited;
 use crate::outcome::{ByWorkers, Observed, Whole};
 use crate::progress::words::Named;
-use crate::shell::{self, LONGEST_ARGUMENT, Reason, Script, StageText, Start, WholePipeline};
+use crate::shell::{self, Reason, Script, StageText, Start, WholePipeline};
 use crate::view::text;
 
 /// The place that the pipeline comes from.
@@ -85,17 +82,6 @@ pub(super) struct Work {
     wide: Wide,
     /// The stages that have keepers.
     kept: Kept,
-}
-
-/// How a shell comes to a text that it runs whole.
-#[derive(Debug)]
-enum WholeText {
-    /// As an argument.
-    Argument,
-    /// It opens the file that has it.
-    File,
-    /// It is too long for an argument, and no file has it: the shell opens this one.
-    Copied(File),
 }
 
 /// The ends of a pipeline that is not to have pipewright's own.
@@ -480,25 +466,6 @@ impl Work {
     }
 }
 
-impl WholeText {
-    fn of(text: &OsStr, path: Option<&Path>, words_follow: bool) -> std::io::Result<Self> {
-        let long = text.len() > LONGEST_ARGUMENT || text.as_bytes().contains(&0);
-        if words_follow && !long {
-            return Ok(Self::Argument);
-        }
-        // A pipe or a terminal has been read, and can only be read once.
-        if path.is_some_and(Path::is_file) {
-            return Ok(Self::File);
-        }
-        if !long {
-            return Ok(Self::Argument);
-        }
-        let mut file = File::from(memfd_create("text", MemfdFlags::CLOEXEC)?);
-        file.write_all(text.as_bytes())?;
-        Ok(Self::Copied(file))
-    }
-}
-
 /// Descriptors that this process needs besides one for each stage.
 const OWN_DESCRIPTORS: u64 = 16;
 
@@ -506,44 +473,6 @@ const OWN_DESCRIPTORS: u64 = 16;
 fn has_room_for(script: &Script) -> bool {
     let needed = script.stages.len() as u64 + OWN_DESCRIPTORS;
     inherited::most_descriptors().is_none_or(|most| needed <= most)
-}
-
-/// The shell text of stages of plain words. `exec`, so that a program is not mistaken for a builtin.
-fn quoted(script: &Script) -> OsString {
-    let mut text = Vec::new();
-    for (index, stage) in script.stages.iter().enumerate() {
-        let Start::Direct(words) = &stage.start else {
-            continue;
-        };
-        if index > 0 {
-            let stderr_too = script.stages[index - 1].stderr_too;
-            text.extend_from_slice(if stderr_too { b" |& " } else { b" | " });
-        }
-        text.extend_from_slice(b"exec ");
-        for word in words {
-            text.push(b'\'');
-            for byte in word.as_bytes() {
-                match byte {
-                    b'\'' => text.extend_from_slice(b"'\\''"),
-                    byte => text.push(*byte),
-                }
-            }
-            text.extend_from_slice(b"' ");
-        }
-    }
-    OsString::from_vec(text)
-}
-
-/// Stages of plain words as one text.
-fn joined(script: &Script) -> OsString {
-    let mut text = OsString::new();
-    let mut operator = "";
-    for stage in &script.stages {
-        text.push(operator);
-        text.push(&stage.text);
-        operator = if stage.stderr_too { " |& " } else { " | " };
-    }
-    text
 }
 
 /// A stage in one line, safe to show.
@@ -576,13 +505,6 @@ impl fmt::Display for Work {
     }
 }
 
-/// Tells whether a text may see the words behind it, or a function of the caller's may change them.
-fn may_see_words(text: &[u8]) -> bool {
-    let sees = |name: &[u8]| text.windows(name.len()).any(|part| part == name);
-    let is_function = |name: &OsStr| name.as_bytes().starts_with(b"BASH_FUNC_");
-    sees(b"BASH_") || std::env::vars_os().any(|(name, _)| is_function(&name))
-}
-
 /// Tells whether a shell is bash, by its name.
 fn is_bash(shell: &Path) -> bool {
     shell.file_name() == Some(OsStr::new("bash"))
@@ -598,21 +520,4 @@ fn by_shell(name: &str, stderr_too: bool) -> bool {
             Program::Foreign => true,
             Program::Forbidden | Program::Missing => stderr_too,
         }
-}
-
-fn read(path: &Path) -> std::io::Result<Vec<u8>> {
-    if path.as_os_str() == "-" {
-        let mut text = Vec::new();
-        let stdin = std::io::stdin();
-        loop {
-            match stdin.lock().read_to_end(&mut text) {
-                // It is non-blocking. What was read stays.
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                    rustix::event::poll(&mut [PollFd::new(&stdin, PollFlags::IN)], None)?;
-                }
-                read => return read.map(|_| text),
-            }
-        }
-    }
-    std::fs::read(path)
 }
