@@ -1,5 +1,6 @@
 //! How far a pipeline is in its input: all files that its first stage reads. Pure but for `look`.
 
+mod elsewhere;
 pub(crate) mod look;
 pub(crate) mod words;
 

@@ -146,6 +146,39 @@ fn no_percent_is_told_where_the_input_is_not_known() {
 }
 
 #[test]
+fn no_percent_is_told_where_a_later_stage_reads_what_the_first_one_names() {
+    let _watchdog = watchdog();
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    for (name, mib) in [("a", 6), ("larger", 8), ("smaller", 2)] {
+        file(at, name, mib);
+    }
+    std::fs::write(at.join("names"), format!("{}\n", "x".repeat(99)).repeat(30_000)).unwrap();
+    let beside = |file: &str| {
+        format!(
+            "cat a | {{ for i in {{1..35}}; do head -c 160000 >/dev/null; head -c 50000 <&3 >/dev/null; \
+             sleep 0.05; done; cat; }} 3<{file}"
+        )
+    };
+    for (text, is_told) in [
+        ("cat names | xargs -n 2000 sh -c 'sleep 0.1'".to_owned(), false),
+        ("cat names | parallel -j1 -n 2000 sleep 0.1 '#'".to_owned(), false),
+        (beside("larger"), false),
+        // A table that is looked up is no input.
+        (beside("smaller"), true),
+    ] {
+        if text.contains("parallel") && !Path::new("/usr/bin/parallel").exists() {
+            println!("skipped: there is no parallel");
+            continue;
+        }
+        let seen = percentages(&mut plain(at, &["--pipe-size", "default"], &text));
+        // Till it reads the first of its own, nobody can know.
+        let told = seen.iter().any(|it| *it > 50);
+        assert_eq!(told, is_told, "{text}: {seen:?}");
+    }
+}
+
+#[test]
 fn the_live_view_tells_percent_time_left_and_rates_of_the_whole() {
     let _watchdog = watchdog();
     let directory = tempfile::tempdir().unwrap();

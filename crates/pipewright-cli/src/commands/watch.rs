@@ -74,10 +74,11 @@ pub(crate) fn watch(options: &cli::Watch) -> anyhow::Result<ExitCode> {
         }
     };
     let sampler = attach(pid, options.interval)?;
-    let first = sampler.layout().stages[0].process;
+    let stages = sampler.layout().stages.iter().map(|stage| stage.process);
+    let input = Follower::start(stages, Named::ByArguments, None);
     let mut screen = Screen {
         observation: Observation::new(sampler),
-        input: Follower::start(first, Named::ByArguments, None),
+        input,
         started: Instant::now(),
         coloured: options.color != cli::When::Never && !terminal::has_no_color(),
         selected: 0,

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use pipewright_observe::workspace::{CommandLine, FilePosition};
 use pipewright_observe::{Process, ProcessId};
 
+use super::elsewhere::Elsewhere;
 use super::words::Named;
 use super::{Files, Pace, Progress};
 
@@ -31,15 +32,21 @@ pub(crate) struct Follower {
 }
 
 impl Follower {
-    /// Follows what the first stage reads. `started`: when it had read nothing, if that is known.
-    pub(crate) fn start(first: ProcessId, named: Named, started: Option<Instant>) -> Self {
+    /// Follows what the first of the stages reads, unless others read more. `started`: when it had
+    /// read nothing, if that is known.
+    pub(crate) fn start(
+        stages: impl Iterator<Item = ProcessId>,
+        named: Named,
+        started: Option<Instant>,
+    ) -> Self {
+        let stages: Vec<ProcessId> = stages.collect();
         let latest = Arc::default();
         let shared = Arc::downgrade(&latest);
         if named != Named::Unknown {
             // Without a thread there is no percentage, and that is all.
             let _ = std::thread::Builder::new()
                 .name("pipewright-input".into())
-                .spawn(move || follow(first, &named, Pace::new(started), &shared));
+                .spawn(move || follow(&stages, &named, Pace::new(started), &shared));
         }
         Self { latest }
     }
@@ -51,10 +58,20 @@ impl Follower {
 }
 
 /// Looks until nobody wants to know any more, or the stage has ended.
-fn follow(first: ProcessId, named: &Named, mut pace: Pace, shared: &Weak<Mutex<Option<Progress>>>) {
-    let Ok(root) = Process::open_same(first) else {
+fn follow(
+    stages: &[ProcessId],
+    named: &Named,
+    mut pace: Pace,
+    shared: &Weak<Mutex<Option<Progress>>>,
+) {
+    let Some((first, later)) = stages.split_first() else {
         return;
     };
+    let Ok(root) = Process::open_same(*first) else {
+        return;
+    };
+    let mut elsewhere = Elsewhere::new(later);
+    let mut beside = 0;
     let mut input = Files::unknown();
     let mut told: Vec<CommandLine> = Vec::new();
     let mut stdin = None;
@@ -91,6 +108,11 @@ fn follow(first: ProcessId, named: &Named, mut pace: Pace, shared: &Weak<Mutex<O
         input.count(counters.sum());
         let seen = input.see(&open);
         before = open;
+        beside = beside.max(elsewhere.largest());
+        if seen.is_some_and(|(_, total)| beside >= total) {
+            *latest.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            return;
+        }
         let progress = seen.map(|(read, total)| pace.progress(Instant::now(), read, total));
         *latest.lock().unwrap_or_else(PoisonError::into_inner) = progress;
         drop(latest);
@@ -99,7 +121,7 @@ fn follow(first: ProcessId, named: &Named, mut pace: Pace, shared: &Weak<Mutex<O
 }
 
 /// Brings the list of the stage's processes up to date: descendants of the root, the root first.
-fn members(root: &Process, known: &mut Vec<Process>) {
+pub(super) fn members(root: &Process, known: &mut Vec<Process>) {
     let mut numbers = vec![root.id().pid];
     let mut next = 0;
     while next < numbers.len() && numbers.len() < MOST {
@@ -123,7 +145,7 @@ fn members(root: &Process, known: &mut Vec<Process>) {
 }
 
 /// The regular files that a process has open, besides its standard output and error.
-fn open_files(process: &Process) -> impl Iterator<Item = FilePosition> {
+pub(super) fn open_files(process: &Process) -> impl Iterator<Item = FilePosition> {
     let at = |descriptor| process.file_position(descriptor).ok().flatten();
     std::iter::once(0).chain(3..10).filter_map(at)
 }

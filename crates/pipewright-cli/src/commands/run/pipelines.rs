@@ -115,10 +115,10 @@ impl Pipelines {
         }
         // What has ended meanwhile was too short to be watched.
         if let Ok(sampler) = Sampler::attach(found, self.intervals) {
-            let first = found.stages[0].process;
+            let stages: Vec<_> = found.stages.iter().map(|it| it.process).collect();
             self.current.push(Watched {
                 observation: Observation::new(sampler),
-                input: Follower::start(first, Named::ByArguments, None),
+                input: Follower::start(stages.into_iter(), Named::ByArguments, None),
                 pipes,
                 since: Instant::now(),
             });

@@ -93,9 +93,14 @@ enum Input {
 }
 
 impl Input {
-    fn new(first: ProcessId, named: Named, size: Option<u64>, started: Instant) -> Self {
+    fn new(
+        stages: impl Iterator<Item = ProcessId>,
+        named: Named,
+        size: Option<u64>,
+        started: Instant,
+    ) -> Self {
         match size {
-            None => Self::Files(Follower::start(first, named, Some(started))),
+            None => Self::Files(Follower::start(stages, named, Some(started))),
             Some(size) => Self::Told {
                 size,
                 pace: Pace::new(Some(started)),
@@ -376,7 +381,6 @@ impl<'a> Watching<'a> {
         let stages = named
             .map(|(&pid, name)| Some(Process::open(pid).ok()?.named(name)))
             .collect::<Option<_>>()?;
-        let first = Process::open(*pids.first()?).ok()?.id();
         let links = self
             .running
             .pipes()
@@ -405,10 +409,12 @@ impl<'a> Watching<'a> {
             .ok()?
             .around_each_close(pipewright::note_closes);
         let observation = Box::new(Observation::new(sampler));
+        let processes = observation.layout().stages.iter().map(|it| it.process);
+        let processes: Vec<ProcessId> = processes.collect();
         Some(Sight::Attached {
             observation,
             input: Input::new(
-                first,
+                processes.into_iter(),
                 self.named.clone(),
                 self.watch.size,
                 self.running.started(),
