@@ -153,7 +153,11 @@ fn no_percent_is_told_where_a_later_stage_reads_what_the_first_one_names() {
     for (name, mib) in [("a", 6), ("larger", 8), ("smaller", 2)] {
         file(at, name, mib);
     }
-    std::fs::write(at.join("names"), format!("{}\n", "x".repeat(99)).repeat(30_000)).unwrap();
+    std::fs::write(
+        at.join("names"),
+        format!("{}\n", "x".repeat(99)).repeat(30_000),
+    )
+    .unwrap();
     let beside = |file: &str| {
         format!(
             "cat a | {{ for i in {{1..35}}; do head -c 160000 >/dev/null; head -c 50000 <&3 >/dev/null; \
@@ -161,8 +165,14 @@ fn no_percent_is_told_where_a_later_stage_reads_what_the_first_one_names() {
         )
     };
     for (text, is_told) in [
-        ("cat names | xargs -n 2000 sh -c 'sleep 0.1'".to_owned(), false),
-        ("cat names | parallel -j1 -n 2000 sleep 0.1 '#'".to_owned(), false),
+        (
+            "cat names | xargs -n 2000 sh -c 'sleep 0.1'".to_owned(),
+            false,
+        ),
+        (
+            "cat names | parallel -j1 -n 2000 sleep 0.1 '#'".to_owned(),
+            false,
+        ),
         (beside("larger"), false),
         // A table that is looked up is no input.
         (beside("smaller"), true),
