@@ -1,5 +1,6 @@
 //! The command `pipewright`.
 
+mod by_ssh;
 mod cli;
 mod commands;
 mod comparison;

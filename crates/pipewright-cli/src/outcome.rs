@@ -83,6 +83,8 @@ pub(crate) struct Stage {
     pub(crate) forgiven: bool,
     /// Workers ran it.
     pub(crate) workers: Option<ByWorkers>,
+    /// It ran on another host.
+    pub(crate) on_host: Option<OnHost>,
 }
 
 /// What the workers of a stage came to, as they tell it themselves.
@@ -148,8 +150,8 @@ pub(crate) struct OnHost {
     pub(crate) user_seconds: f64,
     /// CPU time in the kernel, there.
     pub(crate) system_seconds: f64,
-    /// In bytes, where it is known.
-    pub(crate) peak_memory: Option<u64>,
+    /// Where it is known.
+    pub(crate) peak_memory_bytes: Option<u64>,
     /// How often the link was lost and made again.
     pub(crate) reconnected: u32,
 }
@@ -215,6 +217,14 @@ impl Outcome {
 }
 
 impl Stage {
+    /// Takes what it used on its host for what it used: here was only what it was reached by.
+    pub(crate) fn ran_on(&mut self, host: OnHost) {
+        self.usage.user = Duration::from_secs_f64(host.user_seconds);
+        self.usage.system = Duration::from_secs_f64(host.system_seconds);
+        self.usage.peak_memory = host.peak_memory_bytes;
+        self.on_host = Some(host);
+    }
+
     /// The reason of its failure.
     pub(crate) fn reason(&self) -> String {
         match (&self.end, self.missing_command()) {

@@ -618,3 +618,106 @@ fn a_copy_that_does_not_arrive_is_told_and_nothing_is_left_of_it() {
     }
     host.await_nothing_left();
 }
+
+/// `pipewright run OPTIONS TEXT`, with the host in reach.
+fn run(host: &FarHost, arguments: &[&str]) -> Output {
+    let mut run = pipewright();
+    run.arg("run").args(arguments).stdin(Stdio::null());
+    host.known_to(&mut run);
+    run.output().unwrap()
+}
+
+#[test]
+fn a_stage_of_a_run_on_another_host_counts_as_any_stage() {
+    let _watchdog = watchdog();
+    let Some(host) = host() else { return };
+    // (options, text, stdout, status)
+    let table: &[(&[&str], &str, &str, i32)] = &[
+        (&["--on", "2=far"], "seq 100 | grep 7 | wc -l", "19\n", 0),
+        (
+            &["--on", "1=far,3=far"],
+            "seq 100 | grep 7 | wc -l",
+            "19\n",
+            0,
+        ),
+        (
+            &["--on", "1=far"],
+            "echo $PIPEWRIGHT_FAR_HOST_PLACE | tr a-z A-Z",
+            "\n",
+            0,
+        ),
+        (&["--on", "1=far"], "cd; pwd", "", 125),
+        (&["--on", "1=far"], "{ cd; pwd; }", "HOME\n", 0),
+        (
+            &["--on", "2=far"],
+            "seq 9 | sh -c 'cat; exit 7' | tail -n 1",
+            "9\n",
+            7,
+        ),
+        (&["--on", "2=far"], "seq 9 | sh -c 'kill -TERM $$'", "", 143),
+        (&["--on", "1=far"], "yes | head -n 1", "y\n", 0),
+        (&["--on", "2=far"], "yes | head -n 1 | cat", "y\n", 0),
+        (&["--on", "2=far"], "seq 3 | no-such-program", "", 127),
+        (
+            &["--on", "2=far", "--workers", "2=2"],
+            "seq 3 | grep 2",
+            "",
+            125,
+        ),
+        (&["--on", "3=far"], "seq 3 | grep 2", "", 125),
+        (&["--on", "2=far,2=far"], "seq 3 | grep 2", "", 125),
+        (&["--on", "0=far"], "seq 3 | grep 2", "", 125),
+        (&["--on", "2=-oX"], "seq 3 | grep 2", "", 125),
+    ];
+    for (options, text, stdout, status) in table {
+        let output = run(&host, &[*options, &[*text][..]].concat());
+        let expected = stdout.replace("HOME", &host.home().display().to_string());
+        assert_eq!(
+            String::from_utf8_lossy(&output.stdout),
+            expected,
+            "{text}: {}",
+            stderr(&output)
+        );
+        assert_eq!(
+            output.status.code(),
+            Some(*status),
+            "{text}: {}",
+            stderr(&output)
+        );
+    }
+    host.await_nothing_left();
+}
+
+#[test]
+fn the_summary_and_the_json_tell_what_a_stage_used_on_its_host() {
+    let _watchdog = watchdog();
+    let Some(host) = host() else { return };
+    let busy = "seq 2 | sh -c 'i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done; cat'";
+    let output = run(&host, &["--on", "2=far", "--json", busy]);
+    let told: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
+    let stage = &told["stages"][1];
+    assert_eq!(stage["on_host"]["host"], "far", "{told}");
+    assert_eq!(stage["on_host"]["reconnected"], 0);
+    assert_eq!(stage["user_seconds"], stage["on_host"]["user_seconds"]);
+    assert!(stage["user_seconds"].as_f64().unwrap() > 0.01, "{told}");
+    assert!(told["stages"][0]["on_host"].is_null());
+
+    let output = run(
+        &host,
+        &["--on", "2=far", "--summary", "always", "seq 2 | cat"],
+    );
+    assert!(
+        stderr(&output).contains("stage 2 ran on far for "),
+        "{}",
+        stderr(&output)
+    );
+    let text = format!("seq 2 | {} far cat | ssh far cat", host.ssh().display());
+    let output = run(&host, &["--summary", "always", &text]);
+    let hint = "stage 3 ran by ssh: `pipewright on far -- COMMAND` would go on after a broken link";
+    assert!(stderr(&output).contains(hint), "{}", stderr(&output));
+    let output = run(&host, &["--on", "2=far", "--dry-run", "seq 2 | cat"]);
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "1  direct    seq 2\n2  direct    cat  (on far)\n"
+    );
+}

@@ -391,6 +391,7 @@ fn comparisons(schema: &mut Schema, directory: &Path) {
 
 /// Fields that cannot be brought to be null here, or not for sure.
 const NEVER_NULL: &[&str] = &[
+    "on_host.peak_memory_bytes",
     // Of a run that nobody interrupts.
     "comparison.fastest",
     "contender.max",
@@ -429,8 +430,15 @@ const NEVER_NULL: &[&str] = &[
     "verdict.advice",
 ];
 
-/// Fields that need what may not be here: a core that is free, a socket.
+/// Fields that need what may not be here: a core that is free, a socket, another host.
 const NEVER_SEEN: &[&str] = &[
+    "stage.on_host",
+    "on_host.host",
+    "on_host.wall_seconds",
+    "on_host.user_seconds",
+    "on_host.system_seconds",
+    "on_host.peak_memory_bytes",
+    "on_host.reconnected",
     "run.workers_advice",
     "neighbour.command",
     "neighbour.descriptor",

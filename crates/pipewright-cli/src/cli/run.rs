@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::spool::SpoolSync;
-use super::values::{Restarting, When, Widening, restarting, widening};
+use super::values::{Restarting, When, Widening, restarting, stage_on, widening};
 use crate::forgiveness::Forgiven;
 use crate::quantity;
 
@@ -122,6 +122,14 @@ pub(crate) struct Run {
     /// is refused before anything is started; with auto it is left as it is.
     #[arg(long, value_name = "STAGE=N", value_parser = widening)]
     pub(crate) workers: Option<Widening>,
+
+    /// Run a stage on another host: 2=HOST is stage 2 there, as pipewright on does it. May be given several
+    /// times, or with commas
+    ///
+    /// HOST is as ssh takes it. A stage that needs a shell is run by the shell of that name there, and what
+    /// it expands is expanded there.
+    #[arg(long, value_name = "STAGE=HOST", value_delimiter = ',', value_parser = stage_on)]
+    pub(crate) on: Vec<(usize, String)>,
 
     /// Record in DIR what goes from stage to stage, so that `pipewright resume DIR` can go on after a
     /// failure

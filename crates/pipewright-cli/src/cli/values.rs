@@ -35,6 +35,16 @@ pub(crate) enum Widening {
     Stages(Vec<(usize, Auto<usize>)>),
 }
 
+/// `2=HOST`.
+pub(super) fn stage_on(text: &str) -> Result<(usize, String), String> {
+    let stage = text.split_once('=').and_then(|(number, host)| {
+        let number = number.parse().ok().filter(|number| *number > 0)?;
+        Some((number, host.to_owned()))
+    });
+    let stage = stage.filter(|(_, host)| !host.is_empty() && !host.starts_with('-'));
+    stage.ok_or_else(|| "give a stage with its host: 2=HOST".to_owned())
+}
+
 /// `auto`, or `2=4,3=auto`.
 pub(super) fn widening(text: &str) -> Result<Widening, String> {
     if text == "auto" {

@@ -137,7 +137,7 @@ fn tell(host: &str, ended: &Ended, verbose: bool, told_to: Option<&Path>) {
         wall_seconds: usage.wall.as_secs_f64(),
         user_seconds: usage.user.as_secs_f64(),
         system_seconds: usage.system.as_secs_f64(),
-        peak_memory: usage.peak_memory,
+        peak_memory_bytes: usage.peak_memory,
         reconnected: ended.reconnected,
     };
     if verbose {

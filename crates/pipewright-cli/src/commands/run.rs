@@ -2,6 +2,7 @@
 
 mod asking;
 mod compare;
+mod elsewhere;
 mod kept;
 mod passing;
 mod pipelines;
@@ -50,7 +51,7 @@ pub(crate) fn run(options: cli::Run) -> anyhow::Result<ExitCode> {
                     text: text.clone(),
                     arguments: Vec::new(),
                 };
-                prepared(source, plan.manner.clone(), plan.workers.as_ref())
+                prepared(source, plan.manner.clone(), plan.workers.as_ref(), &plan.on)
             };
             let refused = |work: &Work| Some(nothing_started(work, work.held_back()?));
             let once = |work, streams, signals: &mut Signals| {
@@ -75,7 +76,7 @@ pub(crate) fn run(options: cli::Run) -> anyhow::Result<ExitCode> {
             return compare::compare(&contest, prepare, refused, once);
         }
     };
-    let mut work = prepared(source, plan.manner, plan.workers.as_ref())?;
+    let mut work = prepared(source, plan.manner, plan.workers.as_ref(), &plan.on)?;
     let decided = plan.keeping.decide(&mut work)?;
     if plan.tag && work.is_whole() {
         anyhow::bail!("one shell runs the text as a whole, and it has no stages for --tag");
@@ -132,11 +133,17 @@ pub(crate) fn run(options: cli::Run) -> anyhow::Result<ExitCode> {
 }
 
 /// A pipeline ready to be started, with workers where they were asked for.
-fn prepared(source: Source, manner: Manner, workers: Option<&Widening>) -> anyhow::Result<Work> {
+fn prepared(
+    source: Source,
+    manner: Manner,
+    workers: Option<&Widening>,
+    on: &[(usize, String)],
+) -> anyhow::Result<Work> {
     let mut work = Work::of(source, manner)?;
     if let Some(workers) = workers {
         work.widen(workers)?;
     }
+    work.move_away(on)?;
     Ok(work)
 }
 
@@ -193,6 +200,9 @@ fn once(
     for (index, workers) in work.by_workers() {
         outcome.stages[index].workers = Some(workers);
     }
+    for (index, told) in work.on_hosts() {
+        outcome.stages[index].ran_on(told);
+    }
     outcome.whole = work.into_whole(rules.policy, &rules.forgiven, waited.pipelines);
     if let Some(status) = outcome.whole.as_ref().and_then(|whole| whole.status) {
         outcome.failed = (status != 0).then_some(0);
@@ -231,6 +241,7 @@ fn nothing_started(work: &Work, ends: Vec<StageEnd>) -> Outcome {
         reader_gone: false,
         forgiven: false,
         workers: None,
+        on_host: None,
     });
     Outcome {
         text: work.text(),
@@ -287,6 +298,7 @@ fn stages(
             reader_gone: status.reader_gone,
             forgiven: status.forgiven,
             workers: None,
+            on_host: None,
         })
         .collect()
 }

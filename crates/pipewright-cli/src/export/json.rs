@@ -10,7 +10,7 @@ use pipewright::{StageEnd, signal_name};
 use serde::Serialize;
 
 use super::Export;
-use crate::outcome::{ByWorkers, Observed, Outcome};
+use crate::outcome::{ByWorkers, Observed, OnHost, Outcome};
 use crate::progress::Progress;
 use values::{Spool, TimeOfPipe, TimeOfStage, VERSION, moment, numbers, rate, seconds, share};
 use verdict::Conclusion;
@@ -134,6 +134,8 @@ struct Stage<'a> {
     forgiven: bool,
     /// Null: it was run once.
     workers: Option<&'a ByWorkers>,
+    /// Null: it ran here.
+    on_host: Option<&'a OnHost>,
     /// Null: it is no `pipewright spool`, or was not watched.
     spool: Option<Spool>,
 }
@@ -234,6 +236,7 @@ fn stages(outcome: &Outcome) -> Vec<Stage<'_>> {
         reader_gone: stage.reader_gone,
         forgiven: stage.forgiven,
         workers: stage.workers.as_ref(),
+        on_host: stage.on_host.as_ref(),
         spool: observed
             .and_then(|observed| {
                 let mut spools = observed.verdict.spools.iter();

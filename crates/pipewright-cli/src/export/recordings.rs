@@ -104,6 +104,7 @@ impl Recorded {
             reader_gone: false,
             forgiven: false,
             workers: None,
+            on_host: None,
         });
         let figures = self.samples.iter().rev();
         Outcome {

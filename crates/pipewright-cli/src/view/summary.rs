@@ -11,6 +11,7 @@ use super::spool;
 use super::style::Palette;
 use super::text;
 use super::units::{self, percent, seconds, size};
+use crate::by_ssh;
 use crate::missing;
 use crate::outcome::{Observed, Outcome, Stage, Whole};
 
@@ -190,6 +191,16 @@ impl Summary<'_> {
         for (stage, number) in outcome.stages.iter().zip(1..) {
             if let Some(workers) = &stage.workers {
                 let told = format!("stage {number} ran {}", text::line(&workers.to_string()));
+                writeln!(f, "  {}", self.palette.faint(told))?;
+            }
+            if let Some(host) = &stage.on_host {
+                let told = format!("stage {number} ran {}", text::line(&host.to_string()));
+                writeln!(f, "  {}", self.palette.faint(told))?;
+            }
+            if let Some(host) = by_ssh::host(&stage.text) {
+                let told = format!(
+                    "stage {number} ran by ssh: `pipewright on {host} -- COMMAND` would go on after a broken link"
+                );
                 writeln!(f, "  {}", self.palette.faint(told))?;
             }
         }

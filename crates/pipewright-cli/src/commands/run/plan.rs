@@ -29,6 +29,7 @@ pub(super) struct Plan {
     pub(super) rules: Rules,
     pub(super) keeping: Keeping,
     pub(super) workers: Option<Widening>,
+    pub(super) on: Vec<(usize, String)>,
     pub(super) dry_run: bool,
     /// Lines of the stages' stderr get names.
     pub(super) tag: bool,
@@ -108,6 +109,7 @@ impl Plan {
                 },
             },
             workers: options.workers,
+            on: options.on,
             dry_run: options.dry_run,
             tag: options.tag,
             watch: Watch {

@@ -14,6 +14,7 @@ use pipewright_observe::verdict::Verdict;
 use rustix::process::Resource;
 
 use super::asking::{Answer, ask, no_option};
+use super::elsewhere::Elsewhere;
 use super::kept::Kept;
 use super::programs::{Program, usual_shell};
 use super::statuses::Statuses;
@@ -22,7 +23,7 @@ use super::wide::Wide;
 use crate::cli::Widening;
 use crate::forgiveness::Forgiven;
 use crate::inherited;
-use crate::outcome::{ByWorkers, Observed, Whole};
+use crate::outcome::{ByWorkers, Observed, OnHost, Whole};
 use crate::progress::words::Named;
 use crate::shell::{self, Reason, Script, StageText, Start, WholePipeline};
 use crate::view::text;
@@ -80,6 +81,8 @@ pub(super) struct Work {
     hint: Option<&'static str>,
     /// The stages that workers run.
     wide: Wide,
+    /// The stages on other hosts.
+    elsewhere: Elsewhere,
     /// The stages that have keepers.
     kept: Kept,
 }
@@ -182,6 +185,7 @@ impl Work {
             statuses: None,
             hint: None,
             wide: Wide::default(),
+            elsewhere: Elsewhere::default(),
             kept: Kept::default(),
         }
     }
@@ -211,6 +215,29 @@ impl Work {
         Ok(())
     }
 
+    /// Has stages run on other hosts.
+    pub(super) fn move_away(&mut self, asked: &[(usize, String)]) -> anyhow::Result<()> {
+        if asked.is_empty() {
+            return Ok(());
+        }
+        if self.script.whole.is_some() {
+            anyhow::bail!("one shell runs the text as a whole, and it has no stages for --on");
+        }
+        self.elsewhere = Elsewhere::of(&self.script.stages, asked)?;
+        if let Some((number, _)) = asked
+            .iter()
+            .find(|(number, _)| self.wide.count(number - 1).is_some())
+        {
+            anyhow::bail!("stage {number} cannot be run by workers here and on another host");
+        }
+        Ok(())
+    }
+
+    /// Reads what the stages on other hosts have told, once they have ended.
+    pub(super) fn on_hosts(&mut self) -> BTreeMap<usize, OnHost> {
+        self.elsewhere.told()
+    }
+
     /// Says what workers would gain at the bottleneck, or why they cannot run it.
     pub(super) fn workers_advice(&self, verdict: &Verdict) -> Option<String> {
         self.wide.advice(&self.script.stages, verdict)
@@ -226,7 +253,10 @@ impl Work {
         let numbered = names.iter().enumerate();
         let named = numbered.map(|(index, name)| match self.wide.count(index) {
             Some(workers) => format!("{name} × {workers}"),
-            None => name.clone(),
+            None => match self.elsewhere.host(index) {
+                Some(host) => format!("{name} on {host}"),
+                None => name.clone(),
+            },
         });
         named.collect()
     }
@@ -317,6 +347,12 @@ impl Work {
 
     /// The program of a stage, and its arguments.
     pub(super) fn argv(&self, index: usize, stage: &StageText) -> Vec<OsString> {
+        self.elsewhere
+            .argv(index, stage, self.argv_here(index, stage))
+    }
+
+    /// Those that would run it here.
+    fn argv_here(&self, index: usize, stage: &StageText) -> Vec<OsString> {
         if let Start::Direct(words) = &stage.start {
             return self
                 .wide
@@ -355,7 +391,8 @@ impl Work {
         let Start::Direct(words) = &stage.start else {
             return Vec::new();
         };
-        if !self.from_text || self.wide.count(index).is_some() {
+        let is_own = self.wide.count(index).is_some() || self.elsewhere.host(index).is_some();
+        if !self.from_text || is_own {
             return Vec::new();
         }
         let path = Program::path_of(&words[0]);
@@ -375,14 +412,17 @@ impl Work {
             return None;
         }
         let is_missing = |name: &OsStr| Program::find(name) == Program::Missing;
-        let missing = |stage: &&StageText| match &stage.start {
+        // What another host has, it tells itself.
+        let missing = |index: usize, stage: &StageText| match &stage.start {
+            _ if self.elsewhere.host(index).is_some() => false,
             Start::Direct(words) => is_missing(&words[0]),
             Start::Shell => is_missing(self.shell.as_os_str()),
         };
-        let first = self.script.stages.iter().find(missing)?;
+        let mut stages = self.script.stages.iter().enumerate();
+        let (_, first) = stages.find(|(index, stage)| missing(*index, stage))?;
         let stages = self.script.stages.iter().enumerate();
         let ends = stages.map(|(index, stage)| {
-            let error = if missing(&stage) {
+            let error = if missing(index, stage) {
                 // The error is the kernel's own. One that has come since finds nothing to read.
                 let command = self.bare_command(index, stage).stdin(Stdio::Null);
                 command.spawn().map(drop).err()?
@@ -492,7 +532,11 @@ impl fmt::Display for Work {
             } else {
                 ""
             };
-            let workers = self.wide.of_stage(number - 1).unwrap_or_default();
+            let host = self
+                .elsewhere
+                .host(number - 1)
+                .map(|host| format!("  (on {host})"));
+            let workers = self.wide.of_stage(number - 1).or(host).unwrap_or_default();
             writeln!(f, "{number}  {start:<8}  {}{stderr}{workers}", name(stage))?;
         }
         if self.inverted() {
