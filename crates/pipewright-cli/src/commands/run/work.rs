@@ -1,15 +1,17 @@
 //! From a text to the commands that are started for it.
 
+mod away;
+mod held_back;
+
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use anyhow::Context;
-use pipewright::{Command, PipeWriter, Pipeline, Policy, StageEnd, Stdio};
+use pipewright::{Command, PipeWriter, Pipeline, Policy, Stdio};
 use pipewright_observe::verdict::Verdict;
 use rustix::process::Resource;
 
@@ -23,7 +25,7 @@ use super::wide::Wide;
 use crate::cli::Widening;
 use crate::forgiveness::Forgiven;
 use crate::inherited;
-use crate::outcome::{ByWorkers, Observed, OnHost, Whole};
+use crate::outcome::{ByWorkers, Observed, Whole};
 use crate::progress::words::Named;
 use crate::shell::{self, Reason, Script, StageText, Start, WholePipeline};
 use crate::view::text;
@@ -215,29 +217,6 @@ impl Work {
         Ok(())
     }
 
-    /// Has stages run on other hosts.
-    pub(super) fn move_away(&mut self, asked: &[(usize, String)]) -> anyhow::Result<()> {
-        if asked.is_empty() {
-            return Ok(());
-        }
-        if self.script.whole.is_some() {
-            anyhow::bail!("one shell runs the text as a whole, and it has no stages for --on");
-        }
-        self.elsewhere = Elsewhere::of(&self.script.stages, asked)?;
-        if let Some((number, _)) = asked
-            .iter()
-            .find(|(number, _)| self.wide.count(number - 1).is_some())
-        {
-            anyhow::bail!("stage {number} cannot be run by workers here and on another host");
-        }
-        Ok(())
-    }
-
-    /// Reads what the stages on other hosts have told, once they have ended.
-    pub(super) fn on_hosts(&mut self) -> BTreeMap<usize, OnHost> {
-        self.elsewhere.told()
-    }
-
     /// Says what workers would gain at the bottleneck, or why they cannot run it.
     pub(super) fn workers_advice(&self, verdict: &Verdict) -> Option<String> {
         self.wide.advice(&self.script.stages, verdict)
@@ -403,38 +382,6 @@ impl Work {
         let counts = self.script.stages.len() > 1 && level < 999;
         let level = counts.then(|| ("SHLVL".to_owned(), (level + 1).to_string().into()));
         path.into_iter().chain(level).collect()
-    }
-
-    /// All or nothing: where a program is missing, none of the others is started, and these are the
-    /// stages' ends.
-    pub(super) fn held_back(&self) -> Option<Vec<StageEnd>> {
-        if self.start_without {
-            return None;
-        }
-        let is_missing = |name: &OsStr| Program::find(name) == Program::Missing;
-        // What another host has, it tells itself.
-        let missing = |index: usize, stage: &StageText| match &stage.start {
-            _ if self.elsewhere.host(index).is_some() => false,
-            Start::Direct(words) => is_missing(&words[0]),
-            Start::Shell => is_missing(self.shell.as_os_str()),
-        };
-        let mut stages = self.script.stages.iter().enumerate();
-        let (_, first) = stages.find(|(index, stage)| missing(*index, stage))?;
-        let stages = self.script.stages.iter().enumerate();
-        let ends = stages.map(|(index, stage)| {
-            let error = if missing(index, stage) {
-                // The error is the kernel's own. One that has come since finds nothing to read.
-                let command = self.bare_command(index, stage).stdin(Stdio::Null);
-                command.spawn().map(drop).err()?
-            } else {
-                pipewright::Error::HeldBack {
-                    name: name(stage),
-                    missing: name(first),
-                }
-            };
-            Some(StageEnd::NotStarted(Arc::new(error)))
-        });
-        ends.collect()
     }
 
     /// The text as it was given.
