@@ -53,15 +53,22 @@ impl Report {
     }
 }
 
-/// The kernel, the architecture and the number of cores in one line.
+/// The kernel, the architecture, the processor and the number of cores in one line.
 fn machine() -> String {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let kernel = rustix::system::uname();
+    let processors = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    // Some architectures give it no name.
+    let model = processors.lines().find_map(|line| {
+        let (key, name) = line.split_once(':')?;
+        (key.trim() == "model name").then(|| format!(" ({})", name.trim()))
+    });
     format!(
-        "{} {} on {}, {cores} cores",
+        "{} {} on {}{}, {cores} cores",
         kernel.sysname().to_string_lossy(),
         kernel.release().to_string_lossy(),
         kernel.machine().to_string_lossy(),
+        model.unwrap_or_default(),
     )
 }
 

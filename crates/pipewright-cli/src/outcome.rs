@@ -100,6 +100,10 @@ pub(crate) struct ByWorkers {
     pub(crate) wall_seconds: f64,
     /// Of all runs together.
     pub(crate) run_seconds: f64,
+    /// How many times as fast as one worker.
+    pub(crate) speed_up: f64,
+    /// What kept it from being faster.
+    pub(crate) limit: WorkersLimit,
     /// Why it ran as one process after all.
     pub(crate) in_sequence: Option<String>,
 }
@@ -121,6 +125,57 @@ impl fmt::Display for OnHost {
     }
 }
 
+/// What keeps a stage that workers run from being faster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum WorkersLimit {
+    /// All are busy.
+    Workers,
+    /// They wait for their input.
+    Input,
+    /// They wait until their outputs are read.
+    Output,
+    /// They are ready, and have no core.
+    Cores,
+}
+
+impl WorkersLimit {
+    /// Judges by how many workers were at work on average, how many cores they had, and the shares of time
+    /// that reading and giving took.
+    pub(crate) fn of(
+        workers: usize,
+        at_work: f64,
+        on_cores: f64,
+        reading: f64,
+        giving: f64,
+    ) -> Self {
+        /// A worker that is busy for so much of the time waits for nobody.
+        const BUSY: f64 = 0.8;
+        if giving >= 0.5 && giving > reading {
+            Self::Output
+        } else if at_work < BUSY * workers as f64 {
+            Self::Input
+        // A run is mostly on a core, or it waits for something of its own.
+        } else if (0.3..BUSY).contains(&(on_cores / at_work)) {
+            Self::Cores
+        } else {
+            Self::Workers
+        }
+    }
+}
+
+impl fmt::Display for WorkersLimit {
+    /// Completes "… times as fast as one, and".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Workers => "all of them were busy",
+            Self::Input => "they waited for their input",
+            Self::Output => "they waited for their reader",
+            Self::Cores => "they waited for a core",
+        })
+    }
+}
+
 impl fmt::Display for ByWorkers {
     /// Completes "stage 2 ran …".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -135,8 +190,10 @@ impl fmt::Display for ByWorkers {
         if self.again > 0 {
             write!(f, ", {} of them run again", self.again)?;
         }
-        let at_work = self.run_seconds / self.wall_seconds.max(f64::EPSILON);
-        write!(f, ", {at_work:.1} workers busy on average")
+        let Self {
+            speed_up, limit, ..
+        } = self;
+        write!(f, ", {speed_up:.1} times as fast as one, and {limit}")
     }
 }
 
@@ -332,5 +389,23 @@ pub(crate) fn bottleneck(verdict: &Verdict) -> Option<usize> {
     match &verdict.finding {
         Finding::Bottleneck(bottleneck) => Some(bottleneck.stage),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_limits_workers_is_told_from_their_times() {
+        let limit = |at_work, on_cores, reading, giving| {
+            WorkersLimit::of(4, at_work, on_cores, reading, giving)
+        };
+        assert_eq!(limit(3.9, 3.8, 0.1, 0.1), WorkersLimit::Workers);
+        assert_eq!(limit(1.5, 1.5, 0.9, 0.1), WorkersLimit::Input);
+        assert_eq!(limit(1.5, 1.5, 0.1, 0.9), WorkersLimit::Output);
+        assert_eq!(limit(3.9, 2.0, 0.1, 0.1), WorkersLimit::Cores);
+        // They sleep, or wait for others: no core would help.
+        assert_eq!(limit(3.9, 0.1, 0.1, 0.1), WorkersLimit::Workers);
     }
 }

@@ -7,7 +7,8 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
-use support::{in_bash, pipewright, run};
+use support::{USUAL, in_bash, pipewright, run};
+use testing::terminals::{Setup, Terminal};
 use testing::{feed, lives, shell_status, stderr, wait_for_lines, watchdog, write_script};
 
 /// `pipewright workers` with these arguments, fed these bytes.
@@ -693,12 +694,16 @@ fn run_finds_the_stages_that_gain_by_itself_and_leaves_the_others() {
         "--dry-run",
         "--workers",
         "auto",
-        "cat big | grep x | sed s/1/2/ | sed 1d | sort | wc",
+        "cat big | grep x | sed s/1/2/ | sed 1d | awk '{print $2}' | sort | wc",
     ]);
     let plan = String::from_utf8(output.stdout).unwrap();
     let wide: Vec<bool> = plan.lines().map(|line| line.contains("worker")).collect();
     let cores = std::thread::available_parallelism().map_or(1, usize::from) > 1;
-    assert_eq!(wide, [false, false, cores, false, cores, false], "{plan}");
+    assert_eq!(
+        wide,
+        [false, false, cores, false, cores, false, false],
+        "{plan}"
+    );
 }
 
 #[test]
@@ -714,4 +719,55 @@ fn the_page_says_what_the_workers_of_a_stage_did() {
     ]);
     let page = std::fs::read_to_string(&page).unwrap_or_else(|_| panic!("{}", stderr(&output)));
     assert!(page.contains("Stage 2 ran by 2 workers"), "{page}");
+}
+
+/// A stage whose stdin and stdout are a terminal, and what its screen shows in the end.
+fn at_a_terminal(pipeline: &str, typed: &str, shown: &str) -> String {
+    let setup = Setup {
+        output: ">&0 2>&0",
+        ..USUAL
+    };
+    let terminal = Terminal::start(&setup, pipeline);
+    if !typed.is_empty() {
+        terminal.wait_until_it_waits();
+        terminal.type_in(typed);
+    }
+    terminal.wait_for(shown, |screen| screen.contains(shown));
+    if !typed.is_empty() {
+        terminal.type_in("\x04");
+    }
+    let status = terminal.end();
+    assert!(status.success(), "{status}: {}", terminal.screen());
+    terminal.raw()
+}
+
+#[test]
+fn a_person_who_types_gets_an_answer_to_each_line() {
+    let _watchdog = watchdog();
+    let pipewright = env!("CARGO_BIN_EXE_pipewright");
+    let raw = at_a_terminal(
+        &format!("{pipewright} workers -v -j2 -- sed -u s/one/two/"),
+        "one line\n",
+        "two line",
+    );
+    assert!(raw.contains("stdin is a terminal"), "{raw}");
+}
+
+#[test]
+fn a_terminal_is_shown_the_colours_that_one_run_would_show() {
+    let _watchdog = watchdog();
+    let pipewright = env!("CARGO_BIN_EXE_pipewright");
+    let workers = format!("{pipewright} workers -j2 --block 1K --");
+    for (stage, coloured) in [
+        ("grep --color=auto 777", "\u{1b}[01;31m\u{1b}[K777"),
+        ("jq -c 'select(.==7777)'", "\u{1b}["),
+    ] {
+        let program = stage.split(' ').next().unwrap();
+        if Command::new(program).arg("--version").output().is_err() {
+            println!("{program} is not here: left out");
+            continue;
+        }
+        let raw = at_a_terminal(&format!("seq 9999 | {workers} {stage}"), "", "7777");
+        assert!(raw.contains(coloured), "{stage}: {raw:?}");
+    }
 }

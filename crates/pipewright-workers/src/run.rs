@@ -119,6 +119,12 @@ pub struct Outcome {
     pub again: u64,
     /// What all runs on chunks took together.
     pub run_time: Duration,
+    /// How long all runs on chunks had a core, together.
+    pub on_core: Duration,
+    /// How long the input was waited for, with room for more of it.
+    pub reading: Duration,
+    /// How long it took to give outputs: their reader is slow where this is most of the time.
+    pub giving: Duration,
     /// Why it ran in sequence, if it did.
     pub in_sequence: Option<InSequence>,
 }
@@ -130,6 +136,9 @@ impl Outcome {
             chunks: 0,
             again: 0,
             run_time: Duration::ZERO,
+            on_core: Duration::ZERO,
+            reading: Duration::ZERO,
+            giving: Duration::ZERO,
             in_sequence: Some(reason),
         }
     }
@@ -257,7 +266,10 @@ fn by_workers(
         end,
         chunks: ended.chunks,
         again: ended.again,
-        run_time: ended.run_time,
+        run_time: ended.times.run,
+        on_core: ended.times.on_core,
+        reading: ended.times.reading,
+        giving: ended.times.giving,
         in_sequence,
     };
     if let (Some(reason), Ending::Refused { left }) = (refused, &ended.ending) {

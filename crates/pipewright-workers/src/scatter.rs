@@ -71,12 +71,23 @@ pub(crate) enum Ending {
     },
 }
 
+/// What took how long.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Times {
+    /// All runs together, and how long they had a core.
+    pub(crate) run: Duration,
+    pub(crate) on_core: Duration,
+    /// Waiting for the input while there is room for more.
+    pub(crate) reading: Duration,
+    pub(crate) giving: Duration,
+}
+
 /// What is left when the threads have ended.
 pub(crate) struct Done {
     pub(crate) ending: Ending,
     pub(crate) chunks: u64,
     pub(crate) again: u64,
-    pub(crate) run_time: Duration,
+    pub(crate) times: Times,
     pub(crate) status: Option<u8>,
     /// There is one as soon as the command was found to allow it.
     pub(crate) gather: Option<Gather>,
@@ -93,7 +104,7 @@ struct Shared {
     outputs: BTreeMap<u64, Chunk>,
     running: BTreeMap<u64, Arc<Child>>,
     size: ChunkSize,
-    run_time: Duration,
+    times: Times,
     failed: Option<(u64, End, bool)>,
     is_refused: bool,
     began: Instant,
@@ -157,7 +168,7 @@ impl Scatter {
             outputs: BTreeMap::new(),
             running: BTreeMap::new(),
             size: setting.size.clone(),
-            run_time: Duration::ZERO,
+            times: Times::default(),
             failed: None,
             is_refused: false,
             began: Instant::now(),
@@ -254,7 +265,7 @@ impl Scatter {
             ending,
             chunks: shared.order.given_count(),
             again: shared.order.again(),
-            run_time: shared.run_time,
+            times: shared.times,
             status,
             gather: gathered,
             input,
@@ -262,9 +273,9 @@ impl Scatter {
     }
 
     /// Reads the input and takes chunks from it.
-    fn read(&self, input: &mut Input, mut taken: impl FnMut(&Self)) -> Result<()> {
+    fn read(&self, input: &mut Input, mut one_more: impl FnMut(&Self)) -> Result<()> {
         loop {
-            taken(self);
+            one_more(self);
             let mut shared = self.lock();
             while !shared.order.may_take() && shared.order.wants_input() && shared.error.is_none() {
                 shared = self.wait(shared);
@@ -274,12 +285,15 @@ impl Scatter {
             }
             let size = shared.size.bytes() as u64;
             drop(shared);
-            match input.take(
+            let began = Instant::now();
+            let taken = input.take(
                 size,
                 self.setting.idle,
                 self.call.as_fd(),
                 self.next.get().map(AsFd::as_fd),
-            )? {
+            )?;
+            self.lock().times.reading += began.elapsed();
+            match taken {
                 Taken::Chunk(chunk) => self.keep(|shared| self.push(shared, chunk)),
                 Taken::Last(chunk) => {
                     self.keep(|shared| {
@@ -288,7 +302,7 @@ impl Scatter {
                         }
                         shared.order.end_input();
                     });
-                    taken(self);
+                    one_more(self);
                     return Ok(());
                 }
                 Taken::ReaderGone => {
@@ -368,7 +382,8 @@ impl Scatter {
     }
 
     fn ended(&self, shared: &mut Shared, number: u64, length: u64, ended: Ended) {
-        shared.run_time += ended.time;
+        shared.times.run += ended.time;
+        shared.times.on_core += ended.on_core;
         let next = if ended.left_input && self.setting.reads_all && self.is_success(ended.end) {
             // It ended by itself although there was more: one that does so ends the stage.
             shared.order.refuse(number);
@@ -428,8 +443,10 @@ impl Scatter {
                 unreachable!("chunk {number} is done and has an output");
             };
             drop(shared);
+            let began = Instant::now();
             let taken = gather.take(output);
             shared = self.lock();
+            shared.times.giving += began.elapsed();
             match taken {
                 Ok(Reader::Here) => {
                     shared.order.given(number);

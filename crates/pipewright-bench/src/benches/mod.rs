@@ -7,6 +7,7 @@
 mod capture;
 mod handoff;
 mod observe;
+mod part;
 mod scaling;
 mod spawn;
 mod spool;

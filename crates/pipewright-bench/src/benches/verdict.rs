@@ -8,6 +8,7 @@ use std::time::Instant;
 use anyhow::{Context, ensure};
 use rustix::pipe::{SpliceFlags, splice};
 
+use super::part::{Part, part};
 use crate::executable;
 use crate::measure::Spread;
 use crate::report::{Limit, Report, Target};
@@ -15,16 +16,28 @@ use crate::report::{Limit, Report, Target};
 /// A prediction is right if it lies this close to the truth.
 const CLOSE: f64 = 0.2;
 
-/// Pipelines with one slow stage each, at their start, middle and end. `$T` is a text, `$Z` the same
+/// A share below it is told as "less than 1/20".
+const LEAST: f64 = 0.05;
+
+/// Pipelines with one slow stage each, at their start, middle and end. `$T` is a text of `$N` lines, `$Z` the same
 /// packed by gzip.
-const PIPELINES: [&[&str]; 12] = [
+const PIPELINES: [&[&str]; 16] = [
     &["cat $T", "gzip -6", "wc -c"],
     &["zcat $Z", "gzip -9", "wc -c"],
     &["zcat $Z", "xz -1", "wc -c"],
     &["cat $T", "sed -E 's/[0-9]+9/x/g'", "wc -c"],
     &["zcat $Z", "sed -E 's/[0-9]+9/x/g'", "gzip -1", "wc -c"],
     &["cat $T", "awk '{ s += $1 * 3; print s % 7 }'", "wc -l"],
-    &["cat $T", "grep -E '(1.*2|3.*4).*5'", "wc -l"],
+    &["cat $T", "grep -E '([0-9])([0-9]).*\\2\\1$'", "wc -l"],
+    &["seq $N", "gzip -6", "wc -c"],
+    &["zcat $Z", "bzip2 -1", "md5sum"],
+    &["zcat $Z", "sed -E 's/[0-9]+9/x/g'", "sha256sum"],
+    &[
+        "zcat $Z",
+        "awk '{ print $1 * 3, length }'",
+        "gzip -1",
+        "wc -c",
+    ],
     &["cat $T", "tr 0-9 a-j", "bzip2 -1", "wc -c"],
     &["zcat $Z", "rev", "md5sum"],
     &["gzip -9 <$T", "sha256sum"],
@@ -42,8 +55,11 @@ pub(crate) struct Options {
     #[arg(long, default_value = "5")]
     rounds: NonZeroUsize,
     /// Lines of the text.
-    #[arg(long, default_value = "6000000")]
+    #[arg(long, default_value = "10000000")]
     lines: NonZeroUsize,
+    /// Only a part of the pipelines: 2/4 is every fourth from the second on.
+    #[arg(long, default_value = "1/1", value_parser = part)]
+    part: Part,
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<Report> {
@@ -57,10 +73,13 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Report> {
     report.note(format!("load of the machine at the start: {}", load.trim()));
 
     let (mut told, mut right) = (0, 0);
-    for stages in PIPELINES {
+    for stages in options.part.of(PIPELINES) {
         let stages: Vec<String> = stages
             .iter()
-            .map(|stage| stage.replace("$T", "text").replace("$Z", "text.gz"))
+            .map(|stage| {
+                let stage = stage.replace("$N", &options.lines.to_string());
+                stage.replace("$T", "text").replace("$Z", "text.gz")
+            })
             .collect();
         eprintln!("measuring {}", stages.join(" | "));
         match trial(directory, &pipewright, &stages, options.rounds)? {
@@ -75,7 +94,13 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Report> {
             } => {
                 told += 1;
                 let off = foretold / truth - 1.0;
-                right += u32::from(off.abs() <= CLOSE);
+                // Where it is less than this, no more is told.
+                let is_least = foretold < LEAST && truth < LEAST;
+                right += u32::from(off.abs() <= CLOSE || is_least);
+                eprintln!(
+                    "  {foretold:.3} foretold, {truth:.3} in truth: {:+.0} %",
+                    off * 100.0
+                );
                 report.note(format!(
                     "{}: without stage {stage} {:.3} of the time foretold, {truth:.3} in truth ({:+.0} %); {limit}",
                     stages.join(" | "),
@@ -86,7 +111,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<Report> {
         }
     }
     report.note(format!(
-        "{right} of {told} predictions within 20 % of the truth"
+        "{right} of {told} predictions within 20 % of the truth, or rightly told as less than 1/20"
     ));
     report.target(Target::new(
         "predictions within 20 % of the truth",

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use tempfile::TempDir;
 
+use super::part::{Part, part};
 use super::scaling::{Costs, curve};
 use super::throughput::bytes;
 use crate::executable;
@@ -29,11 +30,11 @@ const MOVED: &str = "lines through two cat, in order";
 /// Stages that take a core's time, with the program that each needs.
 const COMPUTE: [(&str, &str); 7] = [
     ("grep", "grep -E '([0-9])([0-9]).*\\2\\1$'"),
-    ("grep", "grep -P '(7.*){3}4$'"),
+    ("grep", "grep -P '(.*7.*){4}4$'"),
     ("sed", "sed -E 's/([0-9]+)7/\\1x/g'"),
     ("awk", "awk '{print $2, length($0), toupper($3)}'"),
     ("jq", "jq -cR 'length'"),
-    ("perl", "perl -ne 'print if /(7.*){3}4$/'"),
+    ("perl", "perl -ne 'print if /(.*7.*){4}4$/'"),
     (
         "python3",
         // By its path: version managers put a script of their own before it, which starts slowly.
@@ -48,8 +49,8 @@ const COMPUTE: [(&str, &str); 7] = [
 const MERGED: [&str; 6] = [
     "sort --parallel=1",
     "sort --parallel=1 -k2,2nr",
+    "grep -cP '(.*7.*){4}4$'",
     "uniq -c -i -f 1",
-    "env LC_ALL=C.UTF-8 wc -m",
     "env LC_ALL=C.UTF-8 wc -w",
     "grep -cP '(7.*){3}4$'",
 ];
@@ -133,25 +134,6 @@ enum Kind {
     Auto,
 }
 
-/// Every `of`th, from one on.
-#[derive(Debug, Clone, Copy)]
-struct Part {
-    index: usize,
-    of: usize,
-}
-
-fn part(text: &str) -> Result<Part, String> {
-    let parsed = || {
-        let (number, of) = text.split_once('/')?;
-        let (number, of) = (number.parse::<usize>().ok()?, of.parse().ok()?);
-        (1..=of).contains(&number).then_some(Part {
-            index: number - 1,
-            of,
-        })
-    };
-    parsed().ok_or_else(|| "give a part and how many there are: 2/4".to_owned())
-}
-
 impl Options {
     /// Those of a list that are to be measured.
     fn chosen<'a, T>(
@@ -162,7 +144,7 @@ impl Options {
     ) -> Vec<T> {
         let only = self.only.as_deref().unwrap_or_default();
         let named = all.into_iter().filter(|it| name(it).contains(only));
-        let part = named.skip(self.part.index).step_by(self.part.of);
+        let part = self.part.of(named);
         part.filter(|_| self.kinds.contains(&kind)).collect()
     }
 }
@@ -321,10 +303,12 @@ impl Bench {
         let started = format!("for i in {{1..20}}; do {stage} </dev/null >/dev/null; done; true");
         let start = TimedCommand::new(&self.bash, ["-c", &started])?.wall_time()? / 20.0;
         let group = Group::new(stage, Unit::Seconds, OURS, self.series(&texts)?);
+        let faster = group.ratio(ONE, OURS).map(|ratio| ratio.median);
+        eprintln!("  {:.2} times as fast", faster.unwrap_or(f64::NAN));
         report.target(Target::new(
             format!("{stage}: times as fast on {cores} cores"),
             Limit::AtLeast(limit * cores as f64 / 2.0),
-            group.ratio(ONE, OURS).map(|ratio| ratio.median),
+            faster,
         ));
         if let Some(one) = group.spread(ONE) {
             let compute = one.median / size as f64;
@@ -353,11 +337,10 @@ impl Bench {
             eprintln!("measuring {pipeline}");
             let texts = [(OURS, run("")), ("--workers auto", run("--workers auto"))];
             let group = Group::new(*pipeline, Unit::Seconds, OURS, self.series(&texts)?);
-            ratios.extend(
-                group
-                    .ratio(OURS, "--workers auto")
-                    .map(|ratio| ratio.median),
-            );
+            let ratio = group.ratio(OURS, "--workers auto");
+            let ratio = ratio.map_or(f64::NAN, |ratio| ratio.median);
+            eprintln!("  {ratio:.3} times as fast");
+            ratios.push(ratio);
             report.group(group);
         }
         let least = ratios.iter().copied().reduce(f64::min);

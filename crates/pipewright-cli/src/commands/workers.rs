@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::IsTerminal;
 use std::os::fd::AsFd;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use pipewright::{Command, Stdio};
@@ -17,7 +17,7 @@ use pipewright_workers::{
 
 use crate::cli::{self, Auto};
 use crate::inherited;
-use crate::outcome::ByWorkers;
+use crate::outcome::{ByWorkers, WorkersLimit};
 use crate::shell::{self, Start};
 use crate::view::{self, text};
 
@@ -68,12 +68,28 @@ pub(crate) fn workers(mut options: cli::Workers) -> anyhow::Result<ExitCode> {
         outcome.in_sequence,
         Some(InSequence::Differs(_) | InSequence::NoTextAt(_))
     );
+    let wall_seconds = began.elapsed().as_secs_f64();
+    let share = |time: Duration| time.as_secs_f64() / wall_seconds.max(f64::EPSILON);
+    let (at_work, on_cores) = (share(outcome.run_time), share(outcome.on_core));
     let told = ByWorkers {
         workers: work.stage.workers,
         chunks: outcome.chunks,
         again: outcome.again,
-        wall_seconds: began.elapsed().as_secs_f64(),
+        wall_seconds,
         run_seconds: outcome.run_time.as_secs_f64(),
+        // The time that a run waited for a core is no work that one worker would have had.
+        speed_up: if on_cores > at_work / 2.0 {
+            on_cores
+        } else {
+            at_work
+        },
+        limit: WorkersLimit::of(
+            work.stage.workers,
+            at_work,
+            on_cores,
+            share(outcome.reading),
+            share(outcome.giving),
+        ),
         in_sequence: why,
     };
     match told_to {
