@@ -22,7 +22,7 @@ const FEW_RECORDS: usize = 4;
 const LONG_START: Duration = Duration::from_millis(5);
 
 /// How many bytes are looked at, at most: the whole takes as long as it takes in sequence.
-pub(crate) const SAMPLE: usize = 256 << 10;
+pub(crate) const SAMPLE: usize = 64 << 10;
 
 /// Where the parts gave something else than the whole.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -28,7 +28,7 @@ const PIPELINES: [&[&str]; 16] = [
     &["cat $T", "sed -E 's/[0-9]+9/x/g'", "wc -c"],
     &["zcat $Z", "sed -E 's/[0-9]+9/x/g'", "gzip -1", "wc -c"],
     &["cat $T", "awk '{ s += $1 * 3; print s % 7 }'", "wc -l"],
-    &["cat $T", "grep -E '([0-9])([0-9]).*\\2\\1$'", "wc -l"],
+    &["cat $T", "grep -E '([0-9])\\1\\1\\1'", "wc -l"],
     &["seq $N", "gzip -6", "wc -c"],
     &["zcat $Z", "bzip2 -1", "md5sum"],
     &["zcat $Z", "sed -E 's/[0-9]+9/x/g'", "sha256sum"],

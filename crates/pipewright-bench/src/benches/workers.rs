@@ -29,7 +29,7 @@ const MOVED: &str = "lines through two cat, in order";
 
 /// Stages that take a core's time, with the program that each needs.
 const COMPUTE: [(&str, &str); 7] = [
-    ("grep", "grep -E '([0-9])([0-9]).*\\2\\1$'"),
+    ("grep", "grep -E '([0-9])\\1\\1\\1'"),
     ("grep", "grep -P '(.*7.*){4}4$'"),
     ("sed", "sed -E 's/([0-9]+)7/\\1x/g'"),
     ("awk", "awk '{print $2, length($0), toupper($3)}'"),
