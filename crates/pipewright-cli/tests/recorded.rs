@@ -277,7 +277,7 @@ fn the_first_stage_and_byte_that_differ_are_shown() {
 fn a_recording_is_played_at_its_own_speed() {
     let _watchdog = watchdog();
     let place = tempfile::tempdir().unwrap();
-    let text = "{ echo 1; sleep 0.4; echo 2; } | cat";
+    let text = "{ echo 1; sleep 1; echo 2; } | cat";
     assert!(record(place.path(), &[], text).status.success());
     let play = |arguments: &[&str]| {
         let began = std::time::Instant::now();
@@ -288,7 +288,8 @@ fn a_recording_is_played_at_its_own_speed() {
         assert_eq!(output.stdout, b"1\n2\n", "{}", stderr(&output));
         began.elapsed().as_secs_f64()
     };
-    // It cannot be there sooner, whatever the machine does meanwhile.
+    // It cannot be there sooner, whatever the machine does meanwhile; but a busy machine may have
+    // recorded the first line late.
     assert!(play(&["--speed", "1x"]) > 0.3);
     assert!(play(&["--speed", "0.5x"]) > 0.6);
     play(&["--speed", "1000"]);
