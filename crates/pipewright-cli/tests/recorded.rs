@@ -224,7 +224,13 @@ fn what_cannot_be_recorded_is_refused_before_anything_is_started() {
 #[test]
 fn a_program_that_is_missing_leaves_no_recording() {
     let place = tempfile::tempdir().unwrap();
-    let output = record(place.path(), &[], "touch started | no-such-program");
+    let mut command = pipewright();
+    // A directory that this user may not look into might hold it.
+    command
+        .current_dir(place.path())
+        .env("PATH", "/usr/bin:/bin");
+    let run = ["run", "--record", "kept", "touch started | no-such-program"];
+    let output = command.args(run).output().unwrap();
     assert_eq!(output.status.code(), Some(127));
     assert_eq!(std::fs::read_dir(&place).unwrap().count(), 0);
 }

@@ -18,6 +18,9 @@ pub(super) const DISK_PATIENCE: Duration = Duration::from_millis(100);
 /// How often a full spool says that it still is.
 const FULL_PATIENCE: Duration = Duration::from_millis(250);
 
+/// The most that an ordinary user's pipe holds.
+const LARGEST_PIPE: u64 = 1 << 20;
+
 /// Why no more was taken.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Taken {
@@ -54,7 +57,7 @@ pub(super) fn take_in<F: FileSystem>(
             due => stdin.wait(due, &mut wants)?,
         };
         let step = match ready {
-            Ready::Unwanted => return Ok(Taken::Enough),
+            Ready::Unwanted => return take_what_is_there(&mut stdin, writer),
             Ready::Late => writer.commit().map(|()| true),
             Ready::Input => stdin.take(writer),
         };
@@ -92,6 +95,27 @@ pub(super) fn take_in<F: FileSystem>(
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// Takes what the pipe holds, and no more: whoever has finished giving need not give it again.
+fn take_what_is_there<F: FileSystem>(
+    stdin: &mut Input,
+    writer: &mut Writer<F>,
+) -> anyhow::Result<Taken> {
+    let most = writer.end() + LARGEST_PIPE;
+    while writer.end() < most {
+        match stdin.wait(Some(Duration::ZERO), &mut None)? {
+            Ready::Input => {}
+            _ => break,
+        }
+        match stdin.take(writer) {
+            Ok(true) => {}
+            Ok(false) => return Ok(Taken::All),
+            Err(Error::NoRoom { .. }) => break,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(Taken::Enough)
 }
 
 /// Writes the end of the stream down, with its producer's status where that is known.
