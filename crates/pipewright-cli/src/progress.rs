@@ -2,6 +2,7 @@
 
 mod elsewhere;
 pub(crate) mod look;
+mod stage;
 pub(crate) mod words;
 
 use std::collections::VecDeque;

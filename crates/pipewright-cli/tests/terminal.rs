@@ -305,6 +305,24 @@ fn the_summarys_table_is_no_wider_than_the_terminal() {
 }
 
 #[test]
+fn an_end_is_whole_on_the_narrowest_terminal() {
+    let _watchdog = watchdog();
+    for (columns, told) in [(24, " SIGTERM"), (60, " killed by SIGTERM")] {
+        let setup = Setup {
+            columns,
+            no_color: true,
+            ..PROMPT
+        };
+        let raw = shown(&setup, "sh -c 'kill $$' | cat");
+        let row = raw.lines().find(|row| row.contains(" 1 ")).expect(&raw);
+        assert!(
+            row.contains(told) && row.trim_end().chars().count() <= columns.into(),
+            "{raw}"
+        );
+    }
+}
+
+#[test]
 fn text_from_outside_does_not_steer_the_terminal() {
     let _watchdog = watchdog();
     let hostile = "'no-such\x1b]0;title\x07\x1b[2J\u{202e}' | cat";

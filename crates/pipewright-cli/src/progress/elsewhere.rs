@@ -3,7 +3,7 @@
 use pipewright_observe::workspace::FilePosition;
 use pipewright_observe::{Process, ProcessId};
 
-use super::look::{members, open_files};
+use super::stage::{members, open_files};
 
 /// So many later stages are looked at.
 const MOST: usize = 16;

@@ -47,7 +47,11 @@ impl fmt::Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let stages = &self.outcome.stages;
         let digits = stages.len().to_string().len();
-        let ends: Vec<String> = stages.iter().map(Stage::ended).collect();
+        let mut ends: Vec<String> = stages.iter().map(Stage::ended).collect();
+        if 2 + digits + 2 + NAME_WIDTH + 2 + widest(ends.iter(), "ended") > self.width {
+            // Whole in one word, before the terminal breaks it anywhere.
+            ends.iter_mut().for_each(|end| *end = in_a_word(end));
+        }
         let end_width = widest(ends.iter(), "ended");
         // Number, name, end; then what there is room for beside a name that can be recognised.
         let mut taken = 2 + digits + 2 + 2 + end_width;
@@ -306,6 +310,18 @@ impl fmt::Display for OfOthers<'_> {
         }
         write_finding(f, self.observed, self.palette, usize::MAX)
     }
+}
+
+/// An end where there is hardly any room.
+fn in_a_word(end: &str) -> String {
+    let word = end.strip_prefix("killed by ").unwrap_or(end);
+    let word = word.strip_suffix(", forgiven").unwrap_or(word);
+    match word {
+        "killed for memory" => "memory",
+        "closed early" => "closed",
+        word => word,
+    }
+    .to_owned()
 }
 
 /// Columns of the widest of these texts and the head above them.
