@@ -356,6 +356,33 @@ fn a_link_that_is_lost_again_and_again_changes_no_byte() {
 }
 
 #[test]
+fn several_channels_carry_the_bytes_of_one() {
+    let _watchdog = watchdog();
+    let Some(host) = host() else { return };
+    let input = bytes(5 << 20);
+    for channels in ["1", "2", "5", "16"] {
+        let options = ["-v", "--channels", channels];
+        let output = feed(
+            &mut on(&host, &options, &["sh", "-c", "cat; exit 5"]),
+            &input,
+        );
+        assert_eq!(
+            output.status.code(),
+            Some(5),
+            "{channels}: {}",
+            stderr(&output)
+        );
+        assert!(output.stdout == input, "{channels} channels");
+        assert!(
+            !stderr(&output).contains("the link broke"),
+            "{channels}: {}",
+            stderr(&output)
+        );
+    }
+    host.await_nothing_left();
+}
+
+#[test]
 fn a_cable_that_is_pulled_for_a_while_changes_no_byte() {
     let _watchdog = watchdog();
     let Some(host) = host() else { return };
@@ -720,4 +747,119 @@ fn the_summary_and_the_json_tell_what_a_stage_used_on_its_host() {
         String::from_utf8_lossy(&output.stdout),
         "1  direct    seq 2\n2  direct    cat  (on far)\n"
     );
+}
+
+/// A fault of the link, of one process or of several.
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    KillSsh,
+    KillSessions,
+    KillUshers,
+    PullCable,
+    StopNear,
+    StopFar,
+}
+
+const FAULTS: [Fault; 6] = [
+    Fault::KillSsh,
+    Fault::KillSessions,
+    Fault::KillUshers,
+    Fault::PullCable,
+    Fault::StopNear,
+    Fault::StopFar,
+];
+
+impl Fault {
+    /// Makes it happen, for so long where it lasts.
+    fn happen(self, host: &FarHost, near: u32, lasts: Duration) {
+        let stop = |victims: Vec<u32>| {
+            victims.iter().for_each(|&pid| kill(pid, 19));
+            std::thread::sleep(lasts);
+            victims.iter().for_each(|&pid| kill(pid, 18));
+        };
+        match self {
+            Self::KillSsh => host
+                .processes(|line| line.starts_with("ssh "))
+                .into_iter()
+                .for_each(|pid| kill(pid, 9)),
+            Self::KillSessions => host.sessions().into_iter().for_each(|pid| kill(pid, 9)),
+            // All but the oldest, which is the far half itself: those that have brought later connections.
+            Self::KillUshers => {
+                let mut halves = host.processes(is_far_half);
+                halves.sort_unstable();
+                halves.into_iter().skip(1).for_each(|pid| kill(pid, 9));
+            }
+            Self::PullCable if host.has_cable() => {
+                host.set_cable(false);
+                std::thread::sleep(lasts);
+                host.set_cable(true);
+            }
+            Self::PullCable => {}
+            Self::StopNear => stop(vec![near]),
+            Self::StopFar => stop(host.processes(is_far_half)),
+        }
+    }
+}
+
+#[test]
+fn whatever_happens_to_the_link_and_when_the_bytes_and_the_status_are_the_same() {
+    let _watchdog = watchdog();
+    let Some(host) = host() else { return };
+    let input = bytes(6 << 20);
+    let mut random = bytes(1 << 16)
+        .into_iter()
+        .skip(std::process::id() as usize % (1 << 15));
+    let mut number = |below: u32| {
+        let (high, low) = (random.next().unwrap(), random.next().unwrap());
+        (u32::from(high) << 8 | u32::from(low)) % below
+    };
+    let began = std::time::Instant::now();
+    let (mut rounds, mut faults) = (0, 0);
+    // The watchdog grants five minutes: a campaign is made of as many runs of this test as it takes.
+    while rounds < testing::campaign(4, 60) && began.elapsed() < Duration::from_secs(200) {
+        let channels = ["1", "3"][number(2) as usize];
+        let status = number(256) as i32;
+        let script = format!("cat; exit {status}");
+        let options = ["--lease", "20", "--channels", channels];
+        let mut child = start(&mut on(&host, &options, &["sh", "-c", &script]));
+        let near = child.id();
+        let (mut stdin, mut stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        let mut output = Vec::new();
+        let mut happened = Vec::new();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                stdin.write_all(&input).unwrap();
+                drop(stdin);
+            });
+            // At places that nobody has chosen.
+            let mut left = input.len();
+            for _ in 0..1 + number(3) {
+                let mut piece = vec![0; left.min(number(1 << 16) as usize * 32 + 1)];
+                stdout.read_exact(&mut piece).unwrap();
+                left -= piece.len();
+                output.extend_from_slice(&piece);
+                let fault = FAULTS[number(FAULTS.len() as u32) as usize];
+                happened.push(fault);
+                fault.happen(&host, near, Duration::from_millis(number(1500).into()));
+                faults += 1;
+            }
+            stdout.read_to_end(&mut output).unwrap();
+        });
+        let ended = child.wait_with_output().unwrap();
+        assert_eq!(
+            ended.status.code(),
+            Some(status),
+            "{happened:?}: {}",
+            stderr(&ended)
+        );
+        assert!(
+            output == input,
+            "{happened:?}: {} bytes of {}",
+            output.len(),
+            input.len()
+        );
+        rounds += 1;
+    }
+    println!("{rounds} rounds, {faults} faults");
+    host.await_nothing_left();
 }

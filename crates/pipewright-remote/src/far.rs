@@ -207,7 +207,10 @@ impl<'a> Far<'a> {
                 Err(error) => return Err(self.end(error)),
             };
             if !self.exchange.has_link() {
-                self.ushers.clear();
+                // Those of a link that is being made have brought its first lanes.
+                if self.coming.is_empty() {
+                    self.ushers.clear();
+                }
                 if self.exchange.lease.is_over(Instant::now()) {
                     return Err(self.end(FarError::LeaseOver));
                 }
