@@ -185,3 +185,23 @@ fn a_killed_worker_is_run_again_and_its_neighbours_do_not_notice() {
     order.given(0);
     assert!(order.is_over() && order.again() == 2 && order.status() == Some(0));
 }
+
+#[test]
+fn what_workers_may_not_run_goes_through_one_process_from_the_start() {
+    let mut order = Order::new(Rules::of_workers(2));
+    for _ in 0..3 {
+        order.take();
+    }
+    assert_eq!(
+        [order.next_to_run(), order.next_to_run()],
+        [Some(0), Some(1)]
+    );
+    assert_eq!(order.ended(0, End::Status(0)), Next::Done);
+    order.give_up();
+    // One still runs, and what it came to is of no use.
+    assert_eq!(order.in_sequence(), None);
+    assert_eq!((order.next_to_give(), order.next_to_run()), (None, None));
+    assert!(!order.may_take());
+    assert_eq!(order.ended(1, End::Status(0)), Next::Unwanted);
+    assert_eq!(order.in_sequence(), Some(vec![0, 1, 2]));
+}
