@@ -749,6 +749,11 @@ fn the_summary_and_the_json_tell_what_a_stage_used_on_its_host() {
     );
 }
 
+fn parent(pid: u32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
+}
+
 /// A fault of the link, of one process or of several.
 #[derive(Clone, Copy, Debug)]
 enum Fault {
@@ -783,11 +788,13 @@ impl Fault {
                 .into_iter()
                 .for_each(|pid| kill(pid, 9)),
             Self::KillSessions => host.sessions().into_iter().for_each(|pid| kill(pid, 9)),
-            // All but the oldest, which is the far half itself: those that have brought later connections.
+            // All but the far half itself, the warden's parent: those that have brought connections.
             Self::KillUshers => {
+                let wardens = host.processes(|line| line.contains(" remote --warden "));
+                let parents: Vec<u32> = wardens.into_iter().filter_map(parent).collect();
                 let mut halves = host.processes(is_far_half);
-                halves.sort_unstable();
-                halves.into_iter().skip(1).for_each(|pid| kill(pid, 9));
+                halves.retain(|pid| !parents.is_empty() && !parents.contains(pid));
+                halves.into_iter().for_each(|pid| kill(pid, 9));
             }
             Self::PullCable if host.has_cable() => {
                 host.set_cable(false);
