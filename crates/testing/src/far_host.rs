@@ -10,7 +10,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use crate::processes::{is_root, lives};
+use crate::processes::{is_root, lives, signals_at_their_default};
 use crate::write_script;
 
 const SSHD: &str = "/usr/sbin/sshd";
@@ -44,6 +44,8 @@ impl FarHost {
     }
 
     fn try_start(path: &[&Path]) -> Result<Self, String> {
+        // What is ignored here would be ignored on both sides, and no shell could set a trap for it.
+        signals_at_their_default();
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         if !Path::new(SSHD).exists() {
