@@ -23,14 +23,15 @@ const PIECE: usize = 1 << 20;
 
 /// Where chunks are kept, and how much of them may be in memory.
 #[derive(Debug, Clone)]
-pub(crate) struct Store {
+pub struct Store {
     limit: u64,
     in_memory: Arc<AtomicU64>,
 }
 
 impl Store {
     /// Keeps up to `limit` bytes in memory, and what comes then in unlinked files in `$TMPDIR`.
-    pub(crate) fn new(limit: u64) -> Self {
+    #[must_use]
+    pub fn new(limit: u64) -> Self {
         Self {
             limit,
             in_memory: Arc::default(),
@@ -38,7 +39,11 @@ impl Store {
     }
 
     /// Gives room for a chunk.
-    pub(crate) fn chunk(&self) -> io::Result<Chunk> {
+    ///
+    /// # Errors
+    ///
+    /// When there is no room, or this process has too many open files.
+    pub fn chunk(&self) -> io::Result<Chunk> {
         let in_memory = self.in_memory.load(Relaxed) < self.limit;
         let file = if in_memory {
             File::from(memfd_create(c"pipewright chunk", MemfdFlags::CLOEXEC)?)
@@ -58,7 +63,7 @@ impl Store {
 /// The pages of a chunk that was spliced into a pipe may lie there unread for long after: a chunk is
 /// written once, and never again.
 #[derive(Debug)]
-pub(crate) struct Chunk {
+pub struct Chunk {
     file: File,
     length: u64,
     /// What counts the bytes in memory, where it is in memory.
@@ -66,7 +71,10 @@ pub(crate) struct Chunk {
 }
 
 impl Chunk {
-    pub(crate) fn len(&self) -> u64 {
+    /// Its length, in bytes.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "nobody asks")]
+    pub fn len(&self) -> u64 {
         self.length
     }
 
@@ -143,7 +151,12 @@ impl Chunk {
         Ok(())
     }
 
-    pub(crate) fn append_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
+    /// Appends bytes.
+    ///
+    /// # Errors
+    ///
+    /// When there is no room for them.
+    pub fn append_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.file.write_all_at(bytes, self.length)?;
         self.set_length(self.length + bytes.len() as u64);
         Ok(())
@@ -156,8 +169,12 @@ impl Chunk {
         Ok(())
     }
 
-    /// Reads a range.
-    pub(crate) fn read(&self, from: u64, to: u64) -> io::Result<Vec<u8>> {
+    /// Reads a range of bytes.
+    ///
+    /// # Errors
+    ///
+    /// When the chunk does not have it.
+    pub fn read(&self, from: u64, to: u64) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; usize::try_from(to - from).map_err(io::Error::other)?];
         self.file.read_exact_at(&mut bytes, from)?;
         Ok(bytes)

@@ -28,6 +28,9 @@ pub enum Error {
     /// There is no room for the chunks that are in flight.
     #[error("cannot keep a chunk in memory or in {}: give TMPDIR a file system with room, or fewer workers (-j) or smaller chunks (--block)", std::env::temp_dir().display())]
     Store(#[source] io::Error),
+    /// What runs the chunks elsewhere has failed.
+    #[error(transparent)]
+    Elsewhere(Box<dyn std::error::Error + Send + Sync>),
     /// The outputs cannot be merged.
     #[error("cannot merge the outputs of the workers: {0}")]
     Merge(String),

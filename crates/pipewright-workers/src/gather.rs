@@ -93,7 +93,7 @@ impl Gather {
             Merge::Sort(flags) => {
                 let mut argv = vec![program.argv[0].clone(), "-m".into()];
                 argv.extend(flags.iter().map(Into::into));
-                keep(Then::Sorted(Program { argv }))
+                keep(Then::Sorted(Program::new(argv)))
             }
         };
         Ok(Self { output, how })

@@ -11,6 +11,15 @@ use crate::chunk::{Chunk, Store};
 use crate::error::{Error, Result};
 use crate::records::Records;
 
+/// How much is to be taken.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Size {
+    /// About so many bytes, up to the end of a record.
+    About(u64),
+    /// Just so many: an earlier run has cut here.
+    Exactly(u64),
+}
+
 /// What became of taking a chunk.
 #[derive(Debug)]
 pub(crate) enum Taken {
@@ -45,23 +54,29 @@ impl Input {
         })
     }
 
-    /// Takes a chunk of about `size` bytes; fewer when nothing more came for `idle`, more while no
-    /// record is whole. `call` is readable when somebody calls for attention; `next` is looked at for
+    /// Takes a chunk. One of about so many bytes has fewer when nothing more came for `idle`, and more
+    /// while no record is whole. `call` is readable when somebody calls for attention; `next` is looked at for
     /// whether it still has a reader.
     pub(crate) fn take(
         &mut self,
-        size: u64,
+        size: Size,
         idle: Duration,
         call: BorrowedFd<'_>,
         next: Option<BorrowedFd<'_>>,
     ) -> Result<Taken> {
-        let mut wanted = size.max(1);
+        let (Size::About(wanted) | Size::Exactly(wanted)) = size;
+        let mut wanted = wanted.max(1);
         let mut is_idle = false;
         loop {
+            if let Size::Exactly(length) = size
+                && self.kept.len() >= length
+            {
+                return Ok(Taken::Chunk(self.swap(Some(length))?));
+            }
             if self.ended {
                 return Ok(Taken::Last(self.swap(None)?));
             }
-            if self.kept.len() >= wanted || is_idle {
+            if matches!(size, Size::About(_)) && (self.kept.len() >= wanted || is_idle) {
                 match self.kept.last_cut(&self.records).map_err(Error::store)? {
                     Some(cut) => return Ok(Taken::Chunk(self.swap(Some(cut))?)),
                     // One record is larger than a chunk.

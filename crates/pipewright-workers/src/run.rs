@@ -17,13 +17,14 @@ use crate::classes::{Class, Classified};
 use crate::error::{Error, Result};
 use crate::fed::Fed;
 use crate::gather::{Gather, Reader};
-use crate::input::{Input, Taken};
+use crate::input::{Input, Size, Taken};
 use crate::order::{End, Retries, Rules};
 use crate::records::Records;
-use crate::scatter::{Call, Ending, Scatter, Setting};
+use crate::runner::{Ended, Runner};
+use crate::scatter::{Call, Ending, Scatter, Setting, say};
 use crate::size::ChunkSize;
 use crate::verify::{Check, Difference, SAMPLE, Verify};
-use crate::worker::{Ended, PIPE, Program};
+use crate::worker::{PIPE, Program};
 
 /// A stage and how it is to be run.
 #[derive(Debug, Clone)]
@@ -83,9 +84,7 @@ impl Stage {
     }
 
     fn program(&self) -> Program {
-        Program {
-            argv: self.argv.clone(),
-        }
+        Program::new(self.argv.clone())
     }
 }
 
@@ -162,16 +161,33 @@ const SIGPIPE: i32 = 13;
 /// [`Error::Start`] when the command cannot be started; the others when the input, the output or the
 /// room for chunks fails. What was given before is a beginning of the right output.
 pub fn run(stage: &Stage, input: OwnedFd, output: OwnedFd) -> Result<Outcome> {
+    run_by(stage, &stage.program(), input, output)
+}
+
+/// Runs a stage whose chunks this runner runs. What has to be one process runs here, and so do the checks
+/// on the beginning of the input, so the command must be here as well.
+///
+/// # Errors
+///
+/// As [`run`]; and [`Error::Elsewhere`] when the runner fails.
+pub fn run_by(
+    stage: &Stage,
+    runner: &dyn Runner,
+    input: OwnedFd,
+    output: OwnedFd,
+) -> Result<Outcome> {
     widen(input.as_fd());
     widen(output.as_fd());
     let store = Store::new(stage.memory);
     let program = stage.program();
     let mut input = Input::new(input, stage.records.clone(), &store)?;
     let call = Call::new()?;
-    let first_size = (stage.size.bytes() as u64).min(FIRST);
+    let about = Size::About((stage.size.bytes() as u64).min(FIRST));
+    let first_size = runner.known_length(0)?.map_or(about, Size::Exactly);
     let first = match input.take(first_size, stage.idle, call.as_fd(), None)? {
         Taken::Chunk(chunk) => chunk,
         Taken::Last(rest) => {
+            runner.input_ended(0)?;
             let end = in_sequence(&program, &[&rest], None, output)?;
             return Ok(Outcome::alone(end, InSequence::Small));
         }
@@ -188,15 +204,12 @@ pub fn run(stage: &Stage, input: OwnedFd, output: OwnedFd) -> Result<Outcome> {
         let end = in_sequence(&program, &[&first, &kept], Some(rest), output)?;
         return Ok(Outcome::alone(end, reason));
     }
-    by_workers(
-        stage,
-        &program,
-        &store,
-        call,
-        (first, beginning),
-        input,
-        output,
-    )
+    let at_work = AtWork {
+        program: &program,
+        runner,
+        store: &store,
+    };
+    by_workers(stage, &at_work, call, (first, beginning), input, output)
 }
 
 /// Makes a pipe as large as a user may make it: in one of 64 KiB both sides wait for each other all the
@@ -208,16 +221,27 @@ fn widen(end: BorrowedFd<'_>) {
     }
 }
 
+/// What runs the command, and keeps what it writes.
+struct AtWork<'a> {
+    program: &'a Program,
+    runner: &'a dyn Runner,
+    store: &'a Store,
+}
+
 /// Runs the command on chunks, and the rest as one process if one of them fails.
 fn by_workers(
     stage: &Stage,
-    program: &Program,
-    store: &Store,
+    at_work: &AtWork<'_>,
     call: Call,
     (first, beginning): (Chunk, Beginning),
     input: Input,
     output: OwnedFd,
 ) -> Result<Outcome> {
+    let AtWork {
+        program,
+        runner,
+        store,
+    } = *at_work;
     let is_local = stage.merge.is_none() && !matches!(stage.classified.class, Class::Mergeable(_));
     let direct = output.try_clone().map_err(Error::Write)?;
     let verify = verify(stage, program, store, &first, beginning.nothing)?;
@@ -235,7 +259,7 @@ fn by_workers(
             }
         }
         Ok(Some(match (&stage.merge, &stage.classified.class) {
-            (Some(argv), _) => Gather::by(output, Program { argv: argv.clone() }, store),
+            (Some(argv), _) => Gather::by(output, Program::new(argv.clone()), store),
             (None, Class::Mergeable(merge)) => Gather::merged(output, program, merge, store)?,
             _ => Gather::joined(output, stage.records.clone(), stage.header),
         }))
@@ -260,7 +284,7 @@ fn by_workers(
         header: header(stage, &first, store)?,
         start: beginning.start,
     };
-    let scatter = Scatter::new(setting, program.clone(), store.clone(), call);
+    let scatter = Scatter::new(setting, runner, store.clone(), call);
     let ended = scatter.run((first, beginning.ended), input, gather)?;
     let outcome = |end: End, in_sequence: Option<InSequence>| Outcome {
         end,
@@ -306,8 +330,10 @@ fn by_workers(
             number,
             end,
             output: Some(output),
+            stderr,
             ..
         } if !repeatable => {
+            say(stderr.as_ref());
             gather.take(output)?;
             gather.end()?;
             Ok(outcome(end, Some(InSequence::FailedAt(number))))

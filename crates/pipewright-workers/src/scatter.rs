@@ -10,16 +10,16 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use pipewright::Child;
 use rustix::event::{EventfdFlags, eventfd};
 
 use crate::chunk::{Chunk, Store};
 use crate::error::{Error, Result};
 use crate::gather::{Gather, Reader};
-use crate::input::{Input, Taken};
+use crate::input::{Input, Size, Taken};
 use crate::order::{End, Next, Order, Rules};
+use crate::runner::{Ended, Runner, Stop};
 use crate::size::ChunkSize;
-use crate::worker::{Ended, LAST_PAUSE, Program};
+use crate::worker::LAST_PAUSE;
 
 /// Wakes the thread that reads the input.
 pub(crate) struct Call(OwnedFd);
@@ -64,6 +64,8 @@ pub(crate) enum Ending {
         end: End,
         /// What it had written.
         output: Option<Chunk>,
+        /// Likewise to its stderr, if that was kept.
+        stderr: Option<Chunk>,
         /// Whether it was run: if not, it is no text.
         text: bool,
         /// The inputs that were not done, in order.
@@ -94,6 +96,9 @@ pub(crate) struct Done {
     pub(crate) input: Input,
 }
 
+/// What a run wrote to its stdout, and to its stderr if that was kept.
+struct Outputs(Chunk, Option<Chunk>);
+
 /// What the threads share.
 struct Shared {
     /// The threads that run the command, and how many there may be.
@@ -101,8 +106,8 @@ struct Shared {
     most_workers: usize,
     order: Order,
     inputs: BTreeMap<u64, Arc<Chunk>>,
-    outputs: BTreeMap<u64, Chunk>,
-    running: BTreeMap<u64, Arc<Child>>,
+    outputs: BTreeMap<u64, Outputs>,
+    running: BTreeMap<u64, Arc<dyn Stop>>,
     size: ChunkSize,
     times: Times,
     failed: Option<(u64, End, bool)>,
@@ -123,10 +128,17 @@ impl Shared {
     }
 
     fn kill(&self, unwanted: Range<u64>) {
-        for (_, child) in self.running.range(unwanted) {
-            // One that has ended by itself is as good.
-            let _ = child.kill();
+        for (_, run) in self.running.range(unwanted) {
+            run.stop();
         }
+    }
+}
+
+/// Writes what a run elsewhere has said to the stderr of this process. One that nobody reads, or that is
+/// closed, is no reason to fail, as it would be none for the command.
+pub(crate) fn say(stderr: Option<&Chunk>) {
+    if let Some(stderr) = stderr {
+        let _ = stderr.give(0, std::io::stderr().as_fd());
     }
 }
 
@@ -147,19 +159,19 @@ pub(crate) struct Setting {
 }
 
 /// The threads of one run.
-pub(crate) struct Scatter {
+pub(crate) struct Scatter<'a> {
     setting: Setting,
     shared: Mutex<Shared>,
     changed: Condvar,
     call: Call,
-    program: Program,
+    runner: &'a dyn Runner,
     store: Store,
     /// To look at, for whether it still has a reader.
     next: OnceLock<OwnedFd>,
 }
 
-impl Scatter {
-    pub(crate) fn new(setting: Setting, program: Program, store: Store, call: Call) -> Self {
+impl<'a> Scatter<'a> {
+    pub(crate) fn new(setting: Setting, runner: &'a dyn Runner, store: Store, call: Call) -> Self {
         let shared = Shared {
             workers: 0,
             most_workers: setting.rules.workers,
@@ -179,7 +191,7 @@ impl Scatter {
             shared: Mutex::new(shared),
             changed: Condvar::new(),
             call,
-            program,
+            runner,
             store,
             next: OnceLock::new(),
         }
@@ -251,13 +263,20 @@ impl Scatter {
             (Some(left), _) if shared.is_refused => Ending::Refused {
                 left: inputs(left, &mut shared.inputs),
             },
-            (Some(left), Some((number, end, text))) => Ending::Failed {
-                number,
-                end,
-                text,
-                output: shared.outputs.remove(&number),
-                left: inputs(left, &mut shared.inputs),
-            },
+            (Some(left), Some((number, end, text))) => {
+                let written = shared.outputs.remove(&number);
+                let (output, stderr) = written
+                    .map(|Outputs(output, stderr)| (output, stderr))
+                    .unzip();
+                Ending::Failed {
+                    number,
+                    end,
+                    text,
+                    output,
+                    stderr: stderr.flatten(),
+                    left: inputs(left, &mut shared.inputs),
+                }
+            }
             _ if shared.order.is_reader_gone() => Ending::ReaderGone,
             _ => Ending::All(status.unwrap_or(0)),
         };
@@ -274,6 +293,8 @@ impl Scatter {
 
     /// Reads the input and takes chunks from it.
     fn read(&self, input: &mut Input, mut one_more: impl FnMut(&Self)) -> Result<()> {
+        // The first was taken before.
+        let mut count = 1;
         loop {
             one_more(self);
             let mut shared = self.lock();
@@ -283,8 +304,10 @@ impl Scatter {
             if !shared.order.wants_input() || shared.error.is_some() {
                 return Ok(());
             }
-            let size = shared.size.bytes() as u64;
+            let about = Size::About(shared.size.bytes() as u64);
             drop(shared);
+            let known = self.runner.known_length(count)?;
+            let size = known.map_or(about, Size::Exactly);
             let began = Instant::now();
             let taken = input.take(
                 size,
@@ -294,8 +317,13 @@ impl Scatter {
             )?;
             self.lock().times.reading += began.elapsed();
             match taken {
-                Taken::Chunk(chunk) => self.keep(|shared| self.push(shared, chunk)),
+                Taken::Chunk(chunk) => {
+                    count += 1;
+                    self.keep(|shared| self.push(shared, chunk));
+                }
                 Taken::Last(chunk) => {
+                    count += u64::from(chunk.len() > 0);
+                    self.runner.input_ended(count)?;
                     self.keep(|shared| {
                         if chunk.len() > 0 {
                             self.push(shared, chunk);
@@ -340,7 +368,14 @@ impl Scatter {
             shared = self.lock();
             shared.running.remove(&number);
             match ended {
-                Ok(ended) => self.ended(&mut shared, number, chunk.len(), ended),
+                Ok(ended) => {
+                    let end = ended.end;
+                    if self.ended(&mut shared, number, chunk.len(), ended) {
+                        drop(shared);
+                        self.runner.failed(number, &self.parts(number, &chunk), end);
+                        shared = self.lock();
+                    }
+                }
                 Err(error) if error.may_pass() && (shared.workers > 1 || pause < LAST_PAUSE) => {
                     shared.order.postpone(number);
                     if shared.workers > 1 {
@@ -366,22 +401,29 @@ impl Scatter {
     }
 
     fn run_one(&self, number: u64, chunk: &Chunk) -> Result<Ended> {
-        let run = self.program.start(&self.store)?;
+        let run = self.runner.start(number, &self.store)?;
+        let stop = run.stop();
         self.keep(|shared| {
             if shared.order.wants(number) && shared.error.is_none() {
-                shared.running.insert(number, Arc::clone(&run.child));
+                shared.running.insert(number, stop);
             } else {
-                // It became useless while it started. One that has ended by itself is as good.
-                let _ = run.child.kill();
+                // It became useless while it started.
+                stop.stop();
             }
         });
+        run.finish(&self.parts(number, chunk))
+    }
+
+    /// What a run on this chunk reads.
+    fn parts<'b>(&'b self, number: u64, chunk: &'b Chunk) -> Vec<&'b Chunk> {
         match &self.setting.header {
-            Some(header) if number > 0 => run.finish(&[header, chunk]),
-            _ => run.finish(&[chunk]),
+            Some(header) if number > 0 => vec![header, chunk],
+            _ => vec![chunk],
         }
     }
 
-    fn ended(&self, shared: &mut Shared, number: u64, length: u64, ended: Ended) {
+    /// Takes note of the end of a run; the answer is whether the chunk has failed for good.
+    fn ended(&self, shared: &mut Shared, number: u64, length: u64, ended: Ended) -> bool {
         shared.times.run += ended.time;
         shared.times.on_core += ended.on_core;
         let next = if ended.left_input && self.setting.reads_all && self.is_success(ended.end) {
@@ -397,15 +439,19 @@ impl Scatter {
                 let start = ended.start.max(self.setting.start);
                 let so_far = shared.began.elapsed();
                 shared.size.learn(length, ended.time, start, so_far);
-                shared.outputs.insert(number, ended.output);
+                let outputs = Outputs(ended.output, ended.stderr);
+                shared.outputs.insert(number, outputs);
+                false
             }
             Next::Failed(unwanted) => {
                 shared.failed = Some((number, ended.end, true));
-                shared.outputs.insert(number, ended.output);
+                let outputs = Outputs(ended.output, ended.stderr);
+                shared.outputs.insert(number, outputs);
                 shared.kill(unwanted);
                 self.call.ring();
+                !self.is_success(ended.end)
             }
-            Next::Again | Next::Unwanted => {}
+            Next::Again | Next::Unwanted => false,
         }
     }
 
@@ -439,11 +485,12 @@ impl Scatter {
                 shared = self.wait(shared);
                 continue;
             };
-            let Some(output) = shared.outputs.remove(&number) else {
+            let Some(Outputs(output, stderr)) = shared.outputs.remove(&number) else {
                 unreachable!("chunk {number} is done and has an output");
             };
             drop(shared);
             let began = Instant::now();
+            say(stderr.as_ref());
             let taken = gather.take(output);
             shared = self.lock();
             shared.times.giving += began.elapsed();
@@ -484,7 +531,7 @@ impl Scatter {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wait<'a>(&self, shared: MutexGuard<'a, Shared>) -> MutexGuard<'a, Shared> {
+    fn wait<'b>(&self, shared: MutexGuard<'b, Shared>) -> MutexGuard<'b, Shared> {
         self.changed
             .wait(shared)
             .unwrap_or_else(PoisonError::into_inner)

@@ -13,7 +13,8 @@ use crate::error::Result;
 use crate::gather::merge_in_memory;
 use crate::order::{End, StatusRule};
 use crate::records::Records;
-use crate::worker::{Ended, LAST_PAUSE, Program};
+use crate::runner::Ended;
+use crate::worker::{LAST_PAUSE, Program};
 
 /// How many records are cut at each place between two of them; fewer of a command whose start takes long,
 /// for that is two starts a place.

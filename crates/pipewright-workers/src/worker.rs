@@ -8,13 +8,14 @@ use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pipewright::{Child, Command, PipeExt, PipeWriter};
+use pipewright::{Child, Command, PipeExt, PipeWriter, Signal};
 use std::fs::File;
 use std::os::fd::AsRawFd;
 
 use crate::chunk::{Chunk, Store, Written};
 use crate::error::{Error, Result};
 use crate::order::End;
+use crate::runner::{Ended, Runner, Started, Stop};
 
 /// Pipes to workers are as large as a user may make them without privilege.
 pub(crate) const PIPE: usize = 1 << 20;
@@ -27,32 +28,28 @@ pub(crate) const LAST_PAUSE: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone)]
 pub(crate) struct Program {
     pub(crate) argv: Vec<OsString>,
+    /// It runs for another host, with these variables set or taken away.
+    pub(crate) on_behalf: Option<Vec<(OsString, Option<OsString>)>>,
 }
 
 /// A run that was started.
 pub(crate) struct Run {
-    pub(crate) child: Arc<Child>,
+    child: Arc<Child>,
     input: PipeWriter,
     output: Written,
+    stderr: Option<Written>,
     began: Instant,
     start: Duration,
 }
 
-/// A run that has ended.
-#[derive(Debug)]
-pub(crate) struct Ended {
-    pub(crate) end: End,
-    pub(crate) output: Chunk,
-    /// It left some of its input unread.
-    pub(crate) left_input: bool,
-    /// From the start to the end, and the start alone.
-    pub(crate) time: Duration,
-    /// How long it had a core.
-    pub(crate) on_core: Duration,
-    pub(crate) start: Duration,
-}
-
 impl Program {
+    pub(crate) fn new(argv: Vec<OsString>) -> Self {
+        Self {
+            argv,
+            on_behalf: None,
+        }
+    }
+
     /// The command for another start, connected to nothing yet. What this process was started with
     /// besides the first three descriptors, the command has as well: a shell may have opened it for it.
     pub(crate) fn command(&self) -> Command {
@@ -69,16 +66,30 @@ impl Program {
         // A refusal leaves a smaller pipe.
         let _ = reader.set_capacity(PIPE);
         let (stdout, output) = output.for_program()?;
-        let child = self
-            .command()
-            .stdin(reader)
-            .stdout(stdout)
-            .spawn()
-            .map_err(Error::Start)?;
+        let mut command = self.command().stdin(reader).stdout(stdout);
+        let mut stderr = None;
+        if let Some(environment) = &self.on_behalf {
+            for (name, value) in environment {
+                command = match value {
+                    Some(value) => command.env(name, value),
+                    None => command.env_remove(name),
+                };
+            }
+            let kept = store.chunk().map_err(Error::store)?;
+            let (to, written) = kept.for_program()?;
+            stderr = Some(written);
+            command = command
+                .stderr(to)
+                .process_group(0)
+                .parent_death_signal(Signal::KILL)
+                .kill_on_drop();
+        }
+        let child = command.spawn().map_err(Error::Start)?;
         Ok(Run {
             child: Arc::new(child),
             input,
             output,
+            stderr,
             start: began.elapsed(),
             began,
         })
@@ -109,6 +120,7 @@ impl Run {
         Ok(Ended {
             end: end_of(status),
             output,
+            stderr: self.stderr.map(Written::end).transpose()?,
             left_input,
             time: self.began.elapsed(),
             on_core: self
@@ -117,6 +129,22 @@ impl Run {
                 .map_or(Duration::ZERO, |usage| usage.cpu()),
             start: self.start,
         })
+    }
+}
+
+impl Runner for Program {
+    fn start(&self, _: u64, store: &Store) -> Result<Box<dyn Started>> {
+        Ok(Box::new(self.start(store)?))
+    }
+}
+
+impl Started for Run {
+    fn stop(&self) -> Arc<dyn Stop> {
+        Arc::clone(&self.child) as Arc<dyn Stop>
+    }
+
+    fn finish(self: Box<Self>, parts: &[&Chunk]) -> Result<Ended> {
+        (*self).finish(parts)
     }
 }
 
