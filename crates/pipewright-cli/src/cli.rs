@@ -4,6 +4,8 @@ mod hosts;
 mod run;
 mod spool;
 mod values;
+#[cfg(feature = "nats")]
+mod via;
 mod workers;
 
 use std::path::PathBuf;
@@ -16,6 +18,8 @@ pub(crate) use hosts::{On, Reach, Remote};
 pub(crate) use run::{Progress, Run, Status};
 pub(crate) use spool::{Diff, Keep, Replay, Resume, Spool, SpoolSync};
 pub(crate) use values::{Auto, Restart, Restarting, When, Widening};
+#[cfg(feature = "nats")]
+pub(crate) use via::{Login, Via, Worker};
 pub(crate) use workers::Workers;
 
 /// Run pipelines, see how each stage ends and which one is slow
@@ -46,7 +50,9 @@ pub(crate) enum Subcommand {
     Ls(Ls),
     Watch(Watch),
     Resize(Resize),
-    Workers(Workers),
+    Workers(Box<Workers>),
+    #[cfg(feature = "nats")]
+    Worker(Worker),
     On(On),
     #[command(hide = true)]
     Remote(Remote),

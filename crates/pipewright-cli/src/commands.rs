@@ -18,5 +18,7 @@ pub(crate) mod run;
 pub(crate) mod schema;
 pub(crate) mod spool;
 mod taking;
+#[cfg(feature = "nats")]
+pub(crate) mod via;
 pub(crate) mod watch;
 pub(crate) mod workers;

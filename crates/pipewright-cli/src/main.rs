@@ -56,7 +56,9 @@ fn execute(command: Subcommand, typed: &[OsString]) -> anyhow::Result<ExitCode> 
         Subcommand::Ls(options) => looked(commands::ls::ls(&options)),
         Subcommand::Watch(options) => looked(commands::watch::watch(&options)),
         Subcommand::Resize(options) => looked(commands::resize::resize(&options)),
-        Subcommand::Workers(options) => commands::workers::workers(options),
+        Subcommand::Workers(options) => commands::workers::workers(*options),
+        #[cfg(feature = "nats")]
+        Subcommand::Worker(options) => commands::via::worker(options),
         Subcommand::On(options) => commands::on::on(options),
         Subcommand::Remote(options) => commands::remote::remote(&options),
         Subcommand::Spool(options) => commands::spool::spool(&options),

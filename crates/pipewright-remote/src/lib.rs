@@ -47,6 +47,8 @@ mod lease;
 mod link;
 mod meeting;
 mod messages;
+#[cfg(feature = "nats")]
+pub mod nats;
 mod near;
 mod outgoing;
 mod plain;

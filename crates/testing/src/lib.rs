@@ -8,6 +8,7 @@
 mod far_host;
 mod fault;
 mod isolated;
+mod nats;
 mod once;
 mod processes;
 mod programs;
@@ -20,6 +21,7 @@ mod watchdog;
 pub use far_host::FarHost;
 pub use fault::{Fault, fault};
 pub use isolated::{isolated, isolated_by};
+pub use nats::NatsServer;
 pub use once::example;
 pub use processes::{
     READY_THEN_WAIT, await_no_children, children, descriptors_of, is_root, lives, open_descriptors,

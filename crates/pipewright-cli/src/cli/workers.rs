@@ -58,6 +58,10 @@ pub(crate) struct Workers {
     #[arg(long)]
     pub(crate) assume_local: bool,
 
+    #[cfg(feature = "nats")]
+    #[command(flatten)]
+    pub(crate) via: super::Via,
+
     /// The stage as shell text, in place of a command behind --
     #[arg(long, value_name = "TEXT", conflicts_with = "command")]
     pub(crate) shell: Option<String>,

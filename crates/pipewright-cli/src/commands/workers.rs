@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use pipewright::{Command, Stdio};
 use pipewright_workers::{
-    ChunkSize, Class, Classified, End, Error, InSequence, Retries, Stage, classify, for_terminal,
-    run,
+    ChunkSize, Class, Classified, End, Error, InSequence, Outcome, Retries, Stage, classify,
+    for_terminal, run,
 };
 
 use crate::cli::{self, Auto};
@@ -25,6 +25,8 @@ pub(crate) fn workers(mut options: cli::Workers) -> anyhow::Result<ExitCode> {
     let explain = options.explain;
     let verbose = options.verbose;
     let told_to = options.told_to.take();
+    #[cfg(feature = "nats")]
+    let (via, jobs) = (options.via.clone(), options.jobs);
     let work = Work::of(options);
     // Whoever asked for it may be gone; the stage goes on.
     let told_to = told_to.and_then(|path| File::options().write(true).open(path).ok());
@@ -58,17 +60,34 @@ pub(crate) fn workers(mut options: cli::Workers) -> anyhow::Result<ExitCode> {
         .try_clone_to_owned()
         .context("stdout is not open")?;
     let began = Instant::now();
+    #[cfg(feature = "nats")]
+    if via.via.is_some() {
+        let outcome = super::via::run_via(via, &work.stage, &jobs, verbose, input, output)?;
+        let wall = began.elapsed();
+        return Ok(told(&work, &outcome, wall, verbose, told_to));
+    }
     let outcome = match run(&work.stage, input, output) {
         Ok(outcome) => outcome,
         Err(Error::Start(error)) => return Ok(cannot_start(&error)),
         Err(error) => return Err(error.into()),
     };
+    Ok(told(&work, &outcome, began.elapsed(), verbose, told_to))
+}
+
+/// Tells how it went, and ends as the command itself would have.
+fn told(
+    work: &Work,
+    outcome: &Outcome,
+    wall: Duration,
+    verbose: bool,
+    told_to: Option<File>,
+) -> ExitCode {
     let why = outcome.in_sequence.as_ref().map(why);
     let is_news = matches!(
         outcome.in_sequence,
         Some(InSequence::Differs(_) | InSequence::NoTextAt(_))
     );
-    let wall_seconds = began.elapsed().as_secs_f64();
+    let wall_seconds = wall.as_secs_f64();
     let share = |time: Duration| time.as_secs_f64() / wall_seconds.max(f64::EPSILON);
     let (at_work, on_cores) = (share(outcome.run_time), share(outcome.on_core));
     let told = ByWorkers {
@@ -99,12 +118,12 @@ pub(crate) fn workers(mut options: cli::Workers) -> anyhow::Result<ExitCode> {
         None => {}
     }
     match outcome.end {
-        End::Status(status) => Ok(ExitCode::from(status)),
+        End::Status(status) => ExitCode::from(status),
         End::Signal(signal) => {
             // By the same signal, as the command itself would have ended. It returns only when the
             // signal's default is not to end.
             let _ = signal_hook::low_level::emulate_default_handler(signal);
-            Ok(ExitCode::from(128_u8.saturating_add(signal as u8)))
+            ExitCode::from(128_u8.saturating_add(signal as u8))
         }
     }
 }
