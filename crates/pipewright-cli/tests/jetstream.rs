@@ -172,7 +172,11 @@ fn what_the_runs_say_on_stderr_comes_in_order_and_a_good_end_leaves_nothing() {
     let Some(server) = NatsServer::durable() else {
         return;
     };
-    let command = ["sh", "-c", "read x; echo \"$x\" >&2; echo \"$x\"; cat"];
+    let command = [
+        "sh",
+        "-c",
+        "if read x; then echo \"$x\" >&2; echo \"$x\"; cat; fi",
+    ];
     let options = ["--assume-local", "-v"];
     let output = by_workers(&server, 3, &options, &command, &lines(20_000));
     let said: Vec<u32> = stderr(&output)

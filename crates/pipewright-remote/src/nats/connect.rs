@@ -125,18 +125,20 @@ impl Login {
                 }
                 std::future::ready(())
             });
-        if let Some((user, password)) = &self.user {
-            options = options.user_and_password(user.clone(), password.clone());
-        }
+        // What stands in an address counts where nothing else was given: nats://USER:PASSWORD@HOST, and
         // nats://TOKEN@HOST, as the usual tools have it.
+        let named = addresses
+            .iter()
+            .find_map(|address| Some((address.username()?, address.password())));
         let in_url =
-            addresses
-                .iter()
-                .find_map(|address| match (address.username(), address.password()) {
-                    (Some(token), None) => Some(token.to_owned()),
-                    _ => None,
-                });
-        if let Some(token) = self.token.clone().or(in_url) {
+            |(user, password): (&str, Option<&str>)| Some((user.to_owned(), password?.to_owned()));
+        let user = self.user.clone().or_else(|| named.and_then(in_url));
+        if let Some((user, password)) = user {
+            options = options.user_and_password(user, password);
+        }
+        let token = named.filter(|(_, password)| password.is_none());
+        let token = token.map(|(token, _)| token.to_owned());
+        if let Some(token) = self.token.clone().or(token) {
             options = options.token(token);
         }
         if let Some(path) = &self.nkey {

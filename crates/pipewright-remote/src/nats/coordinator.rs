@@ -127,6 +127,8 @@ struct Shared {
     offering: tokio::sync::Mutex<()>,
     /// A result has come.
     has_worker: AtomicBool,
+    /// Chunks that have ended their workers: no more are given to them.
+    lost: Mutex<BTreeMap<u64, Done>>,
     /// Runs whose results were there.
     found: AtomicU64,
     /// What the user is to know.
@@ -256,6 +258,7 @@ impl Shared {
             waiting: Mutex::default(),
             offering: tokio::sync::Mutex::default(),
             has_worker: AtomicBool::new(false),
+            lost: Mutex::default(),
             found: AtomicU64::new(0),
             tell,
         });
@@ -301,14 +304,16 @@ impl Shared {
     async fn offer(&self, ticket: &Ticket, parts: &[&Chunk], stop: &StopFlag) -> Result<()> {
         let _turn = self.offering.lock().await;
         let job = &self.server.job;
-        if ticket.length > self.setup.in_flight {
+        // A message has its subject and more with it.
+        let pieces = Pieces::of(ticket.length);
+        if ticket.length + (pieces.count() << 10) > self.setup.in_flight {
             return Err(Error::TooLarge {
                 chunk: ticket.chunk,
                 length: ticket.length,
                 most: self.setup.in_flight,
             });
         }
-        for (piece, range) in Pieces::of(ticket.length).ranges() {
+        for (piece, range) in pieces.ranges() {
             let bytes = Bytes::from(read(parts, range.start, range.end)?);
             let subject = job.input(ticket.chunk, Some(piece));
             // No room: workers make some.
@@ -341,6 +346,9 @@ impl Shared {
 
     /// Has a chunk run; `None` when it was stopped.
     async fn run(&self, chunk: u64, parts: &[&Chunk], stop: &StopFlag) -> Result<Option<Done>> {
+        if let Some(lost) = lock(&self.lost).get(&chunk) {
+            return Ok(Some(lost.clone()));
+        }
         let length = parts.iter().map(|part| part.len()).sum();
         // What comes before the chunk is of the first chunk, and is compared there.
         let own = parts.last().map_or(0, |part| part.len());
@@ -647,7 +655,9 @@ impl Started for Away {
                 let input = shared.server.job.input(*chunk, None);
                 shared.server.remove(Kind::Input, &input).await?;
             }
-            if let How::Lost(times) = done.how {
+            if let How::Lost(times) = done.how
+                && lock(&shared.lost).insert(*chunk, done.clone()).is_none()
+            {
                 (shared.tell)(&format!(
                     "chunk {} was taken {times} times, and no worker came back",
                     chunk + 1

@@ -112,3 +112,127 @@ impl Ledger {
         attempt
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use proptest::prelude::*;
+
+    fn cut(length: u64, byte: u8) -> Cut {
+        Cut {
+            length,
+            sha256: [byte; 32],
+            last: false,
+        }
+    }
+
+    /// What happens to the next chunk.
+    #[derive(Debug, Clone, Copy)]
+    enum Event {
+        /// So many workers have it at the same time, and each puts its result.
+        Run(u8),
+        /// Its run fails, and it is run again.
+        Fail,
+        /// The coordinator dies and another begins.
+        Die,
+    }
+
+    fn events() -> impl Strategy<Value = Vec<Event>> {
+        let event = prop_oneof![
+            4 => (1_u8..4).prop_map(Event::Run),
+            1 => Just(Event::Fail),
+            2 => Just(Event::Die),
+        ];
+        proptest::collection::vec(event, 1..60)
+    }
+
+    proptest! {
+        /// A server is a map that is only ever added to; a coordinator has a ledger and a next chunk.
+        #[test]
+        fn whoever_dies_each_run_has_one_result_and_none_is_made_again(events in events()) {
+            let mut cuts: BTreeMap<u64, Cut> = BTreeMap::new();
+            let mut results: BTreeMap<(u64, u32), Option<u32>> = BTreeMap::new();
+            let mut computed = BTreeSet::new();
+            let (mut ledger, mut chunk, mut worker) = (Ledger::default(), 0, 0);
+            for event in events {
+                if let Event::Die = event {
+                    (ledger, chunk) = (Ledger::default(), 0);
+                    for (number, cut) in &cuts {
+                        ledger.learn(*number, cut.clone());
+                    }
+                    continue;
+                }
+                let known = ledger.length(chunk);
+                prop_assert_eq!(known, cuts.get(&chunk).map(|cut| cut.length).filter(|_| known.is_some()));
+                let now = cut(chunk + 1, chunk as u8);
+                let there = cuts.entry(chunk).or_insert_with(|| now.clone());
+                prop_assert_eq!(ledger.compare(chunk, &now, there), Ok(()));
+                loop {
+                    let attempt = ledger.next_attempt(chunk);
+                    let result = match results.get(&(chunk, attempt)) {
+                        Some(result) => *result,
+                        None => {
+                            prop_assert!(computed.insert((chunk, attempt)), "it was made before");
+                            let (runs, fails) = match event {
+                                Event::Run(runs) => (runs, false),
+                                _ => (1, attempt == 0),
+                            };
+                            let first = worker;
+                            for _ in 0..runs {
+                                // Only where nothing is.
+                                results.entry((chunk, attempt)).or_insert((!fails).then_some(worker));
+                                worker += 1;
+                            }
+                            prop_assert_eq!(results[&(chunk, attempt)], (!fails).then_some(first));
+                            results[&(chunk, attempt)]
+                        }
+                    };
+                    if result.is_some() {
+                        break;
+                    }
+                }
+                chunk += 1;
+            }
+        }
+
+        #[test]
+        fn any_other_input_is_an_error_that_names_the_first_chunk_that_differs(
+            lengths in proptest::collection::vec(1_u64..1000, 1..20),
+            at: proptest::sample::Index,
+        ) {
+            let mut ledger = Ledger::default();
+            for (number, length) in (0..).zip(&lengths) {
+                ledger.learn(number, cut(*length, 1));
+            }
+            let at = at.index(lengths.len());
+            let from = lengths[..at].iter().sum::<u64>();
+            let then = cut(lengths[at], 1);
+            prop_assert_eq!(
+                ledger.compare(at as u64, &cut(lengths[at], 2), &then),
+                Err(Mismatch::Differs { chunk: at as u64, from, to: from + lengths[at] })
+            );
+            prop_assert_eq!(ledger.ended(at as u64), Err(Mismatch::Shorter { chunk: at as u64 }));
+            prop_assert_eq!(ledger.ended(lengths.len() as u64), Ok(()));
+        }
+    }
+
+    #[test]
+    fn an_input_that_goes_on_where_it_ended_is_another() {
+        let mut ledger = Ledger::default();
+        ledger.learn(
+            0,
+            Cut {
+                last: true,
+                ..cut(5, 1)
+            },
+        );
+        assert_eq!(ledger.compare_end(0), Err(Mismatch::Longer { chunk: 0 }));
+        let next = cut(3, 1);
+        assert_eq!(
+            ledger.compare(1, &next, &next),
+            Err(Mismatch::Longer { chunk: 0 })
+        );
+    }
+}
