@@ -12,6 +12,8 @@
 //! - **Nothing is taken on trust.** Messages are read with a bound and checked; what does not fit is an
 //!   [`Error`] that names the subject.
 
+mod away;
+mod carried;
 mod connect;
 mod coordinator;
 mod error;

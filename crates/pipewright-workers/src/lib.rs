@@ -27,6 +27,7 @@ pub use error::{Error, Result};
 pub use order::{End, Next, Order, Retries, Rules, StatusRule};
 pub use records::{Records, UnknownRecords};
 pub use run::{InSequence, Outcome, Stage, run, run_by};
-pub use runner::{Ended, Runner, Started, Stop, on_behalf};
+pub use runner::{Ended, Runner, Started, Stop};
 pub use size::ChunkSize;
 pub use verify::Difference;
+pub use worker::on_behalf;

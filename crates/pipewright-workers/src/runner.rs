@@ -1,6 +1,5 @@
 //! Where chunks are run: here, or somewhere else.
 
-use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +8,6 @@ use pipewright::Child;
 use crate::chunk::{Chunk, Store};
 use crate::error::Result;
 use crate::order::End;
-use crate::worker::Program;
 
 /// Runs the command on chunks: as a process here, or on other hosts.
 ///
@@ -56,20 +54,6 @@ pub trait Started {
     ///
     /// When the input or the output cannot be moved.
     fn finish(self: Box<Self>, parts: &[&Chunk]) -> Result<Ended>;
-}
-
-/// Runs chunks as processes here that somebody elsewhere has cut: what the command writes to its stderr is
-/// kept as well, these variables are set or taken away, and the command ends when this process does. It has
-/// a process group of its own, so that Ctrl-C is for this process to act on.
-#[must_use]
-pub fn on_behalf(
-    argv: Vec<OsString>,
-    environment: Vec<(OsString, Option<OsString>)>,
-) -> impl Runner {
-    Program {
-        argv,
-        on_behalf: Some(environment),
-    }
 }
 
 /// Ends a run whose output nobody wants any more.

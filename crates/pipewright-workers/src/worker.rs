@@ -132,6 +132,20 @@ impl Run {
     }
 }
 
+/// Runs chunks as processes here that somebody elsewhere has cut: what the command writes to its stderr is
+/// kept as well, these variables are set or taken away, and the command ends when this process does. It has
+/// a process group of its own, so that Ctrl-C is for this process to act on.
+#[must_use]
+pub fn on_behalf(
+    argv: Vec<OsString>,
+    environment: Vec<(OsString, Option<OsString>)>,
+) -> impl Runner {
+    Program {
+        argv,
+        on_behalf: Some(environment),
+    }
+}
+
 impl Runner for Program {
     fn start(&self, _: u64, store: &Store) -> Result<Box<dyn Started>> {
         Ok(Box::new(self.start(store)?))

@@ -1,24 +1,24 @@
 //! The half that stands in the pipeline: chunks go out to the server, results come back.
 
 use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
-use std::io::Write;
+use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures_util::{StreamExt, TryStreamExt, stream};
-use pipewright_workers::{Chunk, End, Ended, Runner, Started, Stop, Store};
+use futures_util::StreamExt;
+use pipewright_workers::{Chunk, Stop, Store};
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 
+use super::carried::{fetch, lock, read, shown, sums};
 use super::connect::Login;
 use super::error::{Error, Result};
-use super::ledger::{Ledger, Mismatch};
-use super::messages::{Cut, Done, How, Job, Ticket};
+use super::ledger::Ledger;
+use super::messages::{Cut, Done, Job, Ticket};
 use super::monitor::Durability;
 use super::names::{JobName, Kind};
 use super::pieces::Pieces;
@@ -53,9 +53,6 @@ const ALONE: Duration = Duration::from_secs(5);
 /// A chunk whose result is not there is offered again after so long: a server whose machine lost power may
 /// have lost it.
 const OFFER_AGAIN: Duration = Duration::from_secs(60);
-
-/// Pieces that are fetched at once.
-pub(crate) const FETCHES: usize = 4;
 
 /// What a job is, and where.
 #[derive(Clone)]
@@ -108,31 +105,31 @@ impl Setup {
 
 /// A job as its coordinator has it.
 pub struct Coordinator {
-    runtime: Arc<Runtime>,
-    shared: Arc<Shared>,
+    pub(super) runtime: Arc<Runtime>,
+    pub(super) shared: Arc<Shared>,
     durability: Durability,
 }
 
-struct Shared {
-    server: Server,
-    setup: Setup,
-    ledger: Mutex<Ledger>,
+pub(super) struct Shared {
+    pub(super) server: Server,
+    pub(super) setup: Setup,
+    pub(super) ledger: Mutex<Ledger>,
     /// Once no cut stands on the server, none behind it does.
-    first_fresh: AtomicU64,
+    pub(super) first_fresh: AtomicU64,
     /// The chunk that the input has ended with.
-    last: AtomicU64,
+    pub(super) last: AtomicU64,
     /// Who waits for the result of which chunk.
-    waiting: Mutex<BTreeMap<u64, Arc<Notify>>>,
+    pub(super) waiting: Mutex<BTreeMap<u64, Arc<Notify>>>,
     /// One chunk after the other is put on the server, so that one is whole whatever room there is.
-    offering: tokio::sync::Mutex<()>,
+    pub(super) offering: tokio::sync::Mutex<()>,
     /// A result has come.
-    has_worker: AtomicBool,
+    pub(super) has_worker: AtomicBool,
     /// Chunks that have ended their workers: no more are given to them.
-    lost: Mutex<BTreeMap<u64, Done>>,
+    pub(super) lost: Mutex<BTreeMap<u64, Done>>,
     /// Runs whose results were there.
-    found: AtomicU64,
+    pub(super) found: AtomicU64,
     /// What the user is to know.
-    tell: Box<dyn Fn(&str) + Send + Sync>,
+    pub(super) tell: Box<dyn Fn(&str) + Send + Sync>,
 }
 
 impl Coordinator {
@@ -279,7 +276,7 @@ impl Shared {
     }
 
     /// The cut that an earlier run has made, if it has.
-    async fn known(&self, chunk: u64) -> Result<Option<u64>> {
+    pub(super) async fn known(&self, chunk: u64) -> Result<Option<u64>> {
         if chunk >= self.first_fresh.load(Relaxed) {
             return Ok(None);
         }
@@ -345,7 +342,12 @@ impl Shared {
     }
 
     /// Has a chunk run; `None` when it was stopped.
-    async fn run(&self, chunk: u64, parts: &[&Chunk], stop: &StopFlag) -> Result<Option<Done>> {
+    pub(super) async fn run(
+        &self,
+        chunk: u64,
+        parts: &[&Chunk],
+        stop: &StopFlag,
+    ) -> Result<Option<Done>> {
         if let Some(lost) = lock(&self.lost).get(&chunk) {
             return Ok(Some(lost.clone()));
         }
@@ -450,7 +452,7 @@ impl Shared {
     }
 
     /// Fetches what a run wrote.
-    async fn fetch(&self, done: &Done, stream: &str, store: &Store) -> Result<Chunk> {
+    pub(super) async fn fetch(&self, done: &Done, stream: &str, store: &Store) -> Result<Chunk> {
         let (length, crc) = if stream == "stdout" {
             done.stdout
         } else {
@@ -459,40 +461,6 @@ impl Shared {
         let subject = |piece| self.server.job.output(&done.run, stream, piece);
         fetch(&self.server, Kind::Results, length, crc, subject, store).await
     }
-}
-
-/// Fetches pieces and makes them one. Whatever the record says, there is never more here than the pieces
-/// that were found.
-pub(crate) async fn fetch(
-    server: &Server,
-    kind: Kind,
-    length: u64,
-    crc: u32,
-    subject: impl Fn(u64) -> String,
-    store: &Store,
-) -> Result<Chunk> {
-    let damaged = || Error::Damaged {
-        subject: subject(0),
-    };
-    let mut chunk = store.chunk().map_err(Error::Store)?;
-    let mut pieces = stream::iter(Pieces::of(length).ranges().map(|(piece, range)| {
-        let subject = subject(piece);
-        async move {
-            let bytes = server.get(kind, &subject).await?;
-            Ok::<_, Error>(bytes.filter(|bytes| bytes.len() as u64 == range.end - range.start))
-        }
-    }))
-    .buffered(FETCHES);
-    let mut sum = 0;
-    while let Some(piece) = pieces.try_next().await? {
-        let piece = piece.ok_or_else(damaged)?;
-        sum = crc32c::crc32c_append(sum, &piece);
-        chunk.append_bytes(&piece).map_err(Error::Store)?;
-    }
-    if sum != crc {
-        return Err(damaged());
-    }
-    Ok(chunk)
 }
 
 /// Speaks up as this job's coordinator, and finds out whether another one does.
@@ -549,62 +517,9 @@ pub(crate) async fn subscribe(server: &Server, subject: String) -> Result<async_
         })
 }
 
-/// A command line, for people.
-pub(crate) fn shown(argv: &[Vec<u8>]) -> String {
-    let words: Vec<_> = argv
-        .iter()
-        .map(|word| String::from_utf8_lossy(word))
-        .collect();
-    words.join(" ").chars().take(200).collect()
-}
-
-/// Reads a range of parts that stand one behind the other.
-fn read(parts: &[&Chunk], from: u64, to: u64) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let mut start = 0;
-    for part in parts {
-        let end = start + part.len();
-        let (first, last) = (from.max(start), to.min(end));
-        if first < last {
-            let more = part
-                .read(first - start, last - start)
-                .map_err(Error::Store)?;
-            if bytes.is_empty() {
-                bytes = more;
-            } else {
-                bytes.extend(more);
-            }
-        }
-        start = end;
-    }
-    Ok(bytes)
-}
-
-/// The SHA-256 of a chunk, and the CRC-32C of it with what comes before.
-fn sums(parts: &[&Chunk]) -> Result<([u8; 32], u32)> {
-    let mut hash = ring::digest::Context::new(&ring::digest::SHA256);
-    let mut crc = 0;
-    for (number, part) in parts.iter().enumerate() {
-        for (_, range) in Pieces::of(part.len()).ranges() {
-            let bytes = part.read(range.start, range.end).map_err(Error::Store)?;
-            crc = crc32c::crc32c_append(crc, &bytes);
-            if number + 1 == parts.len() {
-                hash.update(&bytes);
-            }
-        }
-    }
-    let mut sha256 = [0; 32];
-    sha256.copy_from_slice(hash.finish().as_ref());
-    Ok((sha256, crc))
-}
-
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// What ends the wait for a result.
 #[derive(Default)]
-struct StopFlag {
+pub(super) struct StopFlag {
     set: AtomicBool,
     notify: Notify,
 }
@@ -620,139 +535,4 @@ impl Stop for StopFlag {
         self.set.store(true, Relaxed);
         self.notify.notify_one();
     }
-}
-
-/// A chunk that is run by whoever takes it.
-struct Away {
-    runtime: Arc<Runtime>,
-    shared: Arc<Shared>,
-    chunk: u64,
-    store: Store,
-    stop: Arc<StopFlag>,
-    began: Instant,
-}
-
-impl Started for Away {
-    fn stop(&self) -> Arc<dyn Stop> {
-        Arc::clone(&self.stop) as Arc<dyn Stop>
-    }
-
-    fn finish(self: Box<Self>, parts: &[&Chunk]) -> pipewright_workers::Result<Ended> {
-        let Self {
-            shared,
-            chunk,
-            store,
-            stop,
-            ..
-        } = &*self;
-        let ended = self.runtime.block_on(async {
-            let Some(done) = shared.run(*chunk, parts, stop).await? else {
-                return Ok(None);
-            };
-            let output = shared.fetch(&done, "stdout", store).await?;
-            let stderr = shared.fetch(&done, "stderr", store).await?;
-            if matches!(done.how, How::Status(_)) {
-                let input = shared.server.job.input(*chunk, None);
-                shared.server.remove(Kind::Input, &input).await?;
-            }
-            if let How::Lost(times) = done.how
-                && lock(&shared.lost).insert(*chunk, done.clone()).is_none()
-            {
-                (shared.tell)(&format!(
-                    "chunk {} was taken {times} times, and no worker came back",
-                    chunk + 1
-                ));
-            }
-            Ok::<_, Error>(Some((done, output, stderr)))
-        });
-        let Some((done, output, stderr)) = ended.map_err(elsewhere)? else {
-            return Ok(Ended {
-                end: End::Signal(9),
-                output: store.chunk().map_err(pipewright_workers::Error::Store)?,
-                stderr: None,
-                left_input: false,
-                time: Duration::ZERO,
-                on_core: Duration::ZERO,
-                start: Duration::ZERO,
-            });
-        };
-        let [time, on_core, fixed] = done.microseconds.map(Duration::from_micros);
-        Ok(Ended {
-            end: done.how.end(),
-            output,
-            stderr: Some(stderr),
-            left_input: done.left_input,
-            time: time.min(self.began.elapsed()),
-            on_core,
-            start: fixed,
-        })
-    }
-}
-
-fn elsewhere(error: Error) -> pipewright_workers::Error {
-    pipewright_workers::Error::Elsewhere(Box::new(error))
-}
-
-impl Runner for Coordinator {
-    fn known_length(&self, number: u64) -> pipewright_workers::Result<Option<u64>> {
-        let known = self.shared.known(number);
-        self.runtime.block_on(known).map_err(elsewhere)
-    }
-
-    fn input_ended(&self, chunks: u64) -> pipewright_workers::Result<()> {
-        if let Some(last) = chunks.checked_sub(1) {
-            self.shared.last.store(last, Relaxed);
-        }
-        let known = self.shared.known(chunks);
-        match self.runtime.block_on(known).map_err(elsewhere)? {
-            Some(_) => Err(elsewhere(Mismatch::Shorter { chunk: chunks }.into())),
-            None => Ok(()),
-        }
-    }
-
-    fn start(&self, number: u64, store: &Store) -> pipewright_workers::Result<Box<dyn Started>> {
-        Ok(Box::new(Away {
-            runtime: Arc::clone(&self.runtime),
-            shared: Arc::clone(&self.shared),
-            chunk: number,
-            store: store.clone(),
-            stop: Arc::default(),
-            began: Instant::now(),
-        }))
-    }
-
-    fn failed(&self, number: u64, parts: &[&Chunk], end: End) {
-        let Setup { job, failed_to, .. } = &self.shared.setup;
-        let name = format!("{job}-chunk-{}", number + 1);
-        let how = match end {
-            End::Status(status) => format!("with status {status}"),
-            End::Signal(signal) => format!("by signal {signal}"),
-        };
-        let kept = keep(&failed_to.join(&name), parts)
-            .or_else(|_| keep(&std::env::temp_dir().join(&name), parts));
-        let kept = match kept {
-            Ok(path) => format!("its input is kept in {}", path.display()),
-            Err(error) => format!("its input could not be kept: {error}"),
-        };
-        (self.shared.tell)(&format!(
-            "chunk {} failed on its workers {how}; {kept}",
-            number + 1
-        ));
-    }
-}
-
-/// Writes what a run has read to a file.
-fn keep(path: &Path, parts: &[&Chunk]) -> Result<PathBuf> {
-    let mut file = std::fs::File::create(path).map_err(Error::Store)?;
-    let length = parts.iter().map(|part| part.len()).sum();
-    for (_, range) in Pieces::of(length).ranges() {
-        let bytes = read(parts, range.start, range.end)?;
-        file.write_all(&bytes).map_err(Error::Store)?;
-    }
-    Ok(path.to_owned())
-}
-
-/// Bytes as a word or a variable.
-pub(crate) fn os(bytes: &[u8]) -> OsString {
-    OsStr::from_bytes(bytes).to_owned()
 }

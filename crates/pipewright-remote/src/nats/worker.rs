@@ -11,8 +11,9 @@ use futures_util::StreamExt;
 use pipewright_workers::{Chunk, End, Ended, Runner, Stop, Store, on_behalf};
 use tokio::sync::{Notify, Semaphore};
 
+use super::carried::{fetch, lock, os, shown};
 use super::connect::Login;
-use super::coordinator::{fetch, os, runtime, shown, subscribe};
+use super::coordinator::{runtime, subscribe};
 use super::error::{Error, Result};
 use super::messages::{Done, How, Job, Ticket, decode};
 use super::names::{JobName, Kind};
@@ -397,7 +398,7 @@ impl Worker {
         let (number, place) = (ticket.chunk, Arc::clone(&started));
         let mut run = tokio::task::spawn_blocking(move || {
             let run = runner.start(number, &store)?;
-            *super::coordinator::lock(&place) = Some(run.stop());
+            *lock(&place) = Some(run.stop());
             run.finish(&[&input])
         });
         // Dropped with the job over: the run has no use any more.
@@ -466,7 +467,7 @@ struct StopOnDrop(Arc<std::sync::Mutex<Option<Arc<dyn Stop>>>>);
 
 impl StopOnDrop {
     fn now(&self) {
-        if let Some(run) = super::coordinator::lock(&self.0).as_ref() {
+        if let Some(run) = lock(&self.0).as_ref() {
             run.stop();
         }
     }
