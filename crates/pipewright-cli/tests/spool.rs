@@ -77,6 +77,40 @@ fn a_producer_that_is_no_pipe_and_a_reader_that_appends_are_served() {
 }
 
 #[test]
+fn a_spool_whose_input_or_files_fail_ends_with_the_reason() {
+    let _watchdog = watchdog();
+    let place = tempfile::tempdir().unwrap();
+    std::fs::write(place.path().join("in"), stream(3 << 20)).unwrap();
+    for kept in ["", "$D/kept"] {
+        for (stdin, reason) in [("<$D", "directory"), ("0>/dev/null", "descriptor")] {
+            let output = in_bash(
+                place.path(),
+                &format!("rm -rf $D/kept; P spool {kept} {stdin}"),
+            );
+            let said = stderr(&output);
+            assert_eq!(output.status.code(), Some(125), "{kept} {stdin}: {said}");
+            assert!(said.contains(reason), "{kept} {stdin}: {said}");
+        }
+        for most in 4..24 {
+            let output = in_bash(
+                place.path(),
+                &format!("rm -rf $D/kept; {{ ulimit -n {most}; P spool {kept}; }} <$D/in >$D/out"),
+            );
+            let said = stderr(&output);
+            let whole = std::fs::read(place.path().join("in")).unwrap();
+            let given = std::fs::read(place.path().join("out")).unwrap();
+            match output.status.code() {
+                Some(0) => assert!(given == whole, "{kept} {most}"),
+                _ => assert!(
+                    whole.starts_with(&given) && !said.is_empty(),
+                    "{kept} {most}: {said}"
+                ),
+            }
+        }
+    }
+}
+
+#[test]
 fn the_producer_is_done_before_its_reader_has_read_a_byte_and_memory_is_bounded() {
     let _watchdog = watchdog();
     let place = tempfile::tempdir().unwrap();

@@ -134,17 +134,21 @@ fn stand_between<F: FileSystem<File = File>>(
         });
         let taken = take_in(spool, &mut writer, options.limit, place, None, Some(&board))
             .and_then(|_| finish(spool, &mut writer, None, place));
-        if giving.join().is_err() {
-            std::process::exit(outcome::OWN_ERROR.into());
-        }
-        // The other threads have no end of their own.
         let code = match taken {
             Ok(()) => 0,
             Err(error) => {
                 view::complain(&format!("{error:#}"));
+                // B gets what was taken before.
+                let _ = writer.commit();
                 outcome::OWN_ERROR
             }
         };
+        // Where the end could not be written down, nobody else tells the reader that no more comes.
+        drop(writer);
+        if giving.join().is_err() {
+            std::process::exit(outcome::OWN_ERROR.into());
+        }
+        // The other threads have no end of their own.
         std::process::exit(code.into())
     })
 }
