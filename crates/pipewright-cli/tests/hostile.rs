@@ -321,6 +321,28 @@ fn where_there_is_no_proc_it_is_said() {
 }
 
 #[test]
+fn what_needs_proc_to_start_is_refused_before_anything_has_started() {
+    let _watchdog = watchdog();
+    let place = tempfile::tempdir().unwrap();
+    let record = format!("--record {}/kept", place.path().display());
+    for option in [&record[..], "--restart replay", "--tag"] {
+        let script =
+            format!("mount -t tmpfs none /proc; exec \"$0\" run {option} 'echo started | cat'");
+        let Some(output) = in_namespaces(&["--mount"], &script) else {
+            return;
+        };
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(125), "{option}: {said}");
+        assert_eq!(output.stdout, b"", "{option}");
+        assert!(
+            said.contains("mount -t proc") && said.lines().count() == 1,
+            "{said}"
+        );
+        assert!(!place.path().join("kept").exists());
+    }
+}
+
+#[test]
 fn a_proc_that_hides_others_is_told_of() {
     let _watchdog = watchdog();
     let directory = tempfile::tempdir().unwrap();

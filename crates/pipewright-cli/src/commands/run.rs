@@ -101,6 +101,7 @@ pub(crate) fn run(options: cli::Run) -> anyhow::Result<ExitCode> {
     adopt_orphans();
     let (tags, errors) = match plan.tag {
         true => {
+            kept::can_start_itself("--tag")?;
             let (tags, errors) = Tags::start(&work.names(), plan.telling.palette)?;
             (Some(tags), errors)
         }

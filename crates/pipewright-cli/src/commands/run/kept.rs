@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
+use anyhow::Context;
 use pipewright::Command;
 use rustix::fs::{FileType, fstat};
 
@@ -89,6 +90,21 @@ impl Kept {
 fn name_of(value: &impl clap::ValueEnum) -> String {
     let value = value.to_possible_value();
     value.map_or_else(String::new, |value| value.get_name().to_owned())
+}
+
+/// Refuses what needs this program beside the stages where it cannot be found.
+///
+/// # Errors
+///
+/// There is no /proc.
+pub(super) fn can_start_itself(option: &str) -> anyhow::Result<()> {
+    std::fs::symlink_metadata("/proc/self/exe").with_context(|| {
+        format!(
+            "{option} needs pipewright beside the stages, and /proc does not say where it is: mount it, \
+             `mount -t proc proc /proc`"
+        )
+    })?;
+    Ok(())
 }
 
 /// Tells whether stdin is what can be read only once.

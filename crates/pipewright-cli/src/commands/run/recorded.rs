@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use pipewright::Command;
 use rustix::fs::{FileType, fstat, tell};
 
-use super::kept::{Kept, KeptStage, stdin_is_pipe};
+use super::kept::{self, Kept, KeptStage, stdin_is_pipe};
 use super::wide::{TOLD_TO, Wide};
 use super::work::{self, Work};
 use crate::cli::{Restart, Restarting, SpoolSync};
@@ -60,6 +60,7 @@ impl Keeping {
                  a whole ({reason}): there is nothing to record"
             );
         }
+        kept::can_start_itself(option)?;
         let again = self.restarts(work)?;
         let stages = again.len();
         let of_stdin = stdin_is_pipe().then_some(0);
