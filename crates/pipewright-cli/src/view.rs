@@ -17,7 +17,7 @@ pub(crate) mod text;
 pub(crate) mod units;
 pub(crate) mod yielding;
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
 use pipewright::poll::{Deadline, poll};
 use rustix::event::{PollFd, PollFlags};
@@ -50,6 +50,13 @@ pub(crate) fn would_take_text() -> bool {
     let mut polled = [PollFd::new(&stderr, PollFlags::OUT)];
     // Where it cannot be asked, as for want of memory, the text is left out.
     poll(&mut polled, Deadline::now()).is_ok_and(|ready| ready == 1)
+}
+
+/// Steps behind what the terminal has echoed of a key, such as ^C. Elsewhere there is nothing to step behind.
+pub(crate) fn step_behind_key() {
+    if std::io::stderr().is_terminal() {
+        tell("\n");
+    }
 }
 
 /// An error of pipewright's own.

@@ -210,6 +210,11 @@ fn ctrl_c_is_told_as_such_and_leaves_the_figures_at_80_columns() {
     terminal.type_in("\x03");
     assert_eq!(terminal.end().signal(), Some(Signal::INT.as_raw()));
     let raw = terminal.raw();
+    let head = raw.lines().find(|line| line.contains("stage  "));
+    assert!(
+        head.is_some_and(|head| head.trim_start().starts_with("stage")),
+        "the echo of the key stands in the way: {raw}"
+    );
     for told in [
         "interrupted after ",
         "killed by SIGINT",

@@ -3,6 +3,7 @@
 use std::io;
 
 use pipewright::{Error, StageEnd};
+use signal_hook::consts::SIGINT;
 
 use crate::export::Export;
 use crate::export::json::Json;
@@ -41,6 +42,9 @@ impl Telling {
             Summarize::Failures => failed,
             Summarize::Always => true,
         };
+        if outcome.signal == Some(SIGINT) && (self.json_to_stderr || summarize) {
+            view::step_behind_key();
+        }
         if self.json_to_stderr {
             Json.finish(outcome, &mut Output::stderr()?)?;
         } else if summarize {
