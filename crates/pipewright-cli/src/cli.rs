@@ -96,6 +96,7 @@ pub(crate) struct Ls {
 #[derive(Debug, Args)]
 pub(crate) struct Watch {
     /// A process of the pipeline, or the shell that waits for it; without it, your only pipeline
+    #[arg(allow_negative_numbers = true, value_parser = quantity::process)]
     pub(crate) pid: Option<u32>,
 
     /// Time between updates of CPU and rates
@@ -114,6 +115,7 @@ pub(crate) struct Watch {
 #[derive(Debug, Args)]
 pub(crate) struct Resize {
     /// A process of the pipeline, or the shell that waits for it
+    #[arg(allow_negative_numbers = true, value_parser = quantity::process)]
     pub(crate) pid: u32,
 
     /// 65536, 64K, 1M; max (1 MiB) or default (64 KiB)
@@ -160,10 +162,11 @@ Examples:
   pipewright completions elvish > ~/.config/elvish/lib/pipewright.elv
   pipewright completions powershell >> $PROFILE
 
-For bash, the package bash-completion must be installed. For zsh, DIRECTORY is one of those in $fpath
-when compinit runs, such as ~/.zfunc after fpath+=~/.zfunc in ~/.zshrc. For elvish, add
-'use pipewright' to ~/.config/elvish/rc.elv. For all users: /usr/share/bash-completion/completions,
-/usr/share/zsh/vendor-completions, /usr/share/fish/vendor_completions.d.";
+For bash, the package bash-completion must be installed. For zsh, DIRECTORY is one of those
+in $fpath when compinit runs, such as ~/.zfunc after fpath+=~/.zfunc in ~/.zshrc. For elvish,
+add 'use pipewright' to ~/.config/elvish/rc.elv. For all users:
+/usr/share/bash-completion/completions, /usr/share/zsh/vendor-completions,
+/usr/share/fish/vendor_completions.d.";
 
 /// Print a manual page, or save them all
 #[derive(Debug, Args)]
@@ -191,5 +194,19 @@ mod tests {
     #[test]
     fn the_definition_of_the_command_line_is_sound() {
         super::Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn notes_fit_the_width_that_help_has() {
+        for command in super::Arguments::command().get_subcommands() {
+            let notes = command.get_after_long_help().map(ToString::to_string);
+            for line in notes.iter().flat_map(|notes| notes.lines()) {
+                assert!(
+                    line.chars().count() <= 100,
+                    "{}: {line}",
+                    command.get_name()
+                );
+            }
+        }
     }
 }

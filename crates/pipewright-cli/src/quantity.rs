@@ -146,6 +146,18 @@ pub(crate) fn lease(text: &str) -> Result<Duration, String> {
     Ok(lease)
 }
 
+/// A count, in words of ours where it is none.
+pub(crate) fn count<T: std::str::FromStr>(text: &str) -> Result<T, String> {
+    let number = text.parse();
+    number.map_err(|_| "give a whole number, such as 3".to_owned())
+}
+
+/// The number of a process.
+pub(crate) fn process(text: &str) -> Result<u32, String> {
+    let number = text.parse();
+    number.map_err(|_| "give the number of a process; `pipewright ls` shows them".to_owned())
+}
+
 /// How often something is done: once at least.
 pub(crate) fn runs(text: &str) -> Result<usize, String> {
     match text.parse() {

@@ -295,6 +295,39 @@ fn wrong_options_are_refused_before_anything_runs() {
 }
 
 #[test]
+fn a_number_that_is_none_is_answered_with_what_to_give() {
+    let commands: [&[&str]; 11] = [
+        &["run", "--record", "x", "--record-links", "N", "true"],
+        &["run", "--restart", "replay", "--restart-max", "N", "true"],
+        &["run", "--compare", "--warmup", "N", "true", "true"],
+        &["run", "--compare", "--runs", "N", "true", "true"],
+        &["workers", "--header", "N", "--", "cat"],
+        &["workers", "--retries", "N", "--", "cat"],
+        &["workers", "-j", "N", "--", "cat"],
+        &["replay", "x", "N"],
+        &["replay", "x", "--speed", "N"],
+        &["watch", "N"],
+        &["resize", "N", "1M"],
+    ];
+    for command in commands {
+        for number in ["many", "-1", "1.5.2", "99999999999999999999x"] {
+            let words = command.iter().map(|word| match *word {
+                "N" => number,
+                word => word,
+            });
+            let output = pipewright().args(words).output().unwrap();
+            let said = stderr(&output);
+            assert_eq!(
+                output.status.code(),
+                Some(125),
+                "{command:?} {number}: {said}"
+            );
+            assert!(said.contains(": give "), "{command:?} {number}: {said}");
+        }
+    }
+}
+
+#[test]
 fn a_dry_run_tells_how_each_stage_would_start_and_runs_nothing() {
     let _watchdog = watchdog();
     let output = run(&["--dry-run", "touch ran-anyway |& sort -u | wc -l >out"]);

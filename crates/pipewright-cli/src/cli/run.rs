@@ -44,11 +44,11 @@ pub(crate) struct Run {
     pub(crate) compare: bool,
 
     /// With --compare: how often each pipeline is run and measured
-    #[arg(long, value_name = "N", default_value = "10", value_parser = quantity::runs, requires = "compare")]
+    #[arg(long, value_name = "N", default_value = "10", allow_negative_numbers = true, value_parser = quantity::runs, requires = "compare")]
     pub(crate) runs: usize,
 
     /// With --compare: how often each is run before that, without being measured
-    #[arg(long, value_name = "N", default_value_t = 1, requires = "compare")]
+    #[arg(long, value_name = "N", default_value_t = 1, allow_negative_numbers = true, value_parser = quantity::count::<usize>, requires = "compare")]
     pub(crate) warmup: usize,
 
     /// With --compare: save the results to FILE, in the form its name ends with: .json, .csv or .md
@@ -141,7 +141,7 @@ pub(crate) struct Run {
     pub(crate) record: Option<PathBuf>,
 
     /// With --record: only these links, 1,2; link 1 leads from stage 1 to stage 2, and link 0 is stdin
-    #[arg(long, value_name = "LIST", value_delimiter = ',', requires = "record")]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', allow_negative_numbers = true, value_parser = quantity::count::<usize>, requires = "record")]
     pub(crate) record_links: Option<Vec<usize>>,
 
     /// With --record: when bytes are brought to the disk
@@ -171,7 +171,7 @@ pub(crate) struct Run {
     pub(crate) restart: Option<Restarting>,
 
     /// With --restart: how often a stage, or a part of its input, is started again at most
-    #[arg(long, value_name = "N", default_value_t = 5, requires = "restart")]
+    #[arg(long, value_name = "N", default_value_t = 5, allow_negative_numbers = true, value_parser = quantity::count::<u32>, requires = "restart")]
     pub(crate) restart_max: u32,
 
     /// Print the stages and how each would be started, but run nothing
@@ -282,9 +282,9 @@ To make a file with a pipeline executable, begin it with '#!/usr/bin/env -S pipe
 
 How it runs:
   a stage of plain words is executed directly, any other by bash -c 'STAGE'. What is not one
-  pipeline (lists, loops, scripts), or cannot be cut into stages with certainty, is run whole by one
-  bash and watched from outside; --dry-run and the summary say so, and why. A syntax error is told
-  by bash, with its status, 2. Where a program is missing, nothing is started.
+  pipeline (lists, loops, scripts), or cannot be cut into stages with certainty, is run whole by
+  one bash and watched from outside; --dry-run and the summary say so, and why. A syntax error is
+  told by bash, with its status, 2. Where a program is missing, nothing is started.
 
 Exit status:
   that of the rightmost stage that failed (128+n for signal n). A stage that stopped because its

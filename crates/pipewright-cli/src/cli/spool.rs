@@ -110,10 +110,10 @@ Examples:
   pipewright resume dump -o result
 
 Exit status:
-  that of the stages that are run, as with `pipewright run`; where nothing is left to do, that of the
-  recorded run
-  125  an error of pipewright itself: no recording, damage, a stage that gave other bytes than before, or
-       somebody else is running the recording";
+  that of the stages that are run, as with `pipewright run`; where nothing is left to do,
+  that of the recorded run
+  125  an error of pipewright itself: no recording, damage, a stage that gave other bytes
+       than before, or somebody else is running the recording";
 
 /// Give a stream that `pipewright spool` has kept, or the input of a recorded stage, from its beginning
 ///
@@ -127,7 +127,7 @@ pub(crate) struct Replay {
     pub(crate) directory: PathBuf,
 
     /// Of a recording: the stage, from 1, whose input is given
-    #[arg(value_name = "STAGE")]
+    #[arg(value_name = "STAGE", allow_negative_numbers = true, value_parser = quantity::count::<usize>)]
     pub(crate) stage: Option<usize>,
 
     /// Give it to this command, in shell syntax, in place of stdout
@@ -137,7 +137,7 @@ pub(crate) struct Replay {
     /// Give it as it came, in time: 1x as fast as then, 10x, 0.5x [default: as fast as it is taken]
     ///
     /// Bytes that came within 50 ms come together.
-    #[arg(long, value_name = "FACTOR", value_parser = quantity::speed)]
+    #[arg(long, value_name = "FACTOR", allow_hyphen_values = true, value_parser = quantity::speed)]
     pub(crate) speed: Option<f64>,
 }
 

@@ -21,7 +21,7 @@ use crate::quantity;
 #[command(after_long_help = WORKERS_NOTES)]
 pub(crate) struct Workers {
     /// How many runs at once: a number, or auto, one for each core
-    #[arg(short, long, value_name = "N", default_value = "auto", value_parser = jobs)]
+    #[arg(short, long, value_name = "N", default_value = "auto", allow_negative_numbers = true, value_parser = jobs)]
     pub(crate) jobs: Auto<usize>,
 
     /// How large chunks are: bytes, 64K, 1M; or auto, until a chunk takes 50 times as long as a start
@@ -34,11 +34,11 @@ pub(crate) struct Workers {
     pub(crate) records: Records,
 
     /// Give each run the first N records of the input, and leave them out of all outputs but the first
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true, value_parser = quantity::count::<usize>)]
     pub(crate) header: usize,
 
     /// Run a chunk again so often when its run fails [default: 2 after a death by signal, else 0]
-    #[arg(long, value_name = "K")]
+    #[arg(long, value_name = "K", allow_negative_numbers = true, value_parser = quantity::count::<u32>)]
     pub(crate) retries: Option<u32>,
 
     /// Give outputs as they come, not in the order of the input
