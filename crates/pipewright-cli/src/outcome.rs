@@ -366,6 +366,15 @@ impl Observed {
         self.figures.as_ref()?.pipes.get(pipe)?.bytes
     }
 
+    /// Puts what was counted behind a stage in place of what the kernel's counters allow to say.
+    pub(crate) fn count_after(&mut self, stage: usize, bytes: u64) {
+        let pipe = self.index_after(stage);
+        let figures = self.figures.as_mut().zip(pipe);
+        if let Some(pipe) = figures.and_then(|(figures, pipe)| figures.pipes.get_mut(pipe)) {
+            pipe.bytes = Some(bytes);
+        }
+    }
+
     /// The pipe behind a stage; `None` where it could not be looked at.
     pub(crate) fn pipe_after(&self, stage: usize) -> Option<&PipeShares> {
         self.verdict.pipes.get(self.index_after(stage)?)?.as_ref()

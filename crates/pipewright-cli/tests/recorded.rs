@@ -38,6 +38,27 @@ fn manifest(place: &Path) -> serde_json::Value {
 }
 
 #[test]
+fn the_bytes_of_a_recorded_link_are_those_it_holds() {
+    let _watchdog = watchdog();
+    let place = tempfile::tempdir().unwrap();
+    let mut command = pipewright();
+    // Long enough to be looked at.
+    let text = "{ seq 300000; sleep 0.5; } | sort | { cat; false; }";
+    command.args(["run", "--json=told", "--record", "kept", text]);
+    let _ = command.current_dir(&place).output().unwrap();
+    let told: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(place.path().join("told")).unwrap()).unwrap();
+    let length = (1..=300_000).map(|number: u32| number.to_string().len() + 1);
+    let length = length.sum::<usize>();
+    for link in 0..2 {
+        assert_eq!(
+            told["pipes"][link]["estimated_bytes"], length,
+            "{link}: {told}"
+        );
+    }
+}
+
+#[test]
 fn a_recorded_pipeline_gives_the_bytes_and_the_status_of_one_that_is_not() {
     let _watchdog = watchdog();
     let texts = [

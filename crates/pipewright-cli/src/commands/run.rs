@@ -111,7 +111,7 @@ pub(crate) fn run(options: cli::Run) -> anyhow::Result<ExitCode> {
         errors,
         ..Streams::default()
     };
-    let outcome = once(
+    let mut outcome = once(
         work,
         &plan.rules,
         plan.watch,
@@ -120,7 +120,7 @@ pub(crate) fn run(options: cli::Run) -> anyhow::Result<ExitCode> {
         &mut recorder,
     )?;
     if let Some(recording) = &mut recording {
-        recorded::end(recording, &outcome, None);
+        recorded::end(recording, &mut outcome, 0, None);
     }
     if let Some(tags) = tags {
         tags.finish();

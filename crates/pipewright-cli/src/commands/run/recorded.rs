@@ -213,18 +213,32 @@ impl Keeping {
     }
 }
 
-/// Writes down how an attempt ended.
-pub(super) fn end(recording: &mut Recording, outcome: &Outcome, output: Option<Words>) {
+/// Writes down how an attempt ended, whose first stage is this one of the recording, from 0.
+///
+/// The recording knows how long each link is; the counters of a stage have what its keeper did, too.
+pub(super) fn end(
+    recording: &mut Recording,
+    outcome: &mut Outcome,
+    first: usize,
+    output: Option<Words>,
+) {
     let write = || {
         let ends = recording.ends()?;
         let stages = 1..=recording.manifest.stages.len();
+        let links = recording.contents()?;
+        for (link, contents) in &links {
+            let stage = link.checked_sub(first + 1);
+            if let Some((stage, observed)) = stage.zip(outcome.observed.as_mut()) {
+                observed.count_after(stage, contents.bytes);
+            }
+        }
         let result = manifest::Outcome {
             status: outcome.exit_code(),
             ended: manifest::now(),
             stages: stages
                 .map(|stage| ends.get(&stage).map(|ended| ended.end))
                 .collect(),
-            links: recording.contents()?,
+            links,
             output,
         };
         recording.manifest.result = Some(result);

@@ -79,7 +79,7 @@ pub(crate) fn resume(options: &cli::Resume) -> anyhow::Result<ExitCode> {
     let mut recorder = Recorder::open(Paths::default())?;
     let mut signals = Signals::catch(watch.paints()).context("cannot catch signals")?;
     adopt_orphans();
-    let outcome = once(
+    let mut outcome = once(
         work,
         &rules,
         watch,
@@ -94,7 +94,8 @@ pub(crate) fn resume(options: &cli::Resume) -> anyhow::Result<ExitCode> {
     }
     recorded::end(
         &mut recording,
-        &outcome,
+        &mut outcome,
+        plan.first,
         delivered.as_deref().map(Words::from),
     );
     let code = conclude(&outcome, &telling, recorder);
