@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use pipewright_observe::verdict::{Bottleneck, Finding, History, Reason, Verdict};
 use pipewright_observe::{
-    Activity, Figures, Layout, PipeFigures, PipeLevel, Sample, Scheduled, StageFigures,
+    Activity, Figures, Layout, PipeFigures, PipeLevel, Sample, Scheduled, SpoolFigures,
+    StageFigures,
 };
 use proptest::prelude::*;
 use recordings::{line, recorded};
@@ -371,4 +372,78 @@ proptest! {
             prop_assert!(found.stage < 4 && found.own >= 0.5);
         }
     }
+}
+
+/// The verdict on two seconds of `A | spool | B`; the spool takes and gives so many bytes a second.
+fn judge_spooled(stages: [&[Activity]; 3], taken: f64, given: f64) -> Verdict {
+    let layout = line(3);
+    let mut samples: Vec<Sample> = (0..100_usize)
+        .map(|n| Sample {
+            at: Duration::from_millis(20) * n as u32,
+            stages: stages.iter().map(|round| round[n % round.len()]).collect(),
+            pipes: vec![None; 2],
+            figures: None,
+        })
+        .collect();
+    let last = samples.last_mut().unwrap();
+    let mut spool = SpoolFigures::default();
+    (spool.taken_rate, spool.given_rate) = (taken, given);
+    let mut figures = vec![StageFigures::default(); 3];
+    figures[1].spool = Some(spool);
+    last.figures = Some(Figures {
+        interval: last.at,
+        stages: figures,
+        pipes: vec![PipeFigures::default(); 2],
+    });
+    Verdict::of(&layout, &samples)
+}
+
+fn spotted(verdict: &Verdict) -> (usize, Reason) {
+    let found = bottleneck(verdict);
+    (found.stage, found.reason)
+}
+
+/// A is busy all the time, and more so than B: yet only B holds the stream up.
+#[test]
+fn a_stage_before_a_growing_backlog_is_no_bottleneck() {
+    let stages: [&[Activity]; 3] = [
+        &[Running],
+        &[WaitingForInput],
+        &[Running, Running, Running, WaitingForInput],
+    ];
+    let grows = judge_spooled(stages, 1000.0, 500.0);
+    assert_eq!(spotted(&grows), (2, Reason::Cpu), "{}", grows.sentence());
+    // Where B keeps up, it is A that everybody waits for.
+    let keeps_up = judge_spooled(stages, 1000.0, 1000.0);
+    assert_eq!(spotted(&keeps_up).0, 0, "{}", keeps_up.sentence());
+}
+
+#[test]
+fn a_spool_that_waits_for_its_disk_is_the_bottleneck_and_says_so() {
+    let slow: &[Activity] = &[
+        Disk, Disk, Disk, Disk, Disk, Disk, Disk, Disk, Disk, Running,
+    ];
+    let verdict = judge_spooled(
+        [&[BlockedOnOutput], slow, &[WaitingForInput]],
+        1000.0,
+        1000.0,
+    );
+    assert_eq!(
+        spotted(&verdict),
+        (1, Reason::Disk),
+        "{}",
+        verdict.sentence()
+    );
+    assert_eq!(
+        verdict.spools[0].sentence().as_deref(),
+        Some("the disk limits the spool (stage 2), 90 % of the time")
+    );
+    // A disk that is waited for now and then limits nobody.
+    let quick: &[Activity] = &[Disk, WaitingForInput, WaitingForInput];
+    let verdict = judge_spooled(
+        [&[BlockedOnOutput], quick, &[WaitingForInput]],
+        1000.0,
+        1000.0,
+    );
+    assert_eq!(verdict.spools[0].sentence(), None);
 }
