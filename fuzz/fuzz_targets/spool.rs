@@ -23,7 +23,12 @@ fuzz_target!(|contents: Vec<Vec<u8>>| {
             file.write_at(bytes, 0).expect("a file can be written");
         }
     }
-    let Ok((spool, mut writer)) = Spool::open(files, Options::default()) else {
+    // What is reserved for a segment takes time.
+    let options = Options {
+        segment: 1 << 16,
+        ..Options::default()
+    };
+    let Ok((spool, mut writer)) = Spool::open(files, options) else {
         return;
     };
     let Ok(mut reader) = spool.reader("one") else {
