@@ -1,7 +1,7 @@
 //! An offset that is written again and again: two slots in turn, so that one is always whole.
 
 use crate::error::{Damage, Error, Result};
-use crate::files::{StoredFile, read_exactly, write_all};
+use crate::files::{LARGEST_OFFSET, StoredFile, read_exactly, write_all};
 
 const SIZE: usize = 32;
 /// Slots lie on pages of their own: a torn write of one leaves the other.
@@ -24,6 +24,9 @@ fn decode(bytes: &[u8; SIZE]) -> std::result::Result<Option<(u64, u64)>, ()> {
     }
     let number = |at: usize| u64::from_le_bytes(std::array::from_fn(|index| bytes[at + index]));
     let (sequence, offset) = (number(0), number(8));
+    if sequence > LARGEST_OFFSET || offset > LARGEST_OFFSET {
+        return Err(());
+    }
     // A fuzzer, which guesses no checksum, is to get behind it.
     if cfg!(fuzzing) || encode(sequence, offset) == *bytes {
         Ok(Some((sequence, offset)))
@@ -103,12 +106,23 @@ mod tests {
     proptest! {
         #[test]
         fn a_slot_is_read_back_and_one_bit_turned_over_is_seen(
-            sequence in 1..u64::MAX, offset: u64, bit in 0..SIZE * 8,
+            sequence in 1..=LARGEST_OFFSET, offset in 0..=LARGEST_OFFSET, bit in 0..SIZE * 8,
         ) {
             let mut bytes = encode(sequence, offset);
             prop_assert_eq!(decode(&bytes), Ok(Some((sequence, offset))));
             bytes[bit / 8] ^= 1 << (bit % 8);
             prop_assert_eq!(decode(&bytes), Err(()));
+        }
+    }
+    /// Nothing was written there, whatever its checksum says; and what is added would overflow.
+    #[test]
+    fn an_offset_that_no_file_reaches_is_damage() {
+        for (sequence, offset) in [
+            (1, LARGEST_OFFSET + 1),
+            (LARGEST_OFFSET + 1, 1),
+            (u64::MAX, u64::MAX),
+        ] {
+            assert_eq!(decode(&encode(sequence, offset)), Err(()));
         }
     }
 }

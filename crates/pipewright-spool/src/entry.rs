@@ -14,6 +14,8 @@
 //! An entry never lies across a sector, so a power cut leaves it whole or not there at all. One that is
 //! neither was damaged.
 
+use crate::files::LARGEST_OFFSET;
+
 /// The bytes of an entry.
 pub(crate) const SIZE: usize = 32;
 
@@ -69,7 +71,9 @@ impl Entry {
         let flags = word(bytes, 20);
         // A fuzzer, which guesses no checksum, is to get behind it.
         let is_whole = cfg!(fuzzing) || word(bytes, 28) == check(first, number, &bytes[..28]);
-        if !is_whole || flags & !(DURABLE | END | STATUS) != 0 {
+        let is_possible =
+            long(bytes, 0) <= LARGEST_OFFSET && flags & !(DURABLE | END | STATUS) == 0;
+        if !is_whole || !is_possible {
             return Slot::Damaged;
         }
         let status = (flags & STATUS != 0).then(|| word(bytes, 24).cast_signed());
@@ -107,7 +111,7 @@ mod tests {
     proptest! {
         #[test]
         fn an_entry_is_read_back_in_its_place_and_nowhere_else(
-            end: u64, time: u64, checksum: u32, durable: bool, last: Option<Option<i32>>,
+            end in 0..=LARGEST_OFFSET, time: u64, checksum: u32, durable: bool, last: Option<Option<i32>>,
             first: u64, number: u64,
         ) {
             let entry = Entry { end, time, checksum, durable, last };
@@ -118,7 +122,13 @@ mod tests {
         }
 
         #[test]
-        fn one_bit_of_an_entry_turned_over_is_seen(end: u64, checksum: u32, bit in 0..SIZE * 8) {
+        fn an_end_that_no_file_reaches_is_damage(end in LARGEST_OFFSET + 1.., time: u64) {
+            let entry = Entry { end, time, checksum: 0, durable: true, last: None };
+            prop_assert_eq!(Entry::decode(&entry.encode(0, 0), 0, 0), Slot::Damaged);
+        }
+
+        #[test]
+        fn one_bit_of_an_entry_turned_over_is_seen(end in 0..=LARGEST_OFFSET, checksum: u32, bit in 0..SIZE * 8) {
             let entry = Entry { end, time: 1, checksum, durable: true, last: None };
             let mut bytes = entry.encode(0, 0);
             bytes[bit / 8] ^= 1 << (bit % 8);

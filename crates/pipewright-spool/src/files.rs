@@ -5,6 +5,9 @@ use std::fmt::Debug;
 use std::io;
 use std::os::fd::BorrowedFd;
 
+/// No file reaches further, and what is added to it does not overflow.
+pub(crate) const LARGEST_OFFSET: u64 = i64::MAX as u64;
+
 /// The names and files of one spool.
 pub trait FileSystem: Debug + Send + Sync + 'static {
     /// A file of it.
