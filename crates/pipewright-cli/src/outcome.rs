@@ -235,6 +235,15 @@ pub(crate) struct Observed {
 }
 
 impl Outcome {
+    /// Leaves out what the counters say of the pipes behind these stages.
+    pub(crate) fn forget_bytes_after(&mut self, stages: &[usize]) {
+        if let Some(observed) = &mut self.observed {
+            for &stage in stages {
+                observed.count_after(stage, None);
+            }
+        }
+    }
+
     /// The status of pipewright, unless a signal ends it.
     pub(crate) fn exit_code(&self) -> u8 {
         if self.timed_out.is_some() {
@@ -366,12 +375,13 @@ impl Observed {
         self.figures.as_ref()?.pipes.get(pipe)?.bytes
     }
 
-    /// Puts what was counted behind a stage in place of what the kernel's counters allow to say.
-    pub(crate) fn count_after(&mut self, stage: usize, bytes: u64) {
+    /// Puts what was counted behind a stage in place of what the kernel's counters allow to say: nothing,
+    /// where others do more than the stage.
+    pub(crate) fn count_after(&mut self, stage: usize, bytes: Option<u64>) {
         let pipe = self.index_after(stage);
         let figures = self.figures.as_mut().zip(pipe);
         if let Some(pipe) = figures.and_then(|(figures, pipe)| figures.pipes.get_mut(pipe)) {
-            pipe.bytes = Some(bytes);
+            pipe.bytes = bytes;
         }
     }
 

@@ -111,6 +111,7 @@ pub(crate) fn run(options: cli::Run) -> anyhow::Result<ExitCode> {
         errors,
         ..Streams::default()
     };
+    let kept_links = work.kept_links();
     let mut outcome = once(
         work,
         &plan.rules,
@@ -119,6 +120,7 @@ pub(crate) fn run(options: cli::Run) -> anyhow::Result<ExitCode> {
         &mut signals,
         &mut recorder,
     )?;
+    outcome.forget_bytes_after(&kept_links);
     if let Some(recording) = &mut recording {
         recorded::end(recording, &mut outcome, 0, None);
     }

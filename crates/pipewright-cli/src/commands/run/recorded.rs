@@ -229,7 +229,7 @@ pub(super) fn end(
         for (link, contents) in &links {
             let stage = link.checked_sub(first + 1);
             if let Some((stage, observed)) = stage.zip(outcome.observed.as_mut()) {
-                observed.count_after(stage, contents.bytes);
+                observed.count_after(stage, Some(contents.bytes));
             }
         }
         let result = manifest::Outcome {

@@ -79,6 +79,7 @@ pub(crate) fn resume(options: &cli::Resume) -> anyhow::Result<ExitCode> {
     let mut recorder = Recorder::open(Paths::default())?;
     let mut signals = Signals::catch(watch.paints()).context("cannot catch signals")?;
     adopt_orphans();
+    let kept_links = work.kept_links();
     let mut outcome = once(
         work,
         &rules,
@@ -87,6 +88,7 @@ pub(crate) fn resume(options: &cli::Resume) -> anyhow::Result<ExitCode> {
         &mut signals,
         &mut recorder,
     )?;
+    outcome.forget_bytes_after(&kept_links);
     signals.release();
     let mut delivered = None;
     if let (0, Some(placed)) = (outcome.exit_code(), output.take()) {

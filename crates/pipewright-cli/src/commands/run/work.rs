@@ -205,6 +205,13 @@ impl Work {
         self.kept = kept;
     }
 
+    /// The stages, from 0, behind which a keeper reads or writes what the counters have, too.
+    pub(super) fn kept_links(&self) -> Vec<usize> {
+        let behind = 0..self.script.stages.len();
+        let is_kept = |stage: &usize| self.kept.has(*stage) || self.kept.has(stage + 1);
+        behind.filter(is_kept).collect()
+    }
+
     /// Has workers run the stages that were asked for.
     pub(super) fn widen(&mut self, asked: &Widening) -> anyhow::Result<()> {
         if self.script.whole.is_some() {
