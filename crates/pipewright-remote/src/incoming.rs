@@ -13,6 +13,8 @@ pub(crate) struct Incoming {
     held: VecDeque<u8>,
     given: u64,
     acknowledged: u64,
+    /// The last acknowledgement may have been lost with its connection, and the sender may wait for it.
+    acknowledge_again: bool,
     window: usize,
     ended: bool,
     /// Nobody here reads it.
@@ -28,6 +30,7 @@ impl Incoming {
             held: VecDeque::new(),
             given: 0,
             acknowledged: 0,
+            acknowledge_again: false,
             window,
             ended: false,
             stopped: false,
@@ -120,7 +123,8 @@ impl Incoming {
     /// Tells whether so much was given since the last acknowledgement that the sender may soon wait for
     /// the next.
     fn is_acknowledgement_due(&self) -> bool {
-        !self.stopped && self.given - self.acknowledged >= (self.window / 8) as u64
+        let news = self.given - self.acknowledged;
+        !self.stopped && (self.acknowledge_again || news >= (self.window / 8) as u64)
     }
 
     /// Tells whether the sender is to be told something.
@@ -132,6 +136,7 @@ impl Incoming {
     pub(crate) fn take_due_acknowledgement(&mut self) -> Option<u64> {
         let due = self.is_acknowledgement_due();
         due.then(|| {
+            self.acknowledge_again = false;
             self.acknowledged = self.given;
             self.given
         })
@@ -144,5 +149,6 @@ impl Incoming {
     /// The other half was told of everything here, on a new connection.
     pub(crate) fn resumed(&mut self) {
         self.stop_due = false;
+        self.acknowledge_again = self.acknowledged > 0;
     }
 }

@@ -201,6 +201,9 @@ impl Model {
                 assert!(knows, "nobody told the sender of {stream:?}");
             } else {
                 assert_eq!(self.given[index], self.written[index], "{stream:?}");
+                // An acknowledgement that is lost with its link would leave the writer without room.
+                let room = self.sender(stream).room(stream);
+                assert!(room > WINDOW - WINDOW / 8, "{room} for {stream:?}");
             }
         }
         assert!(!self.near.session.has_frame() && !self.far.session.has_frame());
