@@ -89,8 +89,13 @@ impl Login {
                     "it begins neither with nats:// nor with tls://".to_owned()
                 ));
             }
-            text.parse::<ServerAddr>()
-                .map_err(|error| bad(error.to_string()))
+            let address: ServerAddr = text
+                .parse()
+                .map_err(|error: std::io::Error| bad(error.to_string()))?;
+            if address.host().is_empty() {
+                return Err(bad("it names no host".to_owned()));
+            }
+            Ok(address)
         };
         self.url.split(',').map(|text| parse(text.trim())).collect()
     }
