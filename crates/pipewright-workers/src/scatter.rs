@@ -368,6 +368,8 @@ impl<'a> Scatter<'a> {
             shared = self.lock();
             shared.running.remove(&number);
             match ended {
+                // It was ended with all the others, and says nothing about its chunk.
+                _ if shared.error.is_some() => {}
                 Ok(ended) => {
                     let end = ended.end;
                     if self.ended(&mut shared, number, chunk.len(), ended) {

@@ -20,6 +20,12 @@ use super::names::{JobName, Kind};
 use super::pieces::Pieces;
 use super::server::{Put, Server};
 
+/// How long the server keeps a worker's question for a ticket.
+const ASKING: Duration = Duration::from_secs(1);
+
+/// How much later its answer may come.
+const LATE: Duration = Duration::from_secs(5);
+
 /// How a worker is asked to go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Quit {
@@ -271,10 +277,13 @@ impl Worker {
             }
             let next = tokio::select! {
                 next = self.next() => next?,
-                () = self.orders.until(Quit::Finish) => continue,
+                () = self.given_up() => continue,
                 _ = is_over.acquire() => continue,
             };
             if let Some(message) = next {
+                if self.orders.quits().is_some() {
+                    return self.give_back(&message, &ticket(&message)?).await;
+                }
                 tokio::select! {
                     done = self.serve(&message) => done?,
                     _ = is_over.acquire() => return Ok(()),
@@ -283,18 +292,25 @@ impl Worker {
         }
     }
 
+    /// Waits until the worker was asked to go and whatever it has asked the server for has come. A ticket
+    /// that comes when nobody waits for it any more would be held up for the whole lease.
+    async fn given_up(&self) {
+        self.orders.until(Quit::Finish).await;
+        tokio::time::sleep(ASKING + LATE).await;
+    }
+
     /// The next ticket; `None` when there was none for a while.
     async fn next(&self) -> Result<Option<Message>> {
         let fetched = self
             .consumer
             .fetch()
             .max_messages(1)
-            .expires(Duration::from_secs(20))
+            .expires(ASKING)
             .messages()
             .await;
         if let Ok(mut messages) = fetched
             && let Ok(Some(Ok(message))) =
-                tokio::time::timeout(Duration::from_secs(25), messages.next()).await
+                tokio::time::timeout(ASKING + LATE, messages.next()).await
         {
             return Ok(Some(message));
         }
@@ -308,10 +324,7 @@ impl Worker {
 
     /// Runs the chunk of a ticket, and sees to it that there is a result.
     async fn serve(&self, message: &Message) -> Result<()> {
-        let ticket: Ticket = decode(&message.payload).map_err(|why| Error::NotOurs {
-            subject: message.subject.to_string(),
-            why,
-        })?;
+        let ticket = ticket(message)?;
         let lease = Duration::from_millis(self.job.lease);
         tokio::select! {
             served = self.serve_ticket(&ticket, message) => served,
@@ -449,6 +462,13 @@ impl Worker {
         }
         Ok((written.len(), crc))
     }
+}
+
+fn ticket(message: &Message) -> Result<Ticket> {
+    decode(&message.payload).map_err(|why| Error::NotOurs {
+        subject: message.subject.to_string(),
+        why,
+    })
 }
 
 fn done(run: String, how: How, stdout: (u64, u32), stderr: (u64, u32)) -> Done {
