@@ -101,6 +101,18 @@ pub enum Error {
         pid: u32,
     },
 
+    /// A process has started several pipelines, and is part of none of them.
+    #[error(
+        "process {pid} has started several pipelines: name a process of one of them, such as {}",
+        listed(.stages)
+    )]
+    SeveralPipelines {
+        /// The process.
+        pid: u32,
+        /// The first stage of each.
+        stages: Vec<u32>,
+    },
+
     /// The stages and pipes given to a sampler do not fit together.
     #[error("cannot watch the pipeline: {reason}")]
     Layout {
@@ -140,6 +152,14 @@ pub enum Error {
         /// Why it failed.
         reason: io::Error,
     },
+}
+
+/// The first few of these numbers.
+fn listed(numbers: &[u32]) -> String {
+    const FEW: usize = 5;
+    let few: Vec<String> = numbers.iter().take(FEW).map(u32::to_string).collect();
+    let more = if numbers.len() > FEW { ", …" } else { "" };
+    few.join(", ") + more
 }
 
 impl Error {

@@ -54,11 +54,12 @@ impl Scan {
     ///
     /// # Errors
     ///
-    /// [`Error::NotInAPipeline`]; [`Error::Denied`] if the process may not be looked at.
+    /// [`Error::NotInAPipeline`]; [`Error::SeveralPipelines`] for a shell that has started several;
+    /// [`Error::Denied`] if the process may not be looked at.
     pub fn pipeline_of(&self, pid: u32) -> Result<Pipeline> {
         // Its own children, and not all that is somewhere below: init has started nothing of it.
         let below = |stage: &FoundStage| self.parents.get(&stage.process.pid) == Some(&pid);
-        let found = self
+        let mut found: Vec<_> = self
             .pipelines()
             .into_iter()
             .filter_map(|pipeline| {
@@ -76,14 +77,24 @@ impl Scan {
                 };
                 Some(((pipeline.with_ancestor, nearness), pipeline))
             })
-            .min_by_key(|(rank, _)| *rank);
-        match found {
-            Some((_, pipeline)) => Ok(pipeline),
-            None if self.denied.contains(&pid) => Err(Error::Denied {
+            .collect();
+        found.sort_by_key(|(rank, _)| *rank);
+        match &found[..] {
+            // Those that it has started: which of them is meant, nobody knows.
+            [(first @ (_, 1), _), (second, _), ..] if first == second => {
+                let nearest = found.iter().take_while(|(rank, _)| rank == first);
+                let stages = nearest.map(|(_, pipeline)| pipeline.stages[0].process.pid);
+                Err(Error::SeveralPipelines {
+                    pid,
+                    stages: stages.collect(),
+                })
+            }
+            [(_, pipeline), ..] => Ok(pipeline.clone()),
+            [] if self.denied.contains(&pid) => Err(Error::Denied {
                 what: "look at the descriptors",
                 pid,
             }),
-            None => Err(Error::NotInAPipeline { pid }),
+            [] => Err(Error::NotInAPipeline { pid }),
         }
     }
 }

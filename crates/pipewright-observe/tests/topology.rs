@@ -236,6 +236,29 @@ fn a_supervisor_does_not_merge_the_pipelines_below_it() {
 }
 
 #[test]
+fn a_process_that_has_started_several_pipelines_leads_to_none_of_them() {
+    let table = Table::default()
+        .process(10, 5, &[], &[(1, 1)])
+        .process(11, 5, &[(0, 1)], &[])
+        .process(20, 5, &[], &[(1, 2)])
+        .process(21, 5, &[(0, 2)], &[])
+        // One with a stage of its own stands for that.
+        .process(5, 1, &[], &[(1, 3)])
+        .process(6, 1, &[(0, 3)], &[])
+        .process(30, 1, &[], &[(1, 4)])
+        .process(31, 1, &[(0, 4)], &[]);
+    assert_eq!(pids(&table.scan.pipeline_of(5).unwrap()), [5, 6]);
+    let error = table.scan.pipeline_of(1).unwrap_err();
+    assert!(
+        matches!(&error, Error::SeveralPipelines { pid: 1, stages } if stages[..] == [5, 30]),
+        "{error}"
+    );
+    assert!(error.to_string().ends_with("such as 5, 30"), "{error}");
+    // One of the two alone is the one that is meant.
+    assert_eq!(pids(&table.scan.pipeline_of(31).unwrap()), [30, 31]);
+}
+
+#[test]
 fn the_pipeline_that_a_shell_started_says_more_than_an_end_it_inherited() {
     // 5 | 6, where 6 has started the shell 10, which has started 11 | 12; all below 6 inherit.
     let table = Table::default()
