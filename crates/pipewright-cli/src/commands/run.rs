@@ -78,8 +78,8 @@ pub(crate) fn run(options: cli::Run) -> anyhow::Result<ExitCode> {
     };
     let mut work = prepared(source, plan.manner, plan.workers.as_ref(), &plan.on)?;
     let decided = plan.keeping.decide(&mut work)?;
-    if plan.tag && work.is_whole() {
-        anyhow::bail!("one shell runs the text as a whole, and it has no stages for --tag");
+    if plan.tag {
+        work.refuse_whole("--tag")?;
     }
     if plan.dry_run {
         view::print(work.to_string().as_bytes())?;
@@ -99,13 +99,12 @@ pub(crate) fn run(options: cli::Run) -> anyhow::Result<ExitCode> {
     };
     let mut signals = Signals::catch(plan.watch.paints()).context("cannot catch signals")?;
     adopt_orphans();
-    let (tags, errors) = match plan.tag {
-        true => {
-            kept::can_start_itself("--tag")?;
-            let (tags, errors) = Tags::start(&work.names(), plan.telling.palette)?;
-            (Some(tags), errors)
-        }
-        false => (None, Vec::new()),
+    let (tags, errors) = if plan.tag {
+        kept::can_start_itself("--tag")?;
+        let (tags, errors) = Tags::start(&work.names(), plan.telling.palette)?;
+        (Some(tags), errors)
+    } else {
+        (None, Vec::new())
     };
     let streams = Streams {
         errors,

@@ -21,6 +21,7 @@ type Result<T> = std::result::Result<T, Doubt>;
 const EMPTY: Doubt = "there is no command in it";
 const SEQUENCE: Doubt = "it is a list of commands (';' or a new line)";
 const UNFINISHED: Doubt = "a quote or a command is not finished";
+const NO_COMMAND: Doubt = "a '|' has no command on one side";
 const NESTED_DOCUMENT: Doubt = "it has a here-document inside another command";
 const ODD_DOCUMENT: Doubt = "it has a here-document whose end is not plain";
 const DEEP: Doubt = "its commands are nested very deeply";
@@ -255,7 +256,7 @@ impl<'a> Reader<'a> {
                                 if over {
                                     return Err(SEQUENCE);
                                 }
-                                let mut ended = piece.take().ok_or(UNFINISHED)?;
+                                let mut ended = piece.take().ok_or(NO_COMMAND)?;
                                 ended.stderr_too = operator == "|&";
                                 self.outline.pieces.push(ended);
                                 self.outline.operators.push(start..self.at);

@@ -218,9 +218,20 @@ impl Work {
             if *asked == Widening::Auto {
                 return Ok(());
             }
-            anyhow::bail!("one shell runs the text as a whole, and it has no stages for --workers");
+            self.refuse_whole("--workers")?;
         }
         self.wide = Wide::of(&self.script.stages, asked)?;
+        Ok(())
+    }
+
+    /// Fails for a text without stages, which an option is for.
+    pub(super) fn refuse_whole(&self, option: &str) -> anyhow::Result<()> {
+        if let Some(reason) = &self.script.whole {
+            anyhow::bail!(
+                "{option} is for the stages of one pipeline, and a shell runs this text as a whole: {reason}; \
+                 give the pipeline alone, or write 'pipewright run {option} …' where it stands in the text"
+            );
+        }
         Ok(())
     }
 

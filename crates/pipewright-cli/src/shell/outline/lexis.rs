@@ -130,7 +130,7 @@ impl Reader<'_> {
     }
 
     /// `${…}`, up to its brace.
-    pub(super) fn parameter(&mut self, in_quotes: bool) -> Result<()> {
+    fn parameter(&mut self, in_quotes: bool) -> Result<()> {
         loop {
             match self.peek().ok_or(UNFINISHED)? {
                 b'}' => {

@@ -12,9 +12,7 @@ impl Work {
         if asked.is_empty() {
             return Ok(());
         }
-        if self.script.whole.is_some() {
-            anyhow::bail!("one shell runs the text as a whole, and it has no stages for --on");
-        }
+        self.refuse_whole("--on")?;
         self.elsewhere = Elsewhere::of(&self.script.stages, asked)?;
         if let Some((number, _)) = asked
             .iter()
