@@ -2,6 +2,7 @@
 
 mod hosts;
 mod run;
+mod shared;
 mod spool;
 mod values;
 #[cfg(feature = "nats")]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use super::shared::{Talk, TimeLimits};
 use super::spool::SpoolSync;
 use super::values::{Restarting, When, Widening, restarting, stage_on, widening};
 use crate::forgiveness::Forgiven;
@@ -105,15 +106,8 @@ pub(crate) struct Run {
     #[arg(long, value_name = "WORD")]
     pub(crate) separator: Option<OsString>,
 
-    /// Send SIGTERM to the stages after this time: 10, 1.5s, 2m, 1h. The status is then 124
-    ///
-    /// 0 means no limit.
-    #[arg(long, value_name = "DURATION", allow_negative_numbers = true, value_parser = quantity::limit)]
-    pub(crate) timeout: Option<Duration>,
-
-    /// With --timeout: send SIGKILL to what is left this long after the SIGTERM
-    #[arg(long, value_name = "DURATION", allow_negative_numbers = true, value_parser = quantity::limit, requires = "timeout")]
-    pub(crate) kill_after: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) limits: TimeLimits,
 
     /// Run stages several times over their input, with the same bytes at the end: 2=4 is stage 2 by 4
     /// workers, 2=auto by one a core, several with commas; auto is each stage that is known to gain
@@ -236,17 +230,8 @@ pub(crate) struct Run {
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<PathBuf>,
 
-    /// Print only errors
-    #[arg(short, long, conflicts_with = "verbose")]
-    pub(crate) quiet: bool,
-
-    /// Also show how each stage was started and the capacity of each pipe
-    #[arg(short, long)]
-    pub(crate) verbose: bool,
-
-    /// When to use colours; auto: on a terminal, unless NO_COLOR is set
-    #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
-    pub(crate) color: When,
+    #[command(flatten)]
+    pub(crate) talk: Talk,
 }
 
 /// The ways to show a pipeline while it runs.

@@ -2,11 +2,10 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::values::When;
+use super::shared::{Talk, TimeLimits};
 use crate::quantity;
 use crate::recording::plan::Intake;
 
@@ -82,25 +81,11 @@ pub(crate) struct Resume {
     #[arg(short, long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub(crate) output: Option<PathBuf>,
 
-    /// Send SIGTERM to the stages after this time: 10, 1.5s, 2m, 1h. The status is then 124
-    #[arg(long, value_name = "DURATION", allow_negative_numbers = true, value_parser = quantity::limit)]
-    pub(crate) timeout: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) limits: TimeLimits,
 
-    /// With --timeout: send SIGKILL to what is left this long after the SIGTERM
-    #[arg(long, value_name = "DURATION", allow_negative_numbers = true, value_parser = quantity::limit, requires = "timeout")]
-    pub(crate) kill_after: Option<Duration>,
-
-    /// Print only errors
-    #[arg(short, long, conflicts_with = "verbose")]
-    pub(crate) quiet: bool,
-
-    /// Also show how each stage was started and the capacity of each pipe
-    #[arg(short, long)]
-    pub(crate) verbose: bool,
-
-    /// When to use colours; auto: on a terminal, unless NO_COLOR is set
-    #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
-    pub(crate) color: When,
+    #[command(flatten)]
+    pub(crate) talk: Talk,
 }
 
 const RESUME_NOTES: &str = "\

@@ -65,11 +65,11 @@ impl Plan {
         };
         let shown = Shown {
             progress: options.progress,
-            quiet: options.quiet,
-            verbose: options.verbose,
+            quiet: options.talk.quiet,
+            verbose: options.talk.verbose,
             summary: options.summary,
             json_to_stderr: matches!(options.json, Some(None)),
-            color: options.color,
+            color: options.talk.color,
         };
         let telling = shown.telling();
         let told = telling.summarize != Summarize::Never
@@ -104,8 +104,8 @@ impl Plan {
                 policy: options.status.into(),
                 forgiven: options.forgive,
                 limit: Limit {
-                    timeout: options.timeout,
-                    kill_after: options.kill_after,
+                    timeout: options.limits.timeout,
+                    kill_after: options.limits.kill_after,
                 },
             },
             workers: options.workers,
@@ -146,9 +146,9 @@ fn contest(options: &mut cli::Run) -> anyhow::Result<Contest> {
         texts,
         rounds: options.runs,
         warm_ups: options.warmup,
-        tell_rounds: tell_rounds && !options.quiet,
-        report: !options.quiet,
-        palette: Palette::new(options.color, &std::io::stdout()),
+        tell_rounds: tell_rounds && !options.talk.quiet,
+        report: !options.talk.quiet,
+        palette: Palette::new(options.talk.color, &std::io::stdout()),
         exports: std::mem::take(&mut options.export),
     })
 }

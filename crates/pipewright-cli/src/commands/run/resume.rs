@@ -34,7 +34,7 @@ pub(crate) fn resume(options: &cli::Resume) -> anyhow::Result<ExitCode> {
         None => None,
     };
     let Some(plan) = decide(&recording, output.as_ref())? else {
-        return Ok(nothing_left(&recording, options.quiet));
+        return Ok(nothing_left(&recording, options.talk.quiet));
     };
     let manifest = &recording.manifest;
     let input = stdin_of_first(&plan, manifest)?;
@@ -42,26 +42,26 @@ pub(crate) fn resume(options: &cli::Resume) -> anyhow::Result<ExitCode> {
     let status = status.map_err(|_| anyhow::anyhow!("its manifest has an unknown --status"))?;
     let shown = Shown {
         progress: Progress::Auto,
-        quiet: options.quiet,
-        verbose: options.verbose,
+        quiet: options.talk.quiet,
+        verbose: options.talk.verbose,
         summary: When::Auto,
         json_to_stderr: false,
-        color: options.color,
+        color: options.talk.color,
     };
     let rules = Rules {
         capacity: Capacity::Maximum,
         policy: status.into(),
         forgiven: Vec::new(),
         limit: Limit {
-            timeout: options.timeout,
-            kill_after: options.kill_after,
+            timeout: options.limits.timeout,
+            kill_after: options.limits.kill_after,
         },
     };
     let telling = shown.telling();
     let watch = shown.watch(true);
 
     enter(manifest);
-    if !options.quiet {
+    if !options.talk.quiet {
         view::complain(&told(&plan, manifest));
     }
     recording.manifest.attempt += 1;
