@@ -14,6 +14,9 @@ use crate::view::{self, text};
 /// timeout(1) does.
 const HOLD: Duration = Duration::from_millis(10);
 
+/// So long at most it waits for a stage that is just ending, and shows nothing meanwhile.
+const HOLD_AT_MOST: Duration = Duration::from_millis(500);
+
 /// So long after the last start the stages may be starting processes of their own.
 const SETTLING: Duration = Duration::from_millis(250);
 
@@ -34,6 +37,7 @@ pub(super) struct Passing<'a> {
 #[derive(Debug)]
 struct Held {
     signal: Signal,
+    since: Instant,
     due: Instant,
 }
 
@@ -71,8 +75,12 @@ impl<'a> Passing<'a> {
         if arrival.by_terminal {
             self.follow(self.running.spread_to_late(signal));
         } else if self.held.iter().all(|held| held.signal != signal) {
-            let due = Instant::now() + HOLD;
-            self.held.push(Held { signal, due });
+            let since = Instant::now();
+            self.held.push(Held {
+                signal,
+                since,
+                due: since + HOLD,
+            });
         }
     }
 
@@ -92,11 +100,14 @@ impl<'a> Passing<'a> {
     pub(super) fn step<'c>(&mut self, stages: impl Iterator<Item = &'c Child> + Clone) {
         let now = Instant::now();
         let due: Vec<Held> = self.held.extract_if(.., |held| held.due <= now).collect();
-        for Held { signal, .. } in due {
-            if group_has(signal, stages.clone()) {
-                self.follow(self.running.spread_to_late(signal));
-            } else {
-                self.send(signal);
+        for held in due {
+            match group_has(held.signal, stages.clone()) {
+                Some(true) => self.follow(self.running.spread_to_late(held.signal)),
+                None if held.since.elapsed() < HOLD_AT_MOST => self.held.push(Held {
+                    due: now + HOLD,
+                    ..held
+                }),
+                _ => self.send(held.signal),
             }
         }
         for followed in self.followed.iter_mut().filter(|it| it.due <= now) {
@@ -179,36 +190,53 @@ impl<'a> Passing<'a> {
 }
 
 /// Tells whether the signal went to the whole process group, as far as the stages show it: each of
-/// those that neither catch nor ignore it died of it or is about to, and there is one at least.
-fn group_has<'c>(signal: Signal, stages: impl Iterator<Item = &'c Child>) -> bool {
-    let mut somebody = false;
+/// those that neither catch nor ignore it died of it or is about to, and there is one at least. `None`:
+/// one is ending, and it cannot be told yet of what.
+fn group_has<'c>(signal: Signal, stages: impl Iterator<Item = &'c Child>) -> Option<bool> {
+    let (mut somebody, mut ending) = (false, false);
     for stage in stages {
-        match has(stage, signal) {
-            Some(true) => somebody = true,
-            Some(false) => return false,
+        match shown_by(stage, signal) {
+            Some(Shown::Got) => somebody = true,
+            Some(Shown::NotGot) => return Some(false),
+            Some(Shown::Ending) => ending = true,
             None => {}
         }
     }
-    somebody
+    (!ending).then_some(somebody)
 }
 
-/// Tells whether a stage has got the signal; `None` where it does not show.
-fn has(stage: &Child, signal: Signal) -> Option<bool> {
+/// What a stage shows of a signal.
+#[derive(Debug, PartialEq, Eq)]
+enum Shown {
+    Got,
+    NotGot,
+    /// Soon it can be told.
+    Ending,
+}
+
+/// Looks whether a stage has got the signal; `None` where it does not show.
+fn shown_by(stage: &Child, signal: Signal) -> Option<Shown> {
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
     match waitid(WaitId::PidFd(stage.as_fd()), options) {
-        Ok(Some(ended)) if ended.terminating_signal() == Some(signal.as_raw()) => Some(true),
-        Ok(None) => pends(stage.id(), signal),
+        Ok(Some(ended)) if ended.terminating_signal() == Some(signal.as_raw()) => Some(Shown::Got),
+        Ok(None) => {
+            let own = std::fs::read_link("/proc/self").ok()?;
+            if own.to_str()? != std::process::id().to_string() {
+                return None; // of another pid namespace
+            }
+            let status = std::fs::read_to_string(format!("/proc/{}/status", stage.id())).ok()?;
+            shown_in(&status, signal)
+        }
         _ => None,
     }
 }
 
-/// Reads from `/proc` whether a process that runs has the signal pending.
-fn pends(pid: u32, signal: Signal) -> Option<bool> {
-    let own = std::fs::read_link("/proc/self").ok()?;
-    if own.to_str()? != std::process::id().to_string() {
-        return None; // of another pid namespace
+/// What the `status` of a process that ran a moment ago tells of a signal.
+fn shown_in(status: &str, signal: Signal) -> Option<Shown> {
+    // The memory goes first.
+    if !status.contains("\nVmSize:") {
+        return Some(Shown::Ending);
     }
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let mask = |name: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(name))?;
         u64::from_str_radix(line.trim(), 16).ok()
@@ -217,8 +245,46 @@ fn pends(pid: u32, signal: Signal) -> Option<bool> {
     let pending = mask("SigPnd:")? | mask("ShdPnd:")?;
     // The kernel turns a signal that ends a process into SIGKILL at once.
     if pending & (bit(signal) | bit(Signal::KILL)) != 0 {
-        return Some(true);
+        return Some(Shown::Got);
     }
     let minded = mask("SigBlk:")? | mask("SigIgn:")? | mask("SigCgt:")?;
-    (minded & bit(signal) == 0).then_some(false)
+    (minded & bit(signal) == 0).then_some(Shown::NotGot)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(memory: &str, [own, shared, blocked, ignored, caught]: [u64; 5]) -> String {
+        format!(
+            "Name:\ttail\n{memory}Threads:\t1\nSigPnd:\t{own:016x}\nShdPnd:\t{shared:016x}\n\
+             SigBlk:\t{blocked:016x}\nSigIgn:\t{ignored:016x}\nSigCgt:\t{caught:016x}\n"
+        )
+    }
+
+    #[test]
+    fn what_a_process_shows_of_a_signal_is_what_its_sets_say() {
+        const MEMORY: &str = "VmSize:\t    5528 kB\n";
+        let term = 1 << (Signal::TERM.as_raw() - 1);
+        let kill = 1 << (Signal::KILL.as_raw() - 1);
+        for (sets, shown) in [
+            ([0, 0, 0, 0, 0], Some(Shown::NotGot)),
+            ([0, term, 0, 0, 0], Some(Shown::Got)),
+            ([term, 0, 0, 0, 0], Some(Shown::Got)),
+            ([kill, 0, 0, 0, 0], Some(Shown::Got)),
+            ([0, 0, term, 0, 0], None),
+            ([0, 0, 0, term, 0], None),
+            ([0, 0, 0, 0, term], None),
+            ([0, 0, 0, kill, kill], Some(Shown::NotGot)),
+        ] {
+            assert_eq!(
+                shown_in(&status(MEMORY, sets), Signal::TERM),
+                shown,
+                "{sets:?}"
+            );
+            // One that ends has no memory, and what it died of is no longer pending.
+            let ending = shown_in(&status("", sets), Signal::TERM);
+            assert_eq!(ending, Some(Shown::Ending), "{sets:?}");
+        }
+    }
 }
