@@ -6,12 +6,14 @@ use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::processes::{is_root, lives, signals_at_their_default};
-use crate::write_script;
+use pipewright::{Child, Signal};
+
+use crate::processes::{is_left, is_root, lives, signals_at_their_default};
+use crate::{PATIENCE, write_script};
 
 const SSHD: &str = "/usr/sbin/sshd";
 
@@ -68,7 +70,11 @@ impl FarHost {
             fs::create_dir_all("/run/sshd").map_err(|error| error.to_string())?;
         }
 
-        let cable = is_root().then(|| lay_cable(number)).and_then(Result::ok);
+        let cable = is_root().then(|| {
+            remove_what_the_dead_left();
+            lay_cable(number)
+        });
+        let cable = cable.and_then(Result::ok);
         let (address, port) = match &cable {
             Some((_, _, address)) => (address.clone(), 22),
             None => ("127.0.0.1".to_owned(), free_port()?),
@@ -83,7 +89,16 @@ impl FarHost {
              SetEnv PATH={path} HOME={0}/home XDG_CACHE_HOME={0}/home/.cache {MARK}={mark}\n",
             show(place)
         );
-        fs::write(place.join("sshd_config"), text).map_err(|error| error.to_string())?;
+        let config = place.join("sshd_config");
+        fs::write(&config, &text).map_err(|error| error.to_string())?;
+        // From OpenSSH 9.8 on, who is cut off or fails to log in is not let in for a while.
+        let penalties = "PerSourcePenalties=no";
+        let mut knows = Command::new(SSHD);
+        knows.args(["-t", "-o", penalties, "-f"]).arg(&config);
+        if ran(&mut knows).is_ok() {
+            let text = text + &penalties.replace('=', " ") + "\n";
+            fs::write(&config, text).map_err(|error| error.to_string())?;
+        }
         let user = whoami()?;
         let text = format!(
             "Host far\n HostName {address}\n Port {port}\n User {user}\n IdentityFile {0}/key\n \
@@ -95,29 +110,25 @@ impl FarHost {
         let script = format!("#!/bin/sh\nexec ssh -F {}/ssh_config \"$@\"\n", show(place));
         write_script(&place.join("ssh"), &script);
 
-        let mut command = match &cable {
+        let command = match &cable {
             Some((namespace, ..)) => {
-                let mut command = Command::new("ip");
-                command.args(["netns", "exec", namespace, SSHD]);
-                command
+                pipewright::Command::new("ip").args(["netns", "exec", namespace, SSHD])
             }
-            None => Command::new(SSHD),
+            None => pipewright::Command::new(SSHD),
         };
         let log = fs::File::create(place.join("sshd.log")).map_err(|error| error.to_string())?;
-        command
-            .args(["-D", "-e", "-f"])
-            .arg(place.join("sshd_config"));
+        let null = || pipewright::Stdio::Null;
+        let command = command.args(["-D", "-e", "-f"]).arg(&config);
         // Where a session's own variables are taken from.
-        command
-            .env_remove("PIPEWRIGHT_TREE")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log);
+        let command = command.env_remove("PIPEWRIGHT_TREE");
+        let command = command.stdin(null()).stdout(null()).stderr(log);
+        // A test that a watchdog ends drops nothing.
         let sshd = command
+            .parent_death_signal(Signal::KILL)
             .spawn()
-            .map_err(|error| format!("{SSHD}: {error}"))?;
+            .map_err(|error| error.to_string())?;
         let cable = cable.map(|(namespace, device, _)| (namespace, device));
-        let mut host = Self {
+        let host = Self {
             directory,
             sshd,
             cable,
@@ -139,7 +150,7 @@ impl FarHost {
         Ok(host)
     }
 
-    fn await_sshd(&mut self, address: &str, port: u16) -> Result<(), String> {
+    fn await_sshd(&self, address: &str, port: u16) -> Result<(), String> {
         loop {
             if TcpStream::connect((address, port)).is_ok() {
                 return Ok(());
@@ -234,7 +245,8 @@ impl FarHost {
     ///
     /// When something still does after a time in which everything has ended.
     pub fn await_nothing_left(&self) {
-        for _ in 0..4000 {
+        let begin = Instant::now();
+        while begin.elapsed() < PATIENCE {
             if self.left().is_empty() {
                 return;
             }
@@ -258,21 +270,20 @@ impl Drop for FarHost {
         // What has ended by now need not be.
         let _ = self.sshd.kill();
         let _ = self.sshd.wait();
-        for pid in sessions.into_iter().chain(self.processes(|_| true)) {
-            if let Some(pid) = rustix::process::Pid::from_raw(pid as i32) {
-                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-            }
-        }
+        sessions
+            .into_iter()
+            .chain(self.processes(|_| true))
+            .for_each(kill);
         if let Some((namespace, device)) = &self.cable {
-            let _ = ran(Command::new("ip").args(["link", "del", device]));
-            let _ = ran(Command::new("ip").args(["netns", "del", namespace]));
+            remove_cable(namespace, device);
         }
     }
 }
 
 /// Makes a network namespace and a cable to it: its name, the device here, its address there.
 fn lay_cable(number: u32) -> Result<(String, String, String), String> {
-    let name = format!("pw{:x}", fresh());
+    // Whose it is can be told from the name when nobody else can any more.
+    let name = format!("pw-{}-{number}", std::process::id());
     let (here, there) = (format!("{name}h"), format!("{name}t"));
     // A network of four addresses, out of those for private use.
     let network = (std::process::id() * 16 + number) % (1 << 14);
@@ -291,13 +302,44 @@ fn lay_cable(number: u32) -> Result<(String, String, String), String> {
     ];
     for step in &steps {
         if let Err(why) = ran(Command::new("ip").args(step.split(' '))) {
-            let _ = ran(Command::new("ip").args(["link", "del", &here]));
-            let _ = ran(Command::new("ip").args(["netns", "del", &name]));
+            remove_cable(&name, &here);
             println!("no network namespace can be had, so no cable is pulled: {why}");
             return Err(why);
         }
     }
     Ok((name, here, address(2)))
+}
+
+fn remove_cable(namespace: &str, device: &str) {
+    let _ = ran(Command::new("ip").args(["link", "del", device]));
+    let _ = ran(Command::new("ip").args(["netns", "del", namespace]));
+}
+
+/// Removes network namespaces, with the sessions in them.
+fn remove_what_the_dead_left() {
+    let Ok(listed) = ran(Command::new("ip").args(["netns", "list"])) else {
+        return;
+    };
+    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+    for name in listed.lines().filter_map(|line| line.split(' ').next()) {
+        if !is_left(name, "pw") {
+            continue;
+        }
+        if let Ok(inside) = ran(Command::new("ip").args(["netns", "pids", name])) {
+            let inside = String::from_utf8_lossy(&inside.stdout).into_owned();
+            inside
+                .lines()
+                .filter_map(|pid| pid.parse().ok())
+                .for_each(kill);
+        }
+        remove_cable(name, &format!("{name}h"));
+    }
+}
+
+fn kill(pid: u32) {
+    if let Some(pid) = rustix::process::Pid::from_raw(pid as i32) {
+        let _ = rustix::process::kill_process(pid, Signal::KILL);
+    }
 }
 
 fn ran(command: &mut Command) -> Result<Output, String> {

@@ -61,19 +61,30 @@ pub fn lives(pid: u32) -> bool {
     state(pid).is_some_and(|state| !matches!(state, 'Z' | 'X'))
 }
 
+/// Tells whether something that a test has made, and named `prefix-PID-…`, was left behind: a test that a
+/// watchdog ends, or that is killed, removes nothing.
+pub(crate) fn is_left(name: &str, prefix: &str) -> bool {
+    let rest = name
+        .strip_prefix(prefix)
+        .and_then(|it| it.strip_prefix('-'));
+    let owner = rest.and_then(|rest| rest.split('-').next());
+    let owner = owner.and_then(|owner| owner.parse().ok());
+    owner.is_some_and(|owner| !lives(owner))
+}
+
 /// Tells whether this is root; tests that need it say so and end.
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// Gives the signals that a terminal sends back their default for what is started from here on, also
-/// where these tests run in the background or under nohup and ignore some of them.
+/// Gives the signals that tests send back their default for what is started from here on, also where
+/// these tests run in the background, under nohup or by Python, and ignore some of them.
 pub fn signals_at_their_default() {
-    use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGXFSZ};
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let ignored = u64::from_str_radix(ignored.unwrap().trim(), 16).unwrap();
-    for signal in [SIGHUP, SIGINT, SIGQUIT, SIGTERM] {
+    for signal in [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGXFSZ] {
         if ignored & (1 << (signal - 1)) != 0 {
             // A handler, unlike SIG_IGN, does not pass through exec. Here it changes nothing.
             signal_hook::flag::register(signal, std::sync::Arc::default()).unwrap();

@@ -18,6 +18,11 @@ use std::time::Duration;
 use rustix::mm::{MapFlags, ProtFlags, mmap};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
+use crate::processes::is_left;
+
+/// What its mounts are called in /proc/mounts.
+const NAME: &str = "unanswering";
+
 /// A file system of one file, `file`, which can be opened, and then neither read nor looked at.
 #[derive(Debug)]
 pub struct Unanswering {
@@ -37,14 +42,18 @@ impl Unanswering {
             .write(true)
             .open("/dev/fuse")
             .map_err(|error| told("/dev/fuse", &error))?;
-        let directory = tempfile::tempdir().map_err(|error| told("a directory", &error))?;
+        unmount_what_was_left();
+        let directory = tempfile::Builder::new()
+            .prefix(&format!("{NAME}-{}-", std::process::id()))
+            .tempdir()
+            .map_err(|error| told("a directory", &error))?;
         let options = format!(
             "fd={},rootmode=40000,user_id=0,group_id=0,allow_other",
             device.as_raw_fd()
         );
         let options = CString::new(options).map_err(|error| told("options", &error))?;
         let flags = MountFlags::NOSUID | MountFlags::NODEV;
-        mount("unanswering", directory.path(), "fuse", flags, &*options)
+        mount(NAME, directory.path(), "fuse", flags, &*options)
             .map_err(|error| told("mount", &error))?;
         std::thread::spawn(move || serve(device));
         Ok(Self { directory })
@@ -58,9 +67,26 @@ impl Unanswering {
 
 impl Drop for Unanswering {
     fn drop(&mut self) {
-        // Forced: what waits for an answer gets an error. While the file is open that is all.
-        let _ = unmount(self.directory.path(), UnmountFlags::FORCE);
-        let _ = unmount(self.directory.path(), UnmountFlags::DETACH);
+        take_away(self.directory.path());
+    }
+}
+
+fn take_away(mounted: &Path) {
+    // Forced: what waits for an answer gets an error. While the file is open that is all.
+    let _ = unmount(mounted, UnmountFlags::FORCE);
+    let _ = unmount(mounted, UnmountFlags::DETACH);
+}
+
+fn unmount_what_was_left() {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let words = mounts.lines().map(|line| line.split(' '));
+    let ours = words.filter_map(|mut words| (words.next() == Some(NAME)).then(|| words.next()));
+    for path in ours.flatten().map(Path::new) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if is_left(&name, NAME) {
+            take_away(path);
+            let _ = std::fs::remove_dir(path);
+        }
     }
 }
 
@@ -106,12 +132,13 @@ pub fn hold_own_memory(unanswering: &Path) -> ! {
 /// does not get there: now and then it is let through.
 pub fn is_stubborn_at_last(pid: u32) -> bool {
     let begin = std::time::Instant::now();
-    while begin.elapsed() < Duration::from_secs(20) {
+    while begin.elapsed() < Duration::from_secs(30) {
         let (answered, answer) = channel();
         std::thread::spawn(move || {
             let _ = answered.send(std::fs::read(format!("/proc/{pid}/cmdline")).is_ok());
         });
-        match answer.recv_timeout(Duration::from_millis(300)) {
+        // An answer may come late on a busy machine.
+        match answer.recv_timeout(Duration::from_secs(3)) {
             Err(RecvTimeoutError::Timeout) => return true,
             Ok(true) => {}
             _ => return false,
