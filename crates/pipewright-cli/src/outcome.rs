@@ -14,7 +14,7 @@ use crate::progress::Progress;
 pub(crate) const OWN_ERROR: u8 = 125;
 
 /// The status of a pipeline that ran out of time, as timeout(1) has it.
-pub(crate) const TIMED_OUT: u8 = 124;
+const TIMED_OUT: u8 = 124;
 
 /// The status of a stage whose link to its host is lost for good: EREMOTEIO.
 pub(crate) const LINK_LOST: u8 = 121;

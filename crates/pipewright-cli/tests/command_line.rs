@@ -214,6 +214,11 @@ fn stages_inherit_stdin_environment_directory_and_the_descriptors_that_bash_leav
 #[test]
 fn three_hundred_stages_are_no_trouble() {
     let _watchdog = watchdog();
+    let most = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
+    if most.is_some_and(|most| most < 400) {
+        println!("skipped: so few descriptors may be open that bash runs the text as a whole");
+        return;
+    }
     let text = format!("seq 1000{} | tail -n 1", " | cat".repeat(300));
     let output = run(&["--summary", "always", &text]);
     assert_eq!(output.stdout, b"1000\n", "{}", stderr(&output));

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use support::pipewright;
-use testing::{stderr, watchdog};
+use testing::{stderr, watchdog, with_time_enough};
 
 fn guide() -> Option<String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/command.md");
@@ -141,18 +141,19 @@ fn the_guide_has_twelve_pipelines() {
 fn the_glossary_has_every_column_and_every_activity() {
     let _watchdog = watchdog();
     let Some(guide) = guide() else { return };
-    let output = pipewright()
-        .args(["run", "--summary", "always", "sleep 0.5 | cat"])
-        .output()
-        .unwrap();
-    let told = stderr(&output);
-    let head = told.lines().find(|line| line.contains("stage ")).unwrap();
-    let columns: Vec<_> = head
-        .split("  ")
-        .map(str::trim)
-        .filter(|it| !it.is_empty())
-        .collect();
-    assert!(columns.len() >= 6, "{told}");
+    // There are all of them once it was looked at for long enough.
+    let columns = with_time_enough(|time| {
+        let text = format!("sleep {} | cat", time.as_secs_f64());
+        let output = pipewright()
+            .args(["run", "--summary", "always", &text])
+            .output()
+            .unwrap();
+        let told = stderr(&output);
+        let head = told.lines().find(|line| line.contains("stage ")).unwrap();
+        let columns = head.split("  ").map(|it| it.trim().to_owned());
+        let columns: Vec<String> = columns.filter(|it| !it.is_empty()).collect();
+        (columns.len() >= 6).then_some(columns)
+    });
     for column in columns {
         assert!(guide.contains(&format!("| `{column}` |")), "{column}");
     }

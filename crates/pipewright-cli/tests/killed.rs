@@ -2,13 +2,12 @@
 
 mod support;
 
-use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
-use support::pipewright;
+use support::{pipewright, start_in_a_group};
 use testing::{PATIENCE, campaign, stderr, watchdog};
 
 const TEXT: &str = "seq 150000 | sed s/$/-b/ | { sed s/^/c-/; } | tr c C";
@@ -44,16 +43,6 @@ fn descendants(pid: u32) -> Vec<u32> {
         next += 1;
     }
     found.split_off(1)
-}
-
-fn start(place: &Path, arguments: &[&str]) -> Child {
-    let mut command = pipewright();
-    command.current_dir(place).args(arguments).process_group(0);
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    command.spawn().unwrap()
 }
 
 /// Kills somebody: the run, all, or one of its stages, their keepers and what they started.
@@ -117,10 +106,10 @@ fn whoever_is_killed_at_whatever_moment_the_result_is_that_of_an_undisturbed_run
         let mut chance = Chance(0x9E37_79B9_7F4A_7C15 ^ u64::from(round + 1));
         let place = tempfile::tempdir().unwrap();
         let place = place.path();
-        let mut run = start(place, &["run", "--record", "kept", TEXT]);
+        let mut run = start_in_a_group(place, &["run", "--record", "kept", TEXT]);
         let mut told = vec![kill_somebody(&mut run, &mut chance)];
         while chance.below(2) == 0 {
-            let mut resumed = start(place, &["resume", "kept", "-o", "result"]);
+            let mut resumed = start_in_a_group(place, &["resume", "kept", "-o", "result"]);
             told.push(kill_somebody(&mut resumed, &mut chance));
         }
         let mut output = resume(place);

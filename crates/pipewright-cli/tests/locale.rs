@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use support::foreign::{Running, Watch, find, mark};
 use support::{USUAL, pipewright};
 use testing::terminals::{Setup, Terminal};
-use testing::watchdog;
+use testing::{watchdog, with_time_enough};
 
 /// The locale variables, and whether that locale has UTF-8.
 const LOCALES: &[(&[(&str, &str)], bool)] = &[
@@ -37,38 +37,36 @@ fn in_locale(variables: &[(&str, &str)]) -> Command {
 #[test]
 fn what_is_told_keeps_to_the_locale_and_the_data_stays_as_it_is() {
     let _watchdog = watchdog();
-    let long = format!("printf 日本 | sleep 0.5 {:090}", 0);
+    let long = format!("printf 日本 | sleep TIME {:090}", 0);
     let compared = ["run", "--compare", "--runs", "2", "true", "printf ö"];
     for (variables, utf8) in LOCALES {
         let told = |arguments: &[&str]| {
             let output = in_locale(variables).args(arguments).output().unwrap();
             text(&output.stdout) + &text(&output.stderr)
         };
-        // With a character beyond ASCII in each.
-        for (arguments, sign) in [
+        // With a character beyond ASCII in each; some are told of what was looked at for long enough.
+        for (arguments, sign, text) in [
             (
-                &[
-                    "run",
-                    "--summary",
-                    "always",
-                    "head -c 9M /dev/zero | { sleep 0.5; cat; } >/dev/null",
-                ][..],
+                &["--summary=always"][..],
                 "≈",
+                "head -c 9M /dev/zero | { sleep TIME; cat; } >/dev/null",
             ),
             (
-                &[
-                    "run",
-                    "--progress",
-                    "plain",
-                    "-i",
-                    "200ms",
-                    "--summary",
-                    "never",
-                    &long,
-                ],
+                &["--progress=plain", "-i200ms", "--summary=never"],
                 "…",
+                &long,
             ),
-            (&["run", "wc", "größe"], "ö"),
+        ] {
+            let told = with_time_enough(|time| {
+                let text = text.replace("TIME", &time.as_secs_f64().to_string());
+                let told = told(&[&["run"], arguments, &[&text]].concat());
+                let sign = if *utf8 { sign } else { "~" };
+                told.contains(sign).then_some(told)
+            });
+            assert_eq!(told.is_ascii(), !utf8, "{variables:?}: {told}");
+        }
+        for (arguments, sign) in [
+            (&["run", "wc", "größe"][..], "ö"),
             (&["run", "a | b", "--json"], "…"),
             (&compared, "±"),
         ] {

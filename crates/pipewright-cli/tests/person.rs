@@ -2,12 +2,12 @@
 
 mod support;
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use pipewright_observe::{Activity, Intervals, Process, Sampler};
 use support::USUAL;
 use testing::terminals::{Setup, Terminal};
-use testing::watchdog;
+use testing::{PATIENCE, watchdog};
 
 /// Looks that have to find a stage waiting before a key is typed: a verdict needs no more.
 const LOOKS: u32 = 100;
@@ -26,7 +26,7 @@ fn wait_for_the_person(terminal: &Terminal, text: &str) {
     let mut seen = 0;
     while seen < LOOKS {
         assert!(
-            begin.elapsed() < Duration::from_secs(60),
+            begin.elapsed() < PATIENCE,
             "{text} waits for nobody:\n{}",
             terminal.screen()
         );

@@ -304,7 +304,7 @@ fn the_first_stage_and_byte_that_differ_are_shown() {
 fn a_recording_is_played_at_its_own_speed() {
     let _watchdog = watchdog();
     let place = tempfile::tempdir().unwrap();
-    let text = "{ echo 1; sleep 1; echo 2; } | cat";
+    let text = "{ echo 1; sleep 3; echo 2; } | cat";
     assert!(record(place.path(), &[], text).status.success());
     let play = |arguments: &[&str]| {
         let began = std::time::Instant::now();

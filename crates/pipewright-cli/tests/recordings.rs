@@ -193,6 +193,7 @@ fn a_file_size_limit_is_an_error_of_the_record_and_a_signal_for_the_stages() {
             assert!(told.contains(&sentence), "{option} {text}: {told}");
         }
     }
+    testing::signals_at_their_default();
     let file = directory.path().join("much");
     let text = format!("head -c 5000 /dev/zero > {}", file.display());
     let output = by_bash("ulimit -f 1; \"$@\"", &["run", "-q", &text]);

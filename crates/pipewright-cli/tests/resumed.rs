@@ -3,13 +3,12 @@
 
 mod support;
 
-use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use support::pipewright;
-use testing::{PATIENCE, is_root, stderr, watchdog, write_script};
+use support::{pipewright, start_in_a_group};
+use testing::{PATIENCE, is_root, stderr, watchdog, with_time_enough, write_script};
 
 /// pipewright with these arguments, in a directory.
 fn told(place: &Path, arguments: &[&str]) -> Output {
@@ -101,17 +100,24 @@ fn whatever_befalls_a_stage_the_result_is_that_of_an_undisturbed_run() {
         for fault in ["kill", "exit", "hang"] {
             for restart in [false, true] {
                 let row = format!("stage {faulty}, {fault}, restart {restart}");
-                let place = tempfile::tempdir().unwrap();
+                let attempt = |limit: Duration| {
+                    let place = tempfile::tempdir().unwrap();
+                    let text = pipeline(place.path(), faulty, fault);
+                    let mut options = Vec::new();
+                    if restart {
+                        options.extend(["--restart", "replay"]);
+                    }
+                    let limit = limit.as_secs_f64().to_string();
+                    if fault == "hang" {
+                        options.extend(["--timeout", &limit]);
+                    }
+                    let output = record(place.path(), &options, &text);
+                    // In time to come to its fault, or it would hang the second time.
+                    let is_started = starts(place.path(), &faulty.to_string()) > 0;
+                    is_started.then_some((place, output))
+                };
+                let (place, output) = with_time_enough(attempt);
                 let place = place.path();
-                let text = pipeline(place, faulty, fault);
-                let mut options = Vec::new();
-                if restart {
-                    options.extend(["--restart", "replay"]);
-                }
-                if fault == "hang" {
-                    options.extend(["--timeout", "1"]);
-                }
-                let output = record(place, &options, &text);
                 let code = output.status.code();
                 match (fault, restart) {
                     // A stage that was told to end is not started again.
@@ -289,17 +295,6 @@ fn chunks_of_a_stage_are_run_again_by_its_workers() {
     assert!(output.stdout == bash(text));
 }
 
-/// Starts it in a process group of its own.
-fn start(place: &Path, arguments: &[&str]) -> Child {
-    let mut command = pipewright();
-    command.current_dir(place).args(arguments).process_group(0);
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped());
-    command.spawn().unwrap()
-}
-
 fn await_file(path: &Path) {
     let began = std::time::Instant::now();
     while !path.exists() {
@@ -320,7 +315,7 @@ fn of_two_that_resume_at_once_the_second_is_told_and_changes_nothing() {
     let text = "seq 1000 | { [ -e again ] || { cat >/dev/null; exit 1; }; touch runs; until [ -e go ]; do sleep 0.01; done; cat; }";
     assert_eq!(record(place, &[], text).status.code(), Some(1));
     std::fs::write(place.join("again"), "").unwrap();
-    let mut first = start(place, &["resume", "kept", "-o", "result"]);
+    let mut first = start_in_a_group(place, &["resume", "kept", "-o", "result"]);
     await_file(&place.join("runs"));
     let second = told(place, &["resume", "kept"]);
     assert_eq!(second.status.code(), Some(125));
@@ -341,7 +336,7 @@ fn a_pipeline_whose_run_is_killed_goes_on_and_cannot_be_resumed_meanwhile() {
     let place = place.path();
     let text = "{ seq 1000; touch runs; until [ -e go ]; do sleep 0.01; done; seq 1000; } | \
                 { tac >last; touch over; }";
-    let mut run = start(place, &["run", "--record", "kept", text]);
+    let mut run = start_in_a_group(place, &["run", "--record", "kept", text]);
     await_file(&place.join("runs"));
     run.kill().unwrap();
     run.wait().unwrap();
@@ -524,7 +519,7 @@ fn a_full_disk_is_waited_for_and_nothing_is_lost() {
     std::fs::write(disk.join("ballast"), vec![1; 2 << 20]).unwrap();
     // So many bytes that they fit once the ballast is gone.
     let text = "head -c 2500000 /dev/zero | md5sum";
-    let mut run = start(
+    let mut run = start_in_a_group(
         &disk,
         &["run", "--record", "kept", &format!("{text} >../sum")],
     );

@@ -9,7 +9,9 @@ use std::process::{Child, Command, Output, Stdio};
 
 use pipewright::Signal;
 use support::{pipewright, run};
-use testing::{lives, signals_at_their_default, stderr, wait_for_lines, watchdog};
+use testing::{
+    lives, signals_at_their_default, stderr, wait_for_lines, watchdog, with_time_enough,
+};
 
 /// Starts a pipeline whose files are in `directory`.
 fn start(arguments: &[&str], directory: &Path) -> Child {
@@ -271,21 +273,23 @@ fn a_process_that_a_stage_left_behind_is_not_waited_for() {
     // stages have started finds it.
     let text = "{ (sleep 1000 2>/dev/null & echo $! >>left); echo >armed; exec sleep 1000; } | cat";
     for options in [&[][..], &["--kill-after", "0.1"]] {
-        let directory = tempfile::tempdir().unwrap();
-        let output = run_armed(directory.path(), text, |command, limit| {
-            command.args(["--timeout", limit]).args(options);
+        // The signal follows whoever has appeared shortly before it, so the time has to be long enough.
+        with_time_enough(|time| {
+            let directory = tempfile::tempdir().unwrap();
+            let mut command = pipewright();
+            command.arg("run").current_dir(directory.path());
+            command.args(["--timeout", &time.as_secs_f64().to_string()]);
+            let output = command
+                .args(options)
+                .arg(text)
+                .stdin(Stdio::null())
+                .output();
+            assert_eq!(output.unwrap().status.code(), Some(124));
+            let left = std::fs::read_to_string(directory.path().join("left")).unwrap_or_default();
+            let left = left.trim().parse().ok().filter(|&left| lives(left))?;
+            let left = rustix::process::Pid::from_raw(i32::try_from(left).unwrap()).unwrap();
+            rustix::process::kill_process(left, Signal::KILL).unwrap();
+            directory.path().join("armed").exists().then_some(())
         });
-        assert_eq!(output.status.code(), Some(124));
-        let left = std::fs::read_to_string(directory.path().join("left")).unwrap();
-        let mut lived = false;
-        for left in left.lines().map(|left| left.parse().unwrap()) {
-            lived = lives(left);
-            if lived {
-                let left = rustix::process::Pid::from_raw(i32::try_from(left).unwrap()).unwrap();
-                rustix::process::kill_process(left, Signal::KILL).unwrap();
-            }
-        }
-        // Of the last try, which came so far.
-        assert!(lived);
     }
 }

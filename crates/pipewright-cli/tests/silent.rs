@@ -139,10 +139,7 @@ for number in range(60):
     let terminal = Terminal::start(&setup, &format!("true | python3 '{}'", path.display()));
     assert!(terminal.end().success());
     let raw = terminal.raw();
-    assert!(
-        raw.matches("\x1b7").count() > 10,
-        "there was no view: {raw:?}"
-    );
+    assert!(raw.contains("\x1b7"), "there was no view: {raw:?}");
     assert_eq!(without_paint(&raw), expected.replace('\n', "\r\n"));
     // And on the screen: the last lines, one below the other, and nothing else.
     let mut plain = vt100::Parser::new(24, 100, 0);

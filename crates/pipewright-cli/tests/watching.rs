@@ -3,6 +3,7 @@
 mod support;
 
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::Command;
 
 use pipewright::Stdio;
@@ -39,13 +40,16 @@ impl Drop for Theirs {
     }
 }
 
+fn copy() -> PathBuf {
+    std::env::temp_dir().join(format!("pipewright-{}", std::process::id()))
+}
+
 /// `watch` without a number, by that user.
 fn watch() -> Watch {
     // Where the checkout lies, that user may not be able to execute it.
-    let directory = std::env::temp_dir();
-    let program = directory.join(format!("pipewright-{}", std::process::id()));
+    let program = copy();
     if !program.exists() {
-        std::fs::copy(env!("CARGO_BIN_EXE_pipewright"), &program).unwrap();
+        testing::copy_program(env!("CARGO_BIN_EXE_pipewright").as_ref(), &program);
     }
     let mut command = Command::new(program);
     command
@@ -91,9 +95,7 @@ fn without_a_number_the_only_pipeline_is_watched_and_several_are_listed() {
         &line,
     ]);
     assert_eq!(several.child.wait().unwrap().code(), Some(2));
-    let _ = std::fs::remove_file(
-        std::env::temp_dir().join(format!("pipewright-{}", std::process::id())),
-    );
+    let _ = std::fs::remove_file(copy());
 }
 
 #[test]

@@ -212,6 +212,11 @@ fn random_kills_change_nothing() {
 #[test]
 fn what_fails_fails_as_in_one_run() {
     let _watchdog = watchdog();
+    let directory = tempfile::tempdir().unwrap();
+    let input = directory.path().join("input");
+    let lines: String = (1..=5000).map(|n| format!("line {n} of\n")).collect();
+    std::fs::write(&input, lines).unwrap();
+    let input = input.display();
     for stage in [
         "awk '/line 2500 /{exit 3} 1'",
         "sh -c 'cat; exit 5'",
@@ -221,10 +226,10 @@ fn what_fails_fails_as_in_one_run() {
         "perl -ne 'print; die if /line 1234 /' 2>/dev/null",
     ] {
         let plain = in_bash(&format!(
-            "seq -f 'line %g of' 5000 > f; {stage} < f | md5sum; echo ${{PIPESTATUS[0]}}; rm f"
+            "{{ {stage}; }} <'{input}' | md5sum; echo ${{PIPESTATUS[0]}}"
         ));
         let split = in_bash(&format!(
-            "seq -f 'line %g of' 5000 > g; P workers -j 2 --block 8K --assume-local -- {stage} < g 2>/dev/null | md5sum; echo ${{PIPESTATUS[0]}}; rm g"
+            "{{ P workers -j 2 --block 8K --assume-local -- {stage}; }} <'{input}' 2>/dev/null | md5sum; echo ${{PIPESTATUS[0]}}"
         ));
         let text = |output: &Output| String::from_utf8_lossy(&output.stdout).into_owned();
         assert_eq!(text(&plain), text(&split), "{stage}");

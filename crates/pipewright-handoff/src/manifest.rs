@@ -32,7 +32,7 @@ use crate::error::{DescriptorKind, Error, Result};
 use crate::executable::{ALL_SEALS, memory};
 
 /// The largest config in bytes, 1 GiB.
-pub(crate) const CONFIG_LIMIT: u64 = 1 << 30;
+const CONFIG_LIMIT: u64 = 1 << 30;
 
 const CONTENTS_LIMIT: Limit = Limit {
     what: "the table of what is handed over",

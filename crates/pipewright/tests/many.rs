@@ -5,7 +5,7 @@ use std::sync::Barrier;
 use std::time::Duration;
 
 use pipewright::{Command, Signal, Stdio};
-use testing::{children, is_root, isolated, open_descriptors, watchdog};
+use testing::{campaign, children, is_root, isolated, open_descriptors, watchdog};
 
 #[test]
 fn sixteen_threads_wait_look_signal_and_kill_at_one_child() {
@@ -112,14 +112,14 @@ fn failing(number: usize) -> Command {
     }
 }
 
-/// PIPEWRIGHT_CAMPAIGN=1 makes it 20,000 and 5,000 of them.
+/// The whole campaign is 20,000 and 5,000 of them.
 #[test]
 fn starts_of_ten_kinds_from_sixteen_threads_leave_nothing_and_leak_nothing() {
     isolated(
         "starts_of_ten_kinds_from_sixteen_threads_leave_nothing_and_leak_nothing",
         || {
-            let full = std::env::var_os("PIPEWRIGHT_CAMPAIGN").is_some();
-            let (starts, failures) = if full { (20_000, 5_000) } else { (640, 320) };
+            let (starts, failures) = (campaign(640, 20_000), campaign(320, 5_000));
+            let (starts, failures) = (starts as usize, failures as usize);
             let (before, began) = (open_descriptors(), std::time::Instant::now());
             std::thread::scope(|scope| {
                 for thread in 0..16 {

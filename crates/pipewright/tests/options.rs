@@ -37,7 +37,8 @@ fn a_terminal_becomes_the_controlling_one_and_ctrl_c_reaches_the_program() {
     // Its death by Ctrl-C shows that the terminal sends it there. A trap would not do: a shell looks
     // for signals, then reads, and one that comes in between waits for the next line.
     signals_at_their_default();
-    let script = "echo $(ps -o tpgid= -p $$) $$ >&3; exec sleep 1000 </dev/tty 3>&-";
+    let script = "read -r _ _ _ _ _ _ _ foreground _ </proc/$$/stat; echo $foreground $$ >&3; \
+        exec sleep 1000 </dev/tty 3>&-";
     let child = Command::new("sh")
         .args(["-c", script])
         .stdin(end)

@@ -684,6 +684,10 @@ fn a_program_that_is_really_open_for_writing_is_an_error() {
         .append(true)
         .open(&path)
         .unwrap();
+    if std::process::Command::new(&path).status().is_ok() {
+        println!("skipped: this kernel executes what is open for writing (Linux 6.11 and 6.12)");
+        return;
+    }
     let (step, errno) = failed_step(Command::new(&path));
     assert_eq!((step, errno), (Step::Execute(path), libc::ETXTBSY));
     drop(writer);

@@ -52,8 +52,9 @@ pub fn write_script(path: &Path, text: &str) {
     assert!(output.status.success(), "{}", stderr(&output));
 }
 
-/// Copies an executable file, likewise.
+/// Copies an executable file, likewise, so that any user may execute the copy whatever the umask is.
 pub fn copy_program(from: &Path, to: &Path) {
-    let copied = Command::new("cp").args([from, to]).status().unwrap();
-    assert!(copied.success());
+    let mut copy = Command::new("sh");
+    copy.args(["-c", "cp \"$1\" \"$2\" && chmod 755 \"$2\"", "sh"]);
+    assert!(copy.args([from, to]).status().unwrap().success());
 }

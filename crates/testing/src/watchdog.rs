@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// How long a test waits for what must come: less than the watchdog grants it, so that the test
 /// can say what did not come.
-pub const PATIENCE: Duration = Duration::from_secs(100);
+pub const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Ends the whole test process if it is not dropped in time.
 #[must_use]
@@ -13,12 +13,16 @@ pub struct Watchdog {
     _alive: mpsc::Sender<()>,
 }
 
-/// Grants the calling test five minutes, many times what any test takes.
+/// What a watchdog grants.
+const GRANTED: Duration = Duration::from_secs(900);
+
+/// Grants the calling test a quarter of an hour: many times what any test takes, on a slow machine that
+/// others use as well, too.
 pub fn watchdog() -> Watchdog {
     let (alive, expired) = mpsc::channel::<()>();
     let test = std::thread::current().name().unwrap_or("a test").to_owned();
     std::thread::spawn(move || {
-        if expired.recv_timeout(Duration::from_secs(300)) == Err(mpsc::RecvTimeoutError::Timeout) {
+        if expired.recv_timeout(GRANTED) == Err(mpsc::RecvTimeoutError::Timeout) {
             eprintln!("watchdog: {test} hangs");
             std::process::abort();
         }

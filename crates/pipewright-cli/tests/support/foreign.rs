@@ -5,6 +5,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
+use pipewright::poll::poll;
+use rustix::event::{PollFd, PollFlags};
 use rustix::fs::OFlags;
 use rustix::pty::OpenptFlags;
 use rustix::termios::Winsize;
@@ -32,6 +34,7 @@ impl Running {
         let (out, stdout) = pipewright::pipe().unwrap();
         let shell = pipewright::Command::new("bash")
             .args(["-c", text])
+            .env("LC_ALL", "C.UTF-8")
             .stdin(stdin)
             .stdout(stdout)
             .stderr(pipewright::Stdio::Null)
@@ -176,8 +179,15 @@ impl Watch {
     /// Reads until the screen is as asked for.
     pub fn wait_until(&mut self, shown: impl Fn(&vt100::Screen) -> bool) {
         let mut bytes = [0; 4096];
+        let deadline = Instant::now() + PATIENCE;
         while !shown(self.screen.screen()) {
-            let length = self.master.read(&mut bytes).unwrap_or(0);
+            let mut polled = [PollFd::new(&self.master, PollFlags::IN)];
+            poll(&mut polled, Some(deadline)).unwrap();
+            let length = if Instant::now() < deadline {
+                self.master.read(&mut bytes).unwrap_or(0)
+            } else {
+                0
+            };
             let contents = self.screen.screen().contents();
             assert!(length > 0, "what is waited for does not come:\n{contents}");
             self.screen.process(&bytes[..length]);

@@ -8,7 +8,9 @@
 pub mod foreign;
 pub mod spools;
 
-use std::process::{Command, Output, Stdio};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
 
 use testing::terminals::Setup;
 
@@ -24,6 +26,17 @@ pub fn run(arguments: &[&str]) -> Output {
     let mut command = pipewright();
     command.arg("run").args(arguments).stdin(Stdio::null());
     command.output().unwrap()
+}
+
+/// The command under test in this directory, and in a process group of its own. Its stderr is a pipe.
+pub fn start_in_a_group(place: &Path, arguments: &[&str]) -> Child {
+    let mut command = pipewright();
+    command.current_dir(place).args(arguments).process_group(0);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    command.spawn().unwrap()
 }
 
 /// A bash text, with nothing on stdin; `P` is the command under test.

@@ -88,7 +88,6 @@ fn no_system_call_that_fails_makes_a_look_panic_or_hang() {
             &[Errno::PERM, Errno::AFNOSUPPORT, Errno::MFILE],
         ),
         (call::__NR_clone3, &[Errno::AGAIN, Errno::NOMEM]),
-        (call::__NR_clock_gettime, &[Errno::INVAL]),
     ] {
         for &errno in errors {
             look_with(number, errno, pids);
