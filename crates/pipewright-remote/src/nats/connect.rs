@@ -1,5 +1,6 @@
 //! How a server is reached, and who we are there.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -9,7 +10,8 @@ use async_nats::{ConnectOptions, Event, ServerAddr};
 
 /// Where the server is, and by what it knows us.
 ///
-/// A user and a password, or a token, may stand in the address as well: `nats://user:password@host`.
+/// A user and a password, or a token, may stand in the address as well: `nats://user:password@host`. What
+/// has a meaning of its own there is written as in any URL: `%40` for `@`, `%3A` for `:`.
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct Login {
@@ -27,6 +29,15 @@ pub struct Login {
     pub tls_ca: Option<PathBuf>,
     /// A certificate of ours and its key, for servers that ask for one.
     pub tls_certificate: Option<(PathBuf, PathBuf)>,
+}
+
+/// What stands before the `@` of an address.
+#[derive(Debug, PartialEq, Eq)]
+enum Named {
+    /// `nats://USER:PASSWORD@HOST`
+    User(String, String),
+    /// `nats://TOKEN@HOST`
+    Token(String),
 }
 
 /// Why there is no connection.
@@ -109,6 +120,27 @@ impl Login {
             .collect()
     }
 
+    /// Who we are by the address. It counts where nothing else was given, as with the usual tools.
+    fn named(&self, addresses: &[ServerAddr]) -> Result<Option<Named>, LoginError> {
+        // Whatever an address cannot have as it is stands there as %40.
+        let decoded = |text: &str| {
+            let text = percent_encoding::percent_decode_str(text).decode_utf8();
+            text.map(Cow::into_owned).map_err(|_| LoginError::Address {
+                url: without_secrets(&self.url),
+                why: "what stands before @ is not UTF-8 when its %XX are decoded".to_owned(),
+            })
+        };
+        let has_user = |address: &&ServerAddr| address.username().is_some();
+        let Some(address) = addresses.iter().find(has_user) else {
+            return Ok(None);
+        };
+        let user = decoded(address.username().unwrap_or_default())?;
+        Ok(Some(match address.password() {
+            Some(password) => Named::User(user, decoded(password)?),
+            None => Named::Token(user),
+        }))
+    }
+
     /// Connects. The number counts how often that was done; the first time included.
     pub(crate) async fn connect(
         &self,
@@ -130,20 +162,19 @@ impl Login {
                 }
                 std::future::ready(())
             });
-        // What stands in an address counts where nothing else was given: nats://USER:PASSWORD@HOST, and
-        // nats://TOKEN@HOST, as the usual tools have it.
-        let named = addresses
-            .iter()
-            .find_map(|address| Some((address.username()?, address.password())));
-        let in_url =
-            |(user, password): (&str, Option<&str>)| Some((user.to_owned(), password?.to_owned()));
-        let user = self.user.clone().or_else(|| named.and_then(in_url));
+        let named = self.named(&addresses)?;
+        let user = self.user.clone().or_else(|| match &named {
+            Some(Named::User(user, password)) => Some((user.clone(), password.clone())),
+            _ => None,
+        });
         if let Some((user, password)) = user {
             options = options.user_and_password(user, password);
         }
-        let token = named.filter(|(_, password)| password.is_none());
-        let token = token.map(|(token, _)| token.to_owned());
-        if let Some(token) = self.token.clone().or(token) {
+        let token = self.token.clone().or(match named {
+            Some(Named::Token(token)) => Some(token),
+            _ => None,
+        });
+        if let Some(token) = token {
             options = options.token(token);
         }
         if let Some(path) = &self.nkey {
@@ -226,6 +257,32 @@ mod tests {
         ] {
             assert_eq!(without_secrets(url), shown);
         }
+    }
+
+    #[test]
+    fn who_we_are_is_read_from_the_address_whatever_bytes_it_has() {
+        let named = |url: &str| {
+            let login = Login::new(url);
+            login.named(&login.addresses().unwrap())
+        };
+        let user = |user: &str, password: &str| Some(Named::User(user.into(), password.into()));
+        for (url, who) in [
+            ("nats://host", None),
+            ("nats://me:secret@host", user("me", "secret")),
+            (
+                "nats://me%40lab:p%3Aa%2Fs%25s%20w@host",
+                user("me@lab", "p:a/s%s w"),
+            ),
+            ("nats://a,nats://me:x@b", user("me", "x")),
+            ("nats://wo%2Frd@host", Some(Named::Token("wo/rd".into()))),
+        ] {
+            assert_eq!(named(url).unwrap(), who, "{url}");
+        }
+        let refused = named("nats://me:secret%ff@host").unwrap_err().to_string();
+        assert!(
+            refused.contains("not UTF-8") && !refused.contains("secret"),
+            "{refused}"
+        );
     }
 
     #[test]
