@@ -11,8 +11,9 @@ const TIMES_THE_START: u32 = 50;
 const TIMES_AT_FIRST: u32 = 8;
 const SHARE: u32 = 8;
 
-/// The least and the most that a chunk holds, in bytes.
-const BOUNDS: (usize, usize) = (64 << 10, 64 << 20);
+/// The least and the most that a chunk holds, in bytes, unless somebody can hold only less.
+const LEAST: usize = 64 << 10;
+const MOST: usize = 64 << 20;
 
 /// The size of chunks, which follows what they turn out to cost.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,21 +21,36 @@ pub enum ChunkSize {
     /// As the user wants it.
     Fixed(usize),
     /// Adapts until a chunk takes 50 times the start.
-    Adapting(usize),
+    Adapting {
+        /// The size now.
+        bytes: usize,
+        /// The largest that it comes to.
+        most: usize,
+    },
 }
 
 impl ChunkSize {
     /// Begins with 1 MiB.
     #[must_use]
     pub fn adapting() -> Self {
-        Self::Adapting(1 << 20)
+        Self::adapting_up_to(MOST)
+    }
+
+    /// Likewise, and never comes to more than `most` bytes.
+    #[must_use]
+    pub fn adapting_up_to(most: usize) -> Self {
+        let most = most.clamp(1, MOST);
+        Self::Adapting {
+            bytes: most.min(1 << 20),
+            most,
+        }
     }
 
     /// Gives the size of the next chunk, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         match self {
-            Self::Fixed(bytes) | Self::Adapting(bytes) => *bytes,
+            Self::Fixed(bytes) | Self::Adapting { bytes, .. } => *bytes,
         }
     }
 
@@ -42,7 +58,11 @@ impl ChunkSize {
     /// its program was ready to read; `so_far` is how long the stage has run. The size changes fourfold at
     /// most at a time: one chunk may be unlike the rest.
     pub fn learn(&mut self, bytes: usize, run: Duration, start: Duration, so_far: Duration) {
-        let Self::Adapting(size) = self else {
+        let Self::Adapting {
+            bytes: size,
+            most: bound,
+        } = self
+        else {
             return;
         };
         let work = run.saturating_sub(start).max(Duration::from_micros(1));
@@ -51,9 +71,7 @@ impl ChunkSize {
             .max(Duration::from_millis(5));
         let wanted = bytes as f64 * wanted_time.as_secs_f64() / work.as_secs_f64();
         let (least, most) = (*size / 4, size.saturating_mul(4));
-        *size = (wanted as usize)
-            .clamp(least, most)
-            .clamp(BOUNDS.0, BOUNDS.1);
+        *size = (wanted as usize).clamp(least, most).max(LEAST).min(*bound);
     }
 }
 
@@ -99,11 +117,23 @@ mod tests {
         for _ in 0..20 {
             size.learn(size.bytes(), Duration::from_secs(60), start, LONG);
         }
-        assert_eq!(size.bytes(), BOUNDS.0);
+        assert_eq!(size.bytes(), LEAST);
         for _ in 0..20 {
             size.learn(size.bytes(), Duration::ZERO, start, LONG);
         }
-        assert_eq!(size.bytes(), BOUNDS.1);
+        assert_eq!(size.bytes(), MOST);
+    }
+
+    #[test]
+    fn nobody_gets_more_than_they_can_hold() {
+        for most in [1, 1000, 4 << 20, usize::MAX] {
+            let mut size = ChunkSize::adapting_up_to(most);
+            for _ in 0..20 {
+                assert!(size.bytes() <= most.min(MOST), "{size:?}");
+                size.learn(size.bytes(), Duration::ZERO, Duration::from_millis(1), LONG);
+            }
+            assert_eq!(size.bytes(), most.min(MOST));
+        }
     }
 
     #[test]

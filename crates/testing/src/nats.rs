@@ -20,29 +20,13 @@ impl NatsServer {
     /// where there is none. In CI there must be one.
     #[must_use]
     pub fn start(configuration: &str) -> Option<Self> {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        if let Err(why) = program() {
-            assert!(std::env::var_os("CI").is_none(), "{why}");
-            eprintln!("skipped: {why}");
+        if !is_there() {
             return None;
         }
-        let name = format!(
-            "pipewright-nats-{}-{}",
-            std::process::id(),
-            COUNT.fetch_add(1, Relaxed)
-        );
-        let directory = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&directory).unwrap();
-        let mut server = Self {
-            directory,
-            port: 0,
-            child: None,
-        };
+        let mut server = Self::new();
         // Somebody may take the port between the look and the start: then it is another's turn.
         for _ in 0..20 {
-            let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-            server.port = free.local_addr().unwrap().port();
-            drop(free);
+            [server.port] = free_ports();
             server.configure(configuration);
             if server.try_start() {
                 return Some(server);
@@ -51,10 +35,72 @@ impl NatsServer {
         panic!("no NATS server: {}", server.log());
     }
 
+    fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!(
+            "pipewright-nats-{}-{}",
+            std::process::id(),
+            COUNT.fetch_add(1, Relaxed)
+        );
+        let directory = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&directory).unwrap();
+        Self {
+            directory,
+            port: 0,
+            child: None,
+        }
+    }
+
     /// One whose acknowledged messages are on the disk.
     #[must_use]
     pub fn durable() -> Option<Self> {
         Self::start("jetstream { store_dir: STORE, sync_interval: always }")
+    }
+
+    /// Three of one cluster, whose acknowledged messages are on their disks, once they have a leader; `None`
+    /// as by [`NatsServer::start`].
+    #[must_use]
+    pub fn cluster() -> Option<[Self; 3]> {
+        if !is_there() {
+            return None;
+        }
+        for _ in 0..20 {
+            let ports: [u16; 6] = free_ports();
+            let (clients, routes) = ports.split_at(3);
+            let all: Vec<_> = routes
+                .iter()
+                .map(|port| format!("nats://127.0.0.1:{port}"))
+                .collect();
+            let mut number = 0;
+            let mut servers = [(); 3].map(|()| {
+                let mut server = Self::new();
+                server.port = clients[number];
+                server.configure(&format!(
+                    "server_name: n{number}\njetstream {{ store_dir: STORE, sync_interval: always }}\n\
+                     cluster {{ name: c, listen: \"127.0.0.1:{}\", routes: [{}] }}",
+                    routes[number],
+                    all.join(", ")
+                ));
+                number += 1;
+                server
+            });
+            if !servers.iter_mut().all(Self::try_start) {
+                continue;
+            }
+            let has_leader = |server: &Self| {
+                // "JetStream cluster new metadata leader: …", "Self is new JetStream cluster metadata leader"
+                let log = server.log();
+                log.lines()
+                    .any(|line| line.contains("metadata leader") && !line.contains("no "))
+            };
+            let began = Instant::now();
+            while !servers.iter().all(has_leader) {
+                assert!(began.elapsed() < PATIENCE, "{}", servers[0].log());
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            return Some(servers);
+        }
+        panic!("no cluster of NATS servers");
     }
 
     fn configure(&self, configuration: &str) {
@@ -91,6 +137,15 @@ impl NatsServer {
     #[must_use]
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.directory.join("log")).unwrap_or_default()
+    }
+
+    /// Sends it a signal, as `kill` takes it: `-STOP`.
+    pub fn signal(&self, signal: &str) {
+        let process = self.child.as_ref().unwrap().id();
+        let sent = Command::new("kill")
+            .args([signal, &process.to_string()])
+            .status();
+        assert!(sent.unwrap().success());
     }
 
     /// Ends it by SIGKILL.
@@ -145,6 +200,22 @@ impl Drop for NatsServer {
         self.kill();
         let _ = std::fs::remove_dir_all(&self.directory);
     }
+}
+
+/// Tells whether there is a server, and says why not. In CI there must be one.
+fn is_there() -> bool {
+    let Err(why) = program() else {
+        return true;
+    };
+    assert!(std::env::var_os("CI").is_none(), "{why}");
+    eprintln!("skipped: {why}");
+    false
+}
+
+/// Ports of the loopback that nobody has at the moment.
+fn free_ports<const N: usize>() -> [u16; N] {
+    let held = [(); N].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+    held.map(|listener| listener.local_addr().unwrap().port())
 }
 
 /// The server to use: `$PIPEWRIGHT_NATS_SERVER`, or the one in `PATH`, if it can be made durable.
