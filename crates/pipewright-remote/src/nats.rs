@@ -29,7 +29,7 @@ pub use connect::{Login, LoginError};
 pub use coordinator::{Coordinator, Setup};
 pub use error::{Error, Result};
 pub use ledger::{Ledger, Mismatch};
-pub use messages::{Cut, Done, How, Job, NotOurs, Ticket};
+pub use messages::{Cut, Done, How, Job, NotOurs, Ticket, decode, encode};
 pub use monitor::Durability;
 pub use names::{BadName, JobName};
 pub use pieces::{PIECE, Pieces};

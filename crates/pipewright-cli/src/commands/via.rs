@@ -17,7 +17,7 @@ use crate::view;
 const ON_THEIR_WAY: usize = 32;
 
 /// The largest chunk that is made unasked: a worker has it in memory.
-const LARGEST: usize = 4 << 20;
+const LARGEST: usize = 16 << 20;
 
 /// Runs a stage whose chunks others run.
 pub(crate) fn run_via(
@@ -28,9 +28,6 @@ pub(crate) fn run_via(
     input: OwnedFd,
     output: OwnedFd,
 ) -> anyhow::Result<Outcome> {
-    let (Some(url), Some(name)) = (via.via, via.name) else {
-        unreachable!("both were given");
-    };
     if !stage.classified.repeatable {
         anyhow::bail!(
             "the command may run each chunk once only, and with workers that come and go a chunk may be run again: run it here (without --via)"
@@ -42,27 +39,41 @@ pub(crate) fn run_via(
         Auto::Auto => ON_THEIR_WAY,
     };
     stage.only_if_slow = false;
-    if let ChunkSize::Adapting(_) = stage.size {
-        stage.size = ChunkSize::Fixed(
-            LARGEST
-                .min(usize::try_from(stage.memory / 4).unwrap_or(LARGEST))
-                .max(1),
-        );
+    if let ChunkSize::Adapting { .. } = stage.size {
+        // Several of them have to fit on the server.
+        let most = usize::try_from(stage.memory / 4).unwrap_or(LARGEST);
+        stage.size = ChunkSize::adapting_up_to(LARGEST.min(most));
     }
+    let keep = via.keep;
+    let coordinator = Coordinator::begin(setup(via, &stage)?, view::complain)?;
+    let outcome = run_by(&stage, &coordinator, input, output)?;
+    let found = coordinator.found();
+    if verbose && found > 0 {
+        view::complain(&format!("{found} results were there from a run before"));
+    }
+    coordinator.end(keep)?;
+    Ok(outcome)
+}
+
+/// Tells the workers of a job that it is over, where the command is to be one process.
+pub(crate) fn not_needed(via: cli::Via, stage: &Stage) -> anyhow::Result<()> {
+    let keep = via.keep;
+    let nothing_to_say = |_: &str| {};
+    Coordinator::begin(setup(via, stage)?, nothing_to_say)?.end(keep)?;
+    Ok(())
+}
+
+fn setup(via: cli::Via, stage: &Stage) -> anyhow::Result<Setup> {
+    let (Some(url), Some(name)) = (via.via, via.name) else {
+        unreachable!("both were given");
+    };
     let mut setup = Setup::new(login(url, via.login)?, name, stage.argv.clone());
     setup.in_flight = stage.memory;
     setup.replicas = via.replicas;
     setup.lease = via.lease;
     setup.monitor = via.monitor;
     setup.anew = via.anew;
-    let coordinator = Coordinator::begin(setup, view::complain)?;
-    let outcome = run_by(&stage, &coordinator, input, output)?;
-    let found = coordinator.found();
-    if verbose && found > 0 {
-        view::complain(&format!("{found} results were there from a run before"));
-    }
-    coordinator.end(via.keep)?;
-    Ok(outcome)
+    Ok(setup)
 }
 
 pub(crate) fn worker(options: cli::Worker) -> anyhow::Result<ExitCode> {

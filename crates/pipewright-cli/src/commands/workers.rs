@@ -39,6 +39,10 @@ pub(crate) fn workers(mut options: cli::Workers) -> anyhow::Result<ExitCode> {
     // Somebody types, and waits for the answer to each line: nothing is gained by handing out chunks.
     let is_typed = std::io::stdin().is_terminal();
     if !work.is_split() || is_closed || is_typed {
+        #[cfg(feature = "nats")]
+        if via.via.is_some() {
+            super::via::not_needed(via, &work.stage)?;
+        }
         if told_to.is_none() && !is_closed && (verbose || work.stage.workers > 1) {
             if !work.is_split() {
                 view::complain(&work.to_string());

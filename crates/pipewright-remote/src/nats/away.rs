@@ -1,5 +1,6 @@
 //! Chunks that are run by whoever takes them, as the workers' scatter sees it.
 
+use std::ffi::OsStr;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -117,7 +118,12 @@ impl Runner for Coordinator {
     }
 
     fn failed(&self, number: u64, parts: &[&Chunk], end: End) {
-        let Setup { job, failed_to, .. } = &self.shared.setup;
+        let Setup {
+            job,
+            failed_to,
+            argv,
+            ..
+        } = &self.shared.setup;
         let name = format!("{job}-chunk-{}", number + 1);
         let how = match end {
             End::Status(status) => format!("with status {status}"),
@@ -126,13 +132,28 @@ impl Runner for Coordinator {
         let kept = keep(&failed_to.join(&name), parts)
             .or_else(|_| keep(&std::env::temp_dir().join(&name), parts));
         let kept = match kept {
-            Ok(path) => format!("its input is kept in {}", path.display()),
+            Ok(path) => format!(
+                "its input is kept in {}; to run it once more: {} < {}",
+                path.display(),
+                typed(argv),
+                typed(&[path.as_os_str()]),
+            ),
             Err(error) => format!("its input could not be kept: {error}"),
         };
         (self.shared.tell)(&format!(
             "chunk {} failed on its workers {how}; {kept}",
             number + 1
         ));
+    }
+}
+
+/// Words as they would be typed.
+fn typed<S: AsRef<OsStr>>(words: &[S]) -> String {
+    match words {
+        [] => String::new(),
+        [program, arguments @ ..] => pipewright::Command::new(program)
+            .args(arguments)
+            .to_string(),
     }
 }
 

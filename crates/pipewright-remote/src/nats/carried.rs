@@ -25,26 +25,30 @@ pub(crate) async fn fetch(
     subject: impl Fn(u64) -> String,
     store: &Store,
 ) -> Result<Chunk> {
-    let damaged = || Error::Damaged {
-        subject: subject(0),
-    };
     let mut chunk = store.chunk().map_err(Error::Store)?;
     let mut pieces = stream::iter(Pieces::of(length).ranges().map(|(piece, range)| {
         let subject = subject(piece);
         async move {
             let bytes = server.get(kind, &subject).await?;
-            Ok::<_, Error>(bytes.filter(|bytes| bytes.len() as u64 == range.end - range.start))
+            let bytes = bytes.ok_or_else(|| Error::Missing {
+                subject: subject.clone(),
+            })?;
+            if bytes.len() as u64 != range.end - range.start {
+                return Err(Error::Damaged { subject });
+            }
+            Ok(bytes)
         }
     }))
     .buffered(FETCHES);
     let mut sum = 0;
     while let Some(piece) = pieces.try_next().await? {
-        let piece = piece.ok_or_else(damaged)?;
         sum = crc32c::crc32c_append(sum, &piece);
         chunk.append_bytes(&piece).map_err(Error::Store)?;
     }
     if sum != crc {
-        return Err(damaged());
+        return Err(Error::Damaged {
+            subject: subject(0),
+        });
     }
     Ok(chunk)
 }

@@ -114,6 +114,8 @@ pub(super) struct Shared {
     pub(super) server: Server,
     pub(super) setup: Setup,
     pub(super) ledger: Mutex<Ledger>,
+    /// One more chunk was compared with what an earlier run has cut.
+    compared: Notify,
     /// Once no cut stands on the server, none behind it does.
     pub(super) first_fresh: AtomicU64,
     /// The chunk that the input has ended with.
@@ -173,7 +175,8 @@ impl Coordinator {
         self.shared.found.load(Relaxed)
     }
 
-    /// Says that the job is over, and deletes it unless it is to be kept.
+    /// Says that the job is over, and deletes it. One that is kept leaves its results, for a coordinator
+    /// that is to find them, and nothing that a worker would wait at.
     ///
     /// # Errors
     ///
@@ -181,9 +184,12 @@ impl Coordinator {
     pub fn end(self, keep: bool) -> Result<()> {
         let server = &self.shared.server;
         self.runtime.block_on(async {
-            if !keep {
-                server.delete_streams().await?;
-            }
+            let over: &[Kind] = if keep {
+                &[Kind::Work, Kind::Input]
+            } else {
+                &Kind::ALL
+            };
+            server.delete_streams(over).await?;
             let _ = server.client.publish(server.job.over(), Bytes::new()).await;
             let _ = server.client.flush().await;
             Ok(())
@@ -210,7 +216,7 @@ impl Shared {
         let server = Server::new(client, connected, setup.job.clone(), setup.patience);
         alone(&server).await?;
         if setup.anew {
-            server.delete_streams().await?;
+            server.delete_streams(&Kind::ALL).await?;
         }
         server.make_streams(setup.in_flight, setup.replicas).await?;
         server.consumer(setup.lease).await?;
@@ -250,6 +256,7 @@ impl Shared {
             server,
             setup,
             ledger: Mutex::default(),
+            compared: Notify::new(),
             first_fresh: AtomicU64::new(u64::MAX),
             last: AtomicU64::new(u64::MAX),
             waiting: Mutex::default(),
@@ -285,6 +292,10 @@ impl Shared {
             .get_record::<Cut>(&self.server.job.cut(chunk))
             .await?
         {
+            // What is longer was not cut with as much room as there is now, or is not ours.
+            Some(cut) if cut.length > self.setup.in_flight => {
+                Err(self.too_large(chunk, cut.length))
+            }
             Some(cut) => {
                 let length = cut.length;
                 lock(&self.ledger).learn(chunk, cut);
@@ -297,6 +308,14 @@ impl Shared {
         }
     }
 
+    fn too_large(&self, chunk: u64, length: u64) -> Error {
+        Error::TooLarge {
+            chunk,
+            length,
+            most: self.setup.in_flight,
+        }
+    }
+
     /// Puts on the server what of a chunk is not there, and its ticket behind it.
     async fn offer(&self, ticket: &Ticket, parts: &[&Chunk], stop: &StopFlag) -> Result<()> {
         let _turn = self.offering.lock().await;
@@ -304,11 +323,7 @@ impl Shared {
         // A message has its subject and more with it.
         let pieces = Pieces::of(ticket.length);
         if ticket.length + (pieces.count() << 10) > self.setup.in_flight {
-            return Err(Error::TooLarge {
-                chunk: ticket.chunk,
-                length: ticket.length,
-                most: self.setup.in_flight,
-            });
+            return Err(self.too_large(ticket.chunk, ticket.length));
         }
         for (piece, range) in pieces.ranges() {
             let bytes = Bytes::from(read(parts, range.start, range.end)?);
@@ -361,6 +376,9 @@ impl Shared {
             last: self.last.load(Relaxed) == chunk,
         };
         let is_fresh = chunk >= self.first_fresh.load(Relaxed);
+        if is_fresh && !self.all_are_compared(stop).await {
+            return Ok(None);
+        }
         if is_fresh && let Some(before) = chunk.checked_sub(1) {
             // The cut before this one may have been the end of another input.
             lock(&self.ledger).compare_end(before)?;
@@ -373,7 +391,11 @@ impl Shared {
                 .await?
                 .ok_or_else(|| Error::Gone(self.server.job.clone()))?;
             lock(&self.ledger).compare(chunk, &cut, &there)?;
+        } else if !is_fresh {
+            // The server has lost it.
+            lock(&self.ledger).compare(chunk, &cut, &cut)?;
         }
+        self.compared.notify_waiters();
         let attempt = lock(&self.ledger).next_attempt(chunk);
         if !is_fresh && let Some(done) = self.result(chunk, attempt).await? {
             self.found.fetch_add(1, Relaxed);
@@ -391,6 +413,24 @@ impl Shared {
         let done = self.wait_for(&ticket, parts, &bell, stop).await;
         lock(&self.waiting).remove(&chunk);
         done
+    }
+
+    /// Waits until the input was found to have all that an earlier run has cut; `false` when that was
+    /// stopped, as it is when one differs.
+    async fn all_are_compared(&self, stop: &StopFlag) -> bool {
+        loop {
+            let compared = self.compared.notified();
+            if stop.is_set() {
+                return false;
+            }
+            if lock(&self.ledger).all_are_compared() {
+                return true;
+            }
+            tokio::select! {
+                () = compared => {}
+                () = stop.notify.notified() => {}
+            }
+        }
     }
 
     async fn wait_for(

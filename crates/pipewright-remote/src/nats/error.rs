@@ -77,9 +77,15 @@ pub enum Error {
         /// Why.
         why: NotOurs,
     },
-    /// Some bytes are not there, or not those that were written.
+    /// Some bytes are not those that were written.
     #[error("the bytes of {subject} on the server are not those that were written there")]
     Damaged {
+        /// Whose bytes.
+        subject: String,
+    },
+    /// Some bytes are not there.
+    #[error("{subject} is not on the server: it was lost there, or somebody has removed it")]
+    Missing {
         /// Whose bytes.
         subject: String,
     },

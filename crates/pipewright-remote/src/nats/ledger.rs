@@ -1,6 +1,6 @@
 //! What a coordinator knows of its chunks from a run before: which cuts hold, which run comes next. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::messages::Cut;
 
@@ -42,6 +42,8 @@ pub enum Mismatch {
 pub struct Ledger {
     /// The cuts that stood on the server before this run; they have no gap.
     before: BTreeMap<u64, Cut>,
+    /// Those of them that the input was found to have as well.
+    compared: BTreeSet<u64>,
     attempts: BTreeMap<u64, u32>,
 }
 
@@ -62,11 +64,12 @@ impl Ledger {
     /// # Errors
     ///
     /// [`Mismatch::Differs`].
-    pub fn compare(&self, chunk: u64, now: &Cut, then: &Cut) -> Result<(), Mismatch> {
+    pub fn compare(&mut self, chunk: u64, now: &Cut, then: &Cut) -> Result<(), Mismatch> {
         if let Some(before) = chunk.checked_sub(1) {
             self.compare_end(before)?;
         }
         if (now.length, now.sha256) == (then.length, then.sha256) {
+            self.compared.insert(chunk);
             return Ok(());
         }
         let from = self.before.range(..chunk).map(|(_, cut)| cut.length).sum();
@@ -75,6 +78,15 @@ impl Ledger {
             from,
             to: from + then.length,
         })
+    }
+
+    /// Tells whether all that an earlier run has cut was compared. What lies behind it may be cut only then:
+    /// the cuts of another input would stand there for good.
+    #[must_use]
+    pub fn all_are_compared(&self) -> bool {
+        self.before
+            .keys()
+            .all(|chunk| self.compared.contains(chunk))
     }
 
     /// Takes note that the input goes on behind this chunk.
@@ -115,8 +127,6 @@ impl Ledger {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
     use proptest::prelude::*;
 
@@ -209,10 +219,18 @@ mod tests {
             let at = at.index(lengths.len());
             let from = lengths[..at].iter().sum::<u64>();
             let then = cut(lengths[at], 1);
+            prop_assert!(!ledger.all_are_compared());
+            for number in (0..lengths.len()).filter(|number| *number != at) {
+                let same = cut(lengths[number], 1);
+                prop_assert_eq!(ledger.compare(number as u64, &same, &same), Ok(()));
+            }
             prop_assert_eq!(
                 ledger.compare(at as u64, &cut(lengths[at], 2), &then),
                 Err(Mismatch::Differs { chunk: at as u64, from, to: from + lengths[at] })
             );
+            prop_assert!(!ledger.all_are_compared());
+            prop_assert_eq!(ledger.compare(at as u64, &then, &then), Ok(()));
+            prop_assert!(ledger.all_are_compared());
             prop_assert_eq!(ledger.ended(at as u64), Err(Mismatch::Shorter { chunk: at as u64 }));
             prop_assert_eq!(ledger.ended(lengths.len() as u64), Ok(()));
         }

@@ -103,19 +103,28 @@ pub struct Done {
     pub microseconds: [u64; 3],
 }
 
-/// Writes a record.
-///
-/// # Panics
-///
-/// Never: all of a record can be written.
-pub(crate) fn encode<T: Serialize>(record: &T) -> Vec<u8> {
+/// Writes a record: [`Job`], [`Cut`], [`Ticket`] or [`Done`].
+#[must_use]
+pub fn encode<T: Serialize>(record: &T) -> Vec<u8> {
     #[expect(clippy::expect_used, reason = "a record has no map of unknown length")]
     let bytes = postcard::to_extend(record, vec![VERSION]).expect("a record can be written");
     bytes
 }
 
-/// Reads a record that takes all of the bytes.
-pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, NotOurs> {
+/// Reads a record that takes all of the bytes, whoever wrote them.
+///
+/// ```
+/// use pipewright_remote::nats::{Cut, decode, encode};
+///
+/// let cut = Cut { length: 10, sha256: [7; 32], last: false };
+/// assert_eq!(decode::<Cut>(&encode(&cut)), Ok(cut));
+/// assert!(decode::<Cut>(b"anything else").is_err());
+/// ```
+///
+/// # Errors
+///
+/// [`NotOurs`].
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, NotOurs> {
     if bytes.len() > LONGEST {
         return Err(NotOurs::TooLong(bytes.len()));
     }
@@ -130,7 +139,8 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, NotOurs> {
 
 impl Done {
     /// Tells whether it can stand in a subject: the name of the run is somebody else's to choose.
-    pub(crate) fn is_sound(&self) -> bool {
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
         let fits = |byte: u8| byte.is_ascii_alphanumeric();
         !self.run.is_empty() && self.run.len() <= 64 && self.run.bytes().all(fits)
     }

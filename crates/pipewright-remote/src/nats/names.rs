@@ -41,6 +41,11 @@ pub(crate) enum Kind {
     Results,
 }
 
+impl Kind {
+    /// All of them, the results last: who sees them gone sees no work.
+    pub(crate) const ALL: [Self; 3] = [Self::Work, Self::Input, Self::Results];
+}
+
 impl JobName {
     pub(crate) fn stream(&self, kind: Kind) -> String {
         let kind = match kind {

@@ -154,10 +154,9 @@ impl Server {
         Ok(())
     }
 
-    /// Deletes the streams of the job; those that are not there are no fault.
-    pub(crate) async fn delete_streams(&self) -> Result<()> {
-        // The results last: who sees them gone sees no work.
-        for kind in [Kind::Work, Kind::Input, Kind::Results] {
+    /// Deletes streams of the job, in this order; those that are not there are no fault.
+    pub(crate) async fn delete_streams(&self, kinds: &[Kind]) -> Result<()> {
+        for &kind in kinds {
             let mut attempts = self.attempts("delete the job's streams");
             while self.stream_is_there(kind).await? {
                 if let Err(error) = self.context.delete_stream(self.job.stream(kind)).await {

@@ -23,6 +23,9 @@ use super::server::{Put, Server};
 /// How long the server keeps a worker's question for a ticket.
 const ASKING: Duration = Duration::from_secs(1);
 
+/// How long the coordinator is given to put again what the server has lost.
+const PUT_AGAIN: Duration = Duration::from_secs(1);
+
 /// How much later its answer may come.
 const LATE: Duration = Duration::from_secs(5);
 
@@ -359,12 +362,15 @@ impl Worker {
         );
         let input = match input.await {
             Ok(input) => input,
-            // It is removed when its result is there.
-            Err(Error::Damaged { .. })
-                if self.server.get_record::<Done>(&result).await?.is_some() =>
-            {
-                self.late.fetch_add(1, Relaxed);
-                return acknowledge(message).await;
+            Err(Error::Missing { .. }) => {
+                // It is removed when its result is there.
+                if self.server.get_record::<Done>(&result).await?.is_some() {
+                    self.late.fetch_add(1, Relaxed);
+                    return acknowledge(message).await;
+                }
+                // A server whose machine lost power may have lost it: the coordinator puts it there again.
+                tokio::time::sleep(PUT_AGAIN).await;
+                return self.give_back(message, ticket).await;
             }
             Err(error) => return Err(error),
         };
