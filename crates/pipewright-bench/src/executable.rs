@@ -25,6 +25,9 @@ pub(crate) fn pipewright() -> anyhow::Result<PathBuf> {
         build
             .args(["build", "--quiet", "-p", "pipewright-cli"])
             .current_dir(manifest);
+        if cfg!(feature = "nats") {
+            build.args(["--features", "nats"]);
+        }
         // The target directory holds one directory a profile.
         let profile = directory.file_name().unwrap_or_default();
         build.arg("--profile").arg(if profile == "debug" {

@@ -6,6 +6,8 @@
 
 mod capture;
 mod handoff;
+#[cfg(feature = "nats")]
+mod jetstream;
 mod observe;
 mod part;
 mod scaling;
@@ -36,6 +38,9 @@ pub(crate) enum Bench {
     Workers(workers::Options),
     /// A stream kept on disk, beside `tee`, mbuffer and dd.
     Spool(spool::Options),
+    /// Workers that come and go, by a NATS server on this machine.
+    #[cfg(feature = "nats")]
+    Jetstream(jetstream::Options),
     /// A config, messages and streams between this program and its child.
     Handoff(handoff::Options),
 }
@@ -51,6 +56,8 @@ impl Bench {
             Self::Verdict(options) => verdict::run(options),
             Self::Workers(options) => workers::run(options),
             Self::Spool(options) => spool::run(options),
+            #[cfg(feature = "nats")]
+            Self::Jetstream(options) => jetstream::run(options),
             Self::Handoff(options) => handoff::run(options),
         }
     }

@@ -377,7 +377,7 @@ fn gnu_parallel() -> Result<(), String> {
 }
 
 /// Writes a file of lines that differ.
-fn lines(directory: &Path, name: &str, size: u64) -> anyhow::Result<PathBuf> {
+pub(crate) fn lines(directory: &Path, name: &str, size: u64) -> anyhow::Result<PathBuf> {
     let path = directory.join(name);
     let mut file = BufWriter::with_capacity(1 << 20, File::create(&path)?);
     let (mut written, mut number) = (0, 1_u64);
