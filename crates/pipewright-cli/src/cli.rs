@@ -15,10 +15,10 @@ use std::time::Duration;
 use clap::{Args, Parser};
 
 use crate::quantity;
-pub(crate) use hosts::{On, Reach, Remote};
+pub(crate) use hosts::{On, OnHosts, Reach, Remote};
 pub(crate) use run::{Progress, Run, Status};
 pub(crate) use spool::{Diff, Keep, Replay, Resume, Spool, SpoolSync};
-pub(crate) use values::{Auto, Restart, Restarting, When, Widening};
+pub(crate) use values::{Auto, HostSlots, Restart, Restarting, When, Widening};
 #[cfg(feature = "nats")]
 pub(crate) use via::{Login, Via, Worker};
 pub(crate) use workers::Workers;

@@ -9,6 +9,7 @@ pub(crate) mod limits;
 pub(crate) mod ls;
 pub(crate) mod manual;
 pub(crate) mod on;
+mod on_hosts;
 mod placed;
 mod played;
 pub(crate) mod remote;

@@ -11,7 +11,9 @@
 //!   between the hosts is an [`Error`], never a status.
 //! - **Memory is bounded** by a few windows of 4 MiB, whatever the other half sends.
 //!
-//! [`Session`] is all of that without input and output.
+//! [`Fleet`] runs the chunks of one stage on several hosts.
+//!
+//! [`Session`] is the first of these without input and output.
 //!
 //! ```
 //! use pipewright_remote::{Decoder, Half, Session, Stream};
@@ -38,9 +40,11 @@
 
 mod bootstrap;
 mod connect;
+mod environment;
 mod error;
 mod exchange;
 mod far;
+mod fleet;
 mod frames;
 mod incoming;
 mod lease;
@@ -62,6 +66,7 @@ mod warden;
 pub use bootstrap::{Copy, bootstrap};
 pub use error::{Error, Misuse, Result};
 pub use far::{FarError, far_half};
+pub use fleet::{Fleet, FleetSetup, Place, Quit, Told, UnusableHosts, run_chunks};
 pub use frames::{Decoder, Frame, HEAD, Kind, LONGEST_PAYLOAD, NoFrame};
 pub use messages::{End, Usage};
 pub use near::{Ended, RemoteStage, Signals, Streams};

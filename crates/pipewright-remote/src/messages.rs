@@ -12,10 +12,10 @@ use crate::error::Misuse;
 use crate::session::Positions;
 
 /// The version of all that passes between the halves.
-pub(crate) const VERSION: u16 = 1;
+pub(crate) const VERSION: u16 = 2;
 
 /// The longest message: room for any argument list that the kernel takes.
-const LONGEST: usize = 3 << 20;
+pub(crate) const LONGEST: usize = 3 << 20;
 
 /// The name of one run of one stage, which only its two halves know.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]

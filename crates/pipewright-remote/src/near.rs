@@ -141,6 +141,7 @@ impl RemoteStage {
         };
         let result = near.run(&start, signals);
         near.call_off();
+        shared.abandon();
         for call in near.calls.drain(..) {
             if result.is_ok() {
                 call.finish();

@@ -152,6 +152,16 @@ impl Session {
         self.got_mut(stream).stop();
     }
 
+    /// Nothing more is sent, and nothing that came is given: this half is at its end.
+    pub(crate) fn abandon(&mut self) {
+        for end in &mut self.streams {
+            match end {
+                End::Out(outgoing) => outgoing.stop(),
+                End::In(incoming) => incoming.stop(),
+            }
+        }
+    }
+
     /// The near half has everything; the far half need not wait for it.
     pub fn say_bye(&mut self) {
         if self.bye == Bye::No {

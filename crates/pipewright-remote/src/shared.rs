@@ -82,6 +82,12 @@ impl Shared {
         failure.take()
     }
 
+    /// Has every pump let go of its stream.
+    pub(crate) fn abandon(&self) {
+        self.session().abandon();
+        self.pumps.iter().for_each(Bell::ring);
+    }
+
     fn fail(&self, what: &'static str, error: io::Error) {
         let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
         failure.get_or_insert((what, error));

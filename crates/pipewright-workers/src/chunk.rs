@@ -192,7 +192,11 @@ impl Chunk {
     }
 
     /// Writes what lies behind `from` to `output`, by reference where that can be.
-    pub(crate) fn give(&self, from: u64, output: BorrowedFd<'_>) -> io::Result<()> {
+    ///
+    /// # Errors
+    ///
+    /// When that cannot be written to.
+    pub fn give(&self, from: u64, output: BorrowedFd<'_>) -> io::Result<()> {
         let mut offset = from;
         while offset < self.length {
             let piece = usize::try_from(self.length - offset)

@@ -184,6 +184,27 @@ impl FarHost {
             .env(MARK, &self.mark);
     }
 
+    /// Lets a program of this side know of several, by these names. It is found by
+    /// [`left`](Self::left) of the first.
+    pub fn known_together(hosts: &[(&str, &Self)], command: &mut Command) {
+        let (_, first) = hosts[0];
+        first.known_to(command);
+        let place = first.directory.path();
+        let config = hosts.iter().map(|(name, host)| {
+            let text = fs::read_to_string(host.directory.path().join("ssh_config"));
+            text.unwrap()
+                .replacen("Host far", &format!("Host {name}"), 1)
+        });
+        let path = place.join("ssh_config_of_all");
+        fs::write(&path, config.collect::<String>()).unwrap();
+        let script = format!("#!/bin/sh\nexec ssh -F {} \"$@\"\n", path.display());
+        let ssh = place.join("ssh_of_all");
+        if !ssh.exists() {
+            write_script(&ssh, &script);
+        }
+        command.env("PIPEWRIGHT_SSH", ssh);
+    }
+
     /// Runs a shell text there by plain ssh.
     pub fn run(&self, text: &str) -> Output {
         Command::new(self.ssh())

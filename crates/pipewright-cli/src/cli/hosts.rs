@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::values::{HostSlots, host_slots};
 use crate::quantity;
 
 /// Run a stage on another host: A | pipewright on HOST -- B | C
@@ -48,8 +49,29 @@ pub(crate) struct On {
     pub(crate) command: Vec<OsString>,
 }
 
-/// How a host is reached.
+/// The hosts that run chunks of a stage.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Workers on other hosts")]
+pub(crate) struct OnHosts {
+    /// Have the chunks run on these hosts, by ssh: HOST, HOST/4 for four at once, : for this host
+    ///
+    /// Each gets as many at once as it has cores, unless /N or -j says otherwise; the idlest gets the next.
+    /// What a host had that is lost is run elsewhere. Before a host gets a chunk, the beginning of the input
+    /// is run there as well as here, and a host that gives something else is not used. The command starts in
+    /// the home directory there.
+    #[arg(long, value_name = "HOST[/N],...", value_delimiter = ',', group = "elsewhere", value_parser = host_slots)]
+    pub(crate) on: Vec<HostSlots>,
+
+    #[command(flatten)]
+    pub(crate) reach: Reach,
+
+    /// How long a host may be silent before its chunks are given to others for good: 30, 90s, 5m
+    #[arg(long, value_name = "DURATION", requires = "elsewhere", default_value = "30s", value_parser = quantity::lease)]
+    pub(crate) lease: Duration,
+}
+
+/// How a host is reached.
+#[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Reach {
     /// The ssh to use [default: $PIPEWRIGHT_SSH, or ssh]
     #[arg(long, value_name = "PROGRAM")]
@@ -91,12 +113,16 @@ Exit status:
 #[derive(Debug, Args)]
 pub(crate) struct Remote {
     /// The word that the other half waits for
-    #[arg(required_unless_present = "warden")]
+    #[arg(required_unless_present_any = ["warden", "chunks"])]
     pub(crate) nonce: Option<String>,
 
     /// Run the command, and tell descriptor 3 of it
     #[arg(long, hide = true, requires = "command")]
     pub(crate) warden: bool,
+
+    /// Run the chunks that come on stdin
+    #[arg(long, hide = true, conflicts_with = "warden")]
+    pub(crate) chunks: bool,
 
     /// The command to watch over
     #[arg(last = true, hide = true)]

@@ -45,6 +45,37 @@ pub(super) fn stage_on(text: &str) -> Result<(usize, String), String> {
     stage.ok_or_else(|| "give a stage with its host: 2=HOST".to_owned())
 }
 
+/// A host that runs chunks, and how many at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct HostSlots {
+    /// `None` is this host.
+    pub(crate) host: Option<String>,
+    pub(crate) slots: Option<usize>,
+}
+
+/// `HOST` or `HOST/4`; `:` is this host.
+pub(super) fn host_slots(text: &str) -> Result<HostSlots, String> {
+    // The slashes of ssh://HOST are no number's.
+    let cut = text
+        .rsplit_once('/')
+        .filter(|(host, _)| !host.ends_with('/'));
+    let (host, slots) = match cut {
+        Some((host, number)) => match number.parse() {
+            Ok(slots @ 1..=1024) => (host, Some(slots)),
+            _ if host.starts_with("ssh:") => (text, None),
+            _ => return Err("give HOST/N with N from 1 to 1024".to_owned()),
+        },
+        None => (text, None),
+    };
+    if host.is_empty() || host.starts_with('-') {
+        return Err(
+            "give hosts as ssh takes them: HOST, user@HOST, HOST/4, or : for this host".to_owned(),
+        );
+    }
+    let host = (host != ":").then(|| host.to_owned());
+    Ok(HostSlots { host, slots })
+}
+
 /// `auto`, or `2=4,3=auto`.
 pub(super) fn widening(text: &str) -> Result<Widening, String> {
     if text == "auto" {
@@ -96,4 +127,44 @@ pub(super) fn restarting(text: &str) -> Result<Restarting, String> {
     let stages: Option<Vec<_>> = text.split(',').map(stage).collect();
     let stages = stages.map(Restarting::Stages);
     stages.ok_or_else(|| "give replay, chunk, or stages: 2=replay, or 2=replay,3=chunk".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_has_its_number_of_runs_behind_the_last_slash() {
+        let table = [
+            ("far", Some((Some("far"), None))),
+            ("far/4", Some((Some("far"), Some(4)))),
+            (
+                "me@far.example/16",
+                Some((Some("me@far.example"), Some(16))),
+            ),
+            ("::1/2", Some((Some("::1"), Some(2)))),
+            ("fe80::/2", Some((Some("fe80::"), Some(2)))),
+            ("ssh://far", Some((Some("ssh://far"), None))),
+            ("ssh://far:22", Some((Some("ssh://far:22"), None))),
+            ("ssh://far:22/3", Some((Some("ssh://far:22"), Some(3)))),
+            ("ssh://10", Some((Some("ssh://10"), None))),
+            (":", Some((None, None))),
+            (":/3", Some((None, Some(3)))),
+            ("far/0", None),
+            ("far/1025", None),
+            ("far/x", None),
+            ("far/", None),
+            ("/4", None),
+            ("", None),
+            ("-oX/4", None),
+        ];
+        for (text, expected) in table {
+            let found = host_slots(text).ok();
+            let expected = expected.map(|(host, slots)| HostSlots {
+                host: host.map(str::to_owned),
+                slots,
+            });
+            assert_eq!(found, expected, "{text}");
+        }
+    }
 }

@@ -7,8 +7,6 @@ use std::time::Duration;
 use clap::Args;
 use pipewright_remote::nats::JobName;
 
-use crate::quantity;
-
 /// Where a job is, for workers on other hosts.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Workers on other hosts")]
@@ -17,7 +15,7 @@ pub(crate) struct Via {
     ///
     /// Each of them is `pipewright worker URL --name JOB -- COMMAND`. What is done stays on the server till
     /// the end: if this process dies, the same command with the same input goes on.
-    #[arg(long, value_name = "URL", requires = "name")]
+    #[arg(long, value_name = "URL", requires = "name", group = "elsewhere")]
     pub(crate) via: Option<String>,
 
     /// The name of the job on the server
@@ -40,8 +38,9 @@ pub(crate) struct Via {
         value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=5))]
     pub(crate) replicas: usize,
 
-    /// How long a worker may be silent before its chunk is given to another: 30, 90s, 5m
-    #[arg(long, value_name = "DURATION", requires = "via", default_value = "30s", value_parser = quantity::lease)]
+    /// How long a worker may be silent before its chunk is given to another: that of `--on`, which has the
+    /// option.
+    #[arg(skip)]
     pub(crate) lease: Duration,
 
     /// The server's monitoring port, to see how durable it is [default: port 8222 of its host]

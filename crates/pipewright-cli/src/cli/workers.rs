@@ -58,6 +58,9 @@ pub(crate) struct Workers {
     #[arg(long)]
     pub(crate) assume_local: bool,
 
+    #[command(flatten)]
+    pub(crate) on_hosts: super::OnHosts,
+
     #[cfg(feature = "nats")]
     #[command(flatten)]
     pub(crate) via: super::Via,
@@ -87,6 +90,7 @@ const WORKERS_NOTES: &str = "\
 Examples:
   zcat log.gz | pipewright workers -- grep -E 'time(out|d out)' | wc -l
   pipewright workers -j 8 -- jq -c 'select(.level == \"error\")' < events.jsonl
+  zcat log.gz | pipewright workers --on big/8,small,: -- grep -E 'time(out|d out)' | wc -l
   cat reads.fastq | pipewright workers --records lines:4 --assume-local -- ./trim
   sort big runs wide by itself: sort --parallel, pigz, zstd -T0 and samtools -@ need no workers
 

@@ -15,6 +15,7 @@ use pipewright_workers::{
     for_terminal, run,
 };
 
+use super::on_hosts;
 use crate::cli::{self, Auto};
 use crate::inherited;
 use crate::outcome::{ByWorkers, WorkersLimit};
@@ -25,9 +26,18 @@ pub(crate) fn workers(mut options: cli::Workers) -> anyhow::Result<ExitCode> {
     let explain = options.explain;
     let verbose = options.verbose;
     let told_to = options.told_to.take();
+    let (on_hosts, jobs) = (options.on_hosts.clone(), options.jobs);
     #[cfg(feature = "nats")]
-    let (via, jobs) = (options.via.clone(), options.jobs);
-    let work = Work::of(options);
+    let via = cli::Via {
+        lease: on_hosts.lease,
+        ..options.via.clone()
+    };
+    let mut work = Work::of(options);
+    if let Some(slots) = on_hosts::slots(&on_hosts, &jobs)? {
+        // At least two: what is to run elsewhere is not replaced by one run here.
+        work.stage.workers = slots.max(2);
+        work.stage.only_if_slow &= on_hosts.on.iter().all(|host| host.slots.is_none());
+    }
     // Whoever asked for it may be gone; the stage goes on.
     let told_to = told_to.and_then(|path| File::options().write(true).open(path).ok());
     if explain {
@@ -70,7 +80,14 @@ pub(crate) fn workers(mut options: cli::Workers) -> anyhow::Result<ExitCode> {
         let wall = began.elapsed();
         return Ok(told(&work, &outcome, wall, verbose, told_to));
     }
-    let outcome = match run(&work.stage, input, output) {
+    let outcome = if on_hosts.on.is_empty() {
+        run(&work.stage, input, output)
+    } else {
+        let fleet = on_hosts::begin(on_hosts, &jobs, &work.stage)?;
+        work.stage.workers = fleet.slots().max(1);
+        on_hosts::run_on(fleet, &work.stage, verbose, input, output)
+    };
+    let outcome = match outcome {
         Ok(outcome) => outcome,
         Err(Error::Start(error)) => return Ok(cannot_start(&error)),
         Err(error) => return Err(error.into()),

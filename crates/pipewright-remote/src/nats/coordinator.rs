@@ -24,26 +24,6 @@ use super::names::{JobName, Kind};
 use super::pieces::Pieces;
 use super::server::{Put, Server};
 
-/// Variables that decide what programs make of bytes, so that all workers have those of the coordinator.
-const ENVIRONMENT: [&str; 16] = [
-    "LANG",
-    "LANGUAGE",
-    "LC_ALL",
-    "LC_ADDRESS",
-    "LC_COLLATE",
-    "LC_CTYPE",
-    "LC_IDENTIFICATION",
-    "LC_MEASUREMENT",
-    "LC_MESSAGES",
-    "LC_MONETARY",
-    "LC_NAME",
-    "LC_NUMERIC",
-    "LC_PAPER",
-    "LC_TELEPHONE",
-    "LC_TIME",
-    "TZ",
-];
-
 /// How long a coordinator waits for another one of the same job to speak up.
 const ANOTHER: Duration = Duration::from_millis(300);
 
@@ -226,16 +206,7 @@ impl Shared {
                 .iter()
                 .map(|word| word.as_bytes().to_vec())
                 .collect(),
-            environment: ENVIRONMENT
-                .iter()
-                .map(|name| {
-                    let value = std::env::var_os(name);
-                    (
-                        name.as_bytes().to_vec(),
-                        value.map(|value| value.as_bytes().to_vec()),
-                    )
-                })
-                .collect(),
+            environment: crate::environment::of_this_process(),
             lease: setup.lease.as_millis() as u64,
             losses: setup.losses,
         };
