@@ -207,11 +207,22 @@ fn recorded(directory: &Path, command: &mut Command) -> (Value, Vec<Value>) {
     (run, samples.collect())
 }
 
+/// Started by a small shell that forks: the kernel counts what a process was before its exec into its
+/// peak memory, and as large as these tests no stage here is.
 fn recording(arguments: &[&str]) -> Command {
-    let mut command = pipewright();
+    let program = pipewright();
+    let mut command = Command::new("sh");
     command
+        .args(["-c", "\"$0\" \"$@\"; exit $?"])
+        .arg(program.get_program())
+        .envs(
+            program
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        )
         .args(["run", "-q", "--json=run.json", "--samples", "samples"])
         .args(arguments)
+        .env_remove("NO_COLOR")
         .env("P", env!("CARGO_BIN_EXE_pipewright"))
         // Directories that may not be looked into would leave open what is missing.
         .env("PATH", "/usr/local/bin:/usr/bin:/bin")

@@ -29,4 +29,4 @@ pub use processes::{
 };
 pub use programs::{copy_program, feed, shell_status, stderr, wait_for_lines, write_script};
 pub use shells::{deaf_to_sigterm, sh, sh_on_a_pipe, until_there};
-pub use watchdog::{PATIENCE, Watchdog, campaign, watchdog, with_time_enough};
+pub use watchdog::{PATIENCE, Watchdog, campaign, rounds, watchdog, with_time_enough};

@@ -1,7 +1,8 @@
 //! Turns a hang into a failure.
 
+use std::io::Write;
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a test waits for what must come: less than the watchdog grants it, so that the test
 /// can say what did not come.
@@ -45,4 +46,23 @@ pub fn campaign(short: u32, full: u32) -> u32 {
     } else {
         short
     }
+}
+
+/// The rounds of a [`campaign`], from 0. A full one says every few seconds on stderr how far it is: past
+/// the test harness, which keeps what a test prints.
+pub fn rounds(short: u32, full: u32) -> impl Iterator<Item = u32> {
+    let most = campaign(short, full);
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    let (begin, mut told) = (Instant::now(), Instant::now());
+    (0..most).inspect(move |round| {
+        let is_last = round + 1 == most;
+        if most > short && (is_last || told.elapsed() >= Duration::from_secs(5)) {
+            let (number, seconds) = (round + 1, begin.elapsed().as_secs());
+            let _ = writeln!(
+                std::io::stderr(),
+                "{test}: round {number} of {most}, {seconds} s"
+            );
+            told = Instant::now();
+        }
+    })
 }

@@ -1,7 +1,7 @@
 //! Spools, and streams to put through them.
 
 use std::ffi::OsStr;
-use std::io::{PipeReader, Read, Write};
+use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread::JoinHandle;
@@ -58,11 +58,23 @@ pub struct Fed {
     pub child: Child,
     pub pipe: PipeReader,
     pub producer: JoinHandle<()>,
+    /// As long as it is here the stream has no end.
+    open: Option<PipeWriter>,
 }
 
 impl Fed {
-    pub fn start(mut command: Command, bytes: Vec<u8>) -> Self {
+    /// The stream ends behind the bytes.
+    pub fn start(command: Command, bytes: Vec<u8>) -> Self {
+        let mut fed = Self::start_without_end(command, bytes);
+        fed.open = None;
+        fed
+    }
+
+    /// More might come behind the bytes, until the spool is killed: however late that is, it has not
+    /// seen an end.
+    pub fn start_without_end(mut command: Command, bytes: Vec<u8>) -> Self {
         let (pipe, mut writer) = std::io::pipe().unwrap();
+        let open = Some(writer.try_clone().unwrap());
         command.stdin(pipe.try_clone().unwrap());
         let child = command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = child.spawn().unwrap();
@@ -74,6 +86,7 @@ impl Fed {
             child,
             pipe,
             producer,
+            open,
         }
     }
 
@@ -81,6 +94,7 @@ impl Fed {
     pub fn kill(mut self) -> Vec<u8> {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+        self.open = None;
         let mut rest = Vec::new();
         self.pipe.read_to_end(&mut rest).unwrap();
         self.producer.join().unwrap();
