@@ -35,6 +35,40 @@ fn rows_are_shown_while_it_runs_and_wiped_at_the_end() {
 }
 
 #[test]
+fn a_spool_has_a_row_that_tells_both_rates_what_is_left_and_that_it_is_full() {
+    let _watchdog = watchdog();
+    let directory = tempfile::tempdir().unwrap();
+    let done = directory.path().join("done");
+    let text = format!(
+        "seq 1000000 | '{}' spool --limit 1M --sync disk '{}' | {{ {}; cat; }}",
+        USUAL.program,
+        directory.path().join("kept").display(),
+        until_there(&done)
+    );
+    let terminal = Terminal::start(&USUAL, &text);
+    let row = |screen: &str| {
+        let mut rows = screen.lines();
+        rows.find(|row| row.contains("stage 2 is a spool: in "))
+            .map(str::to_owned)
+    };
+    terminal.wait_for("the row of a full spool", |screen| {
+        row(screen).is_some_and(|row| {
+            [", out ", " of 1.0 MiB to give, ", ", full"]
+                .iter()
+                .all(|word| row.contains(word))
+        })
+    });
+    std::fs::write(&done, "").unwrap();
+    assert!(terminal.end().success());
+    let screen = terminal.screen();
+    assert!(screen.contains("ok in"), "{screen}");
+    assert!(
+        screen.contains("the spool (stage 2) was full, "),
+        "{screen}"
+    );
+}
+
+#[test]
 fn what_stages_write_to_stderr_scrolls_above_unharmed() {
     let _watchdog = watchdog();
     let directory = tempfile::tempdir().unwrap();

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::Export;
 use super::json::Input;
-use super::json::values::{Level, VERSION, Word, numbers, rate, seconds};
+use super::json::values::{Level, Spool, VERSION, Word, numbers, rate, seconds};
 use crate::outcome::Outcome;
 use crate::progress::Progress;
 
@@ -109,6 +109,8 @@ struct StageCounted<'a> {
     read_bytes: Option<u64>,
     written_bytes: Option<u64>,
     splices: bool,
+    /// Null: it is no `pipewright spool`, or may not be looked at.
+    spool: Option<Spool>,
 }
 
 /// Null is unknown.
@@ -174,6 +176,7 @@ impl<'a> StageCounted<'a> {
             read_bytes: figures.read,
             written_bytes: figures.written,
             splices: figures.splices,
+            spool: figures.spool.as_ref().map(Spool::from),
         }
     }
 }

@@ -8,11 +8,12 @@ mod rows;
 
 use std::time::Duration;
 
+use pipewright_observe::verdict::SpoolShares;
 use pipewright_observe::{Activity, PipeLevel};
 
 use self::brief::Brief;
+use super::text;
 use super::units::percent;
-use super::{spool, text};
 use crate::observation::Observation;
 use crate::outcome;
 use crate::progress::Progress;
@@ -29,7 +30,7 @@ pub(crate) struct Frame {
     /// The pipeline without its bottleneck.
     pub(crate) worth: Option<String>,
     /// Those of the stages that keep the stream on disk.
-    pub(crate) spools: Vec<String>,
+    pub(crate) spools: Vec<SpoolShares>,
     pub(crate) progress: Option<Progress>,
     /// The pipeline is as old as `elapsed`: not only the time that somebody watches it.
     pub(crate) since_start: bool,
@@ -105,8 +106,8 @@ impl Frame {
             finding: text::line(&verdict.sentence()),
             brief: Brief::of(&verdict.finding),
             advice: verdict.advice(),
-            spools: verdict.spools.iter().map(spool::told).collect(),
             worth: verdict.prediction.map(|it| text::line(&it.sentence())),
+            spools: verdict.spools,
             progress,
             since_start: false,
         }

@@ -3,26 +3,36 @@
 use pipewright_observe::verdict::SpoolShares;
 use pipewright_observe::{SpoolState, SpoolWait};
 
+use super::text;
 use super::units::{rate, size};
 
 /// How far a spool is: `1.2 GiB to give, durable up to 3.4 GiB, full`.
 pub(crate) fn state(state: &SpoolState) -> String {
-    let bytes = |bytes: u64| size(bytes as f64);
-    let limit = state.limit.map(|limit| format!(" of {}", bytes(limit)));
     let durable = state
         .durable
-        .map(|durable| format!(", durable up to {}", bytes(durable)));
-    let waits = match state.waits {
+        .map(|durable| format!(", durable up to {}", size(durable as f64)));
+    format!(
+        "{}{}{}",
+        backlog(state),
+        durable.unwrap_or_default(),
+        waits(state),
+    )
+}
+
+fn backlog(state: &SpoolState) -> String {
+    let limit = state
+        .limit
+        .map(|limit| format!(" of {}", size(limit as f64)));
+    let backlog = size(state.backlog() as f64);
+    format!("{backlog}{} to give", limit.unwrap_or_default())
+}
+
+fn waits(state: &SpoolState) -> &'static str {
+    match state.waits {
         SpoolWait::Full => ", full",
         SpoolWait::NoRoom => ", its disk has no room",
         _ => "",
-    };
-    format!(
-        "{}{} to give{}{waits}",
-        bytes(state.backlog()),
-        limit.unwrap_or_default(),
-        durable.unwrap_or_default(),
-    )
+    }
 }
 
 /// The same with its number and both rates.
@@ -34,6 +44,21 @@ pub(crate) fn told(spool: &SpoolShares) -> String {
         rate(Some(spool.given_rate)),
         state(&spool.state)
     )
+}
+
+/// The same where there is room for so many columns: what matters less is left out, never half of it.
+pub(crate) fn in_columns(spool: &SpoolShares, columns: usize) -> String {
+    let head = format!("stage {} is a spool: ", spool.stage + 1);
+    let now = format!("{}{}", backlog(&spool.state), waits(&spool.state));
+    let [taken, given] = [spool.taken_rate, spool.given_rate].map(|bytes| rate(Some(bytes)));
+    let shorter = [
+        told(spool),
+        format!("{head}in {taken}, out {given}, {now}"),
+        format!("{head}{now}"),
+    ];
+    let fits = |it: &String| text::width(it) <= columns;
+    let shorter = shorter.into_iter().find(fits);
+    shorter.unwrap_or_else(|| format!("spool {}: {now}", spool.stage + 1))
 }
 
 #[cfg(test)]
@@ -55,5 +80,34 @@ mod tests {
             state(&spool),
             "4.0 MiB of 8.0 MiB to give, durable up to 3.0 MiB, full"
         );
+    }
+
+    #[test]
+    fn a_narrow_terminal_shows_what_matters_most_and_nothing_by_halves() {
+        let state = SpoolState {
+            taken: 5 << 20,
+            given: 1 << 20,
+            durable: Some(3 << 20),
+            limit: Some(4 << 20),
+            waits: SpoolWait::Full,
+            ..SpoolState::default()
+        };
+        let shares = serde_json::json!({
+            "stage": 1, "state": state, "taken_rate": 2e6, "given_rate": 1e6,
+            "full": 1.0, "no_room": 0.0, "disk": 0.0,
+        });
+        let spool: SpoolShares = serde_json::from_value(shares).unwrap();
+        let wide = told(&spool);
+        for (columns, shown) in [
+            (text::width(&wide), &*wide),
+            (
+                text::width(&wide) - 1,
+                "stage 2 is a spool: in ≈ 1.9 MiB/s, out ≈ 977 KiB/s, 4.0 MiB of 4.0 MiB to give, full",
+            ),
+            (60, "stage 2 is a spool: 4.0 MiB of 4.0 MiB to give, full"),
+            (40, "spool 2: 4.0 MiB of 4.0 MiB to give, full"),
+        ] {
+            assert_eq!(in_columns(&spool, columns), shown);
+        }
     }
 }

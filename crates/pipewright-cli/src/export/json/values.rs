@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 use pipewright_observe::verdict::{PipeShares, SpoolShares, StageShares};
-use pipewright_observe::{PipeLevel, SpoolState, SpoolWait};
+use pipewright_observe::{PipeLevel, SpoolFigures, SpoolState, SpoolWait};
 use serde::{Serialize, Serializer};
 
 /// The version of the forms.
@@ -94,6 +94,19 @@ impl From<&SpoolShares> for Spool {
             full_share: Some(share(spool.full)),
             no_room_share: Some(share(spool.no_room)),
             disk_share: Some(share(spool.disk)),
+            ..Self::now(&spool.state)
+        }
+    }
+}
+
+/// Over one interval, in which nobody adds up who waited for the disk.
+impl From<&SpoolFigures> for Spool {
+    fn from(spool: &SpoolFigures) -> Self {
+        Self {
+            taken_bytes_per_second: Some(rate(spool.taken_rate)),
+            given_bytes_per_second: Some(rate(spool.given_rate)),
+            full_share: Some(share(spool.full)),
+            no_room_share: Some(share(spool.no_room)),
             ..Self::now(&spool.state)
         }
     }

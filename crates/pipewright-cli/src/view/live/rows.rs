@@ -7,8 +7,8 @@ use pipewright_observe::Activity;
 use super::fold::{Shown, fold};
 use super::{Frame, PipeRow, StageRow};
 use crate::view::style::{Row, Tone};
-use crate::view::text;
 use crate::view::units::{clock, percent, rate, size};
+use crate::view::{spool, text};
 
 /// A lower frame has one row for time and finding.
 const LOW: usize = 5;
@@ -48,18 +48,13 @@ impl Frame {
         }
         rows.extend(foot);
         // Never half of it, and never in place of something that happens now.
-        let worth = self
-            .worth
-            .as_ref()
-            .filter(|worth| !is_folded && rows.len() < height && text::width(worth) + 2 <= width);
-        let worth = self
-            .spools
-            .iter()
-            .take(height.saturating_sub(rows.len()))
-            .chain(worth);
-        rows.extend(
-            worth.map(|worth| Row::fitted(vec![(Tone::Faint, format!("  {worth}"))], width)),
-        );
+        let fits = |worth: &&String| !is_folded && text::width(worth) + 2 <= width;
+        let worth = self.worth.as_ref().filter(fits).cloned();
+        let spools = self.spools.iter();
+        let spools = spools.map(|it| spool::in_columns(it, width.saturating_sub(2)));
+        let room = height.saturating_sub(rows.len());
+        let below = spools.chain(worth).take(room);
+        rows.extend(below.map(|text| Row::fitted(vec![(Tone::Faint, format!("  {text}"))], width)));
         rows
     }
 
