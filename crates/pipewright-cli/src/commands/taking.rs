@@ -8,6 +8,8 @@ use anyhow::Context;
 use pipewright_observe::SpoolWait;
 use pipewright_spool::{Error, FileSystem, Spool, Writer};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::ioctl_fionread;
+use rustix::pipe::fcntl_getpipe_size;
 
 use crate::commands::board::Board;
 use crate::view;
@@ -20,6 +22,12 @@ const FULL_PATIENCE: Duration = Duration::from_millis(250);
 
 /// The most that an ordinary user's pipe holds.
 const LARGEST_PIPE: u64 = 1 << 20;
+
+/// A piece that is smaller costs more to take than its bytes do, where many come.
+const WORTHWHILE: usize = 128 << 10;
+
+/// How long a pipe is then left to fill.
+const FILL: Duration = Duration::from_micros(150);
 
 /// Why no more was taken.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -188,15 +196,48 @@ struct Input {
     buffer: Vec<u8>,
     from: usize,
     is_pipe: bool,
+    /// A pipe that can be left to fill: its writer does not come to its end meanwhile.
+    is_large: bool,
+    /// Small pieces that were taken one after the other, unless the pipe was left to fill; and when the
+    /// last was.
+    small: u32,
+    last: Option<Instant>,
 }
 
 impl Input {
     fn new() -> Self {
+        let capacity = fcntl_getpipe_size(rustix::stdio::stdin());
         Self {
             buffer: Vec::new(),
             from: 0,
             is_pipe: true,
+            is_large: capacity.is_ok_and(|capacity| capacity >= 4 * WORTHWHILE),
+            small: 0,
+            last: None,
         }
+    }
+
+    /// Where many small pieces come, waits a moment so that they become fewer. Tells whether it did so.
+    fn let_fill(&self) -> bool {
+        let is_soon = self.last.is_some_and(|last| last.elapsed() < 4 * FILL);
+        let fills = self.is_large && self.small >= 8 && is_soon;
+        let stdin = rustix::stdio::stdin();
+        if fills && ioctl_fionread(stdin).is_ok_and(|unread| unread < WORTHWHILE as u64) {
+            std::thread::sleep(FILL);
+        }
+        fills
+    }
+
+    fn took(&mut self, bytes: usize, was_filled: bool) {
+        if !was_filled {
+            let is_small = bytes < WORTHWHILE;
+            self.small = if is_small {
+                self.small.saturating_add(1)
+            } else {
+                0
+            };
+        }
+        self.last = Some(Instant::now());
     }
 
     /// Waits until there is something to take, nobody wants it, or the time is over.
@@ -236,8 +277,12 @@ impl Input {
     /// Takes some; `false` at the end of file.
     fn take<F: FileSystem>(&mut self, writer: &mut Writer<F>) -> pipewright_spool::Result<bool> {
         if self.is_pipe {
+            let was_filled = self.let_fill();
             match writer.splice_from(rustix::stdio::stdin().as_fd()) {
-                Ok(Some(taken)) => return Ok(taken > 0),
+                Ok(Some(taken)) => {
+                    self.took(taken, was_filled);
+                    return Ok(taken > 0);
+                }
                 Ok(None) => {
                     self.is_pipe = false;
                     self.buffer.reserve_exact(1 << 18);
