@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::Errno;
 use rustix::pipe::{SpliceFlags, splice};
 
 use crate::error::{Error, Result};
@@ -45,7 +46,7 @@ impl Directory {
                 Ok(()) => {
                     // So that the directory itself is on the disk before anything in it is.
                     let above = path.parent().filter(|above| !above.as_os_str().is_empty());
-                    File::open(above.unwrap_or(Path::new(".")))?.sync_all()?;
+                    sync_names(&File::open(above.unwrap_or(Path::new(".")))?)?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
@@ -80,16 +81,39 @@ impl Directory {
         lock: File,
         take: fn(&File) -> std::result::Result<(), TryLockError>,
     ) -> Result<Self> {
-        let shown = path.display().to_string();
-        match take(&lock) {
-            Ok(()) => Ok(Self {
-                path: path.to_owned(),
-                names,
-                _lock: lock,
-            }),
-            Err(TryLockError::WouldBlock) => Err(Error::InUse(shown)),
-            Err(TryLockError::Error(error)) => Err(Error::read(&shown, error)),
+        let name = path.display().to_string();
+        loop {
+            match take(&lock) {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) => return Err(Error::InUse(name)),
+                Err(TryLockError::Error(source)) => {
+                    if source.kind() != io::ErrorKind::Interrupted {
+                        return Err(Error::Lock { name, source });
+                    }
+                }
+            }
         }
+        Ok(Self {
+            path: path.to_owned(),
+            names,
+            _lock: lock,
+        })
+    }
+}
+
+/// Brings the names in a directory to the disk, where that is done by syncing it: on some file systems
+/// no directory can be.
+fn sync_names(directory: &File) -> io::Result<()> {
+    match directory.sync_all() {
+        Err(error)
+            if matches!(
+                Errno::from_io_error(&error),
+                Some(Errno::INVAL | Errno::BADF)
+            ) =>
+        {
+            Ok(())
+        }
+        synced => synced,
     }
 }
 
@@ -121,7 +145,7 @@ impl FileSystem for Directory {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.names.sync_all()
+        sync_names(&self.names)
     }
 
     fn boot(&self) -> String {

@@ -2,6 +2,9 @@
 
 use std::io;
 
+use rustix::io::Errno;
+use rustix::process::{Resource, getrlimit};
+
 /// A spool that does not work, or is not what it should be.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -12,6 +15,15 @@ pub enum Error {
     /// Another process has the spool open.
     #[error("another process is using {0}: wait until it has ended, or use another directory")]
     InUse(String),
+    /// The directory cannot be locked, and two processes that write to one spool would destroy it.
+    #[error("cannot lock {name}: use a directory on a local disk, where there is flock(2)")]
+    Lock {
+        /// The directory.
+        name: String,
+        #[source]
+        /// What the kernel said.
+        source: io::Error,
+    },
     /// The directory holds files, and none of a spool.
     #[error(
         "{0} holds files that are no spool's: give an empty directory, or one that does not exist"
@@ -35,7 +47,10 @@ pub enum Error {
     Complete(u64),
     /// The kernel could not bring bytes to the disk. Nobody knows which are there, so nothing more is
     /// written; what lies below the durable offset is safe.
-    #[error("cannot sync {name}: nothing more is written, for nobody knows what reached the disk")]
+    #[error(
+        "cannot sync {name}: nothing more is written, for nobody knows what reached the disk; \
+         dmesg may tell what is wrong with it"
+    )]
     Sync {
         /// The file.
         name: String,
@@ -46,6 +61,17 @@ pub enum Error {
     /// A sync failed before.
     #[error("a sync of this spool has failed: nothing more is written")]
     Poisoned,
+    /// One file more would be too many.
+    #[error("cannot open {name}: {}", too_many(*.limit))]
+    TooManyFiles {
+        /// The file.
+        name: String,
+        /// How many this process may have open; `None` where it is the machine that has too many.
+        limit: Option<u64>,
+        #[source]
+        /// What the kernel said.
+        source: io::Error,
+    },
     /// A file of the spool cannot be read or opened.
     #[error("cannot read {name}")]
     Read {
@@ -72,24 +98,49 @@ pub enum Error {
 impl Error {
     pub(crate) fn read(name: &str, source: io::Error) -> Self {
         let name = name.to_owned();
-        Self::Read { name, source }
+        match Errno::from_io_error(&source) {
+            Some(Errno::MFILE | Errno::NFILE) => Self::too_many_files(name, source),
+            _ => Self::Read { name, source },
+        }
     }
 
     pub(crate) fn write(name: &str, source: io::Error) -> Self {
         let name = name.to_owned();
-        if matches!(
-            source.kind(),
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-        ) {
-            Self::NoRoom { name, source }
-        } else {
-            Self::Write { name, source }
+        match Errno::from_io_error(&source) {
+            Some(Errno::MFILE | Errno::NFILE) => Self::too_many_files(name, source),
+            _ if is_full(source.kind()) => Self::NoRoom { name, source },
+            _ => Self::Write { name, source },
+        }
+    }
+
+    fn too_many_files(name: String, source: io::Error) -> Self {
+        let is_own = Errno::from_io_error(&source) == Some(Errno::MFILE);
+        let limit = is_own.then(|| getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX));
+        Self::TooManyFiles {
+            name,
+            limit,
+            source,
         }
     }
 
     pub(crate) fn sync(name: &str, source: io::Error) -> Self {
         let name = name.to_owned();
         Self::Sync { name, source }
+    }
+}
+
+fn is_full(kind: io::ErrorKind) -> bool {
+    matches!(
+        kind,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
+}
+
+fn too_many(limit: Option<u64>) -> String {
+    match limit {
+        Some(limit) => format!("this process may have {limit} files open: allow more (ulimit -n)"),
+        None => "the machine has as many files open as it may: close some, or raise fs.file-max"
+            .to_owned(),
     }
 }
 

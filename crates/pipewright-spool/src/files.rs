@@ -157,7 +157,8 @@ pub(crate) fn checksum(
     to: u64,
     mut sum: u32,
 ) -> io::Result<Option<u32>> {
-    let mut buffer = vec![0; 1 << 16];
+    let most = to.saturating_sub(from).min(1 << 16) as usize;
+    let mut buffer = vec![0; most];
     while from < to {
         let length = buffer
             .len()

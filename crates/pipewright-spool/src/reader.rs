@@ -99,6 +99,9 @@ impl<F: FileSystem> Reader<F> {
             let sum = checksum(&*open.data, from, to, 0);
             let sum = sum.map_err(|error| Error::read(&name, error))?;
             if sum != Some(entry.checksum) {
+                if self.shared.is_cut(start, entry.end) {
+                    return Ok(Next::CutOff);
+                }
                 return Err(Damage::new(&name, from, "a byte of the stream").into());
             }
             let piece = Piece {

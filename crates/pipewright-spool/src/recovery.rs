@@ -30,6 +30,17 @@ pub(crate) struct Found<F> {
     pub(crate) tail: Option<(u64, u64)>,
     /// Something was written behind the end and does not count.
     pub(crate) torn: bool,
+    /// Bytes behind the durable offset that a crash of the machine may have cost were not looked at.
+    pub(crate) unchecked: bool,
+}
+
+/// What is done about bytes that a crash of the machine may have cost.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Doubt {
+    /// All of them are read, and where the first is wrong the stream ends.
+    Check,
+    /// Readers will see.
+    Leave,
 }
 
 impl<F> Found<F> {
@@ -43,7 +54,7 @@ impl<F> Found<F> {
 }
 
 /// Looks, and changes nothing.
-pub(crate) fn look<F: FileSystem>(files: &F) -> Result<Found<F::File>> {
+pub(crate) fn look<F: FileSystem>(files: &F, doubt: Doubt) -> Result<Found<F::File>> {
     let listed = files.list().map_err(|error| Error::read(".", error))?;
     let released_cursor = match opened(files, names::RELEASED)? {
         Some(file) => Cursor::read(file, names::RELEASED)?,
@@ -60,7 +71,8 @@ pub(crate) fn look<F: FileSystem>(files: &F) -> Result<Found<F::File>> {
     }
     // Whatever a process wrote is there as long as the machine has run on.
     let intact = same_boot(files)?;
-    let cut = check(files, all.range(released..), &scan, intact)?;
+    let checks = !intact && doubt == Doubt::Check;
+    let cut = check(files, all.range(released..), &scan, checks)?;
     let mut found = Found {
         firsts: BTreeSet::new(),
         stray: Vec::new(),
@@ -72,6 +84,7 @@ pub(crate) fn look<F: FileSystem>(files: &F) -> Result<Found<F::File>> {
         last: scan.last,
         tail: scan.tail,
         torn: cut.is_some() || !scan.is_whole(),
+        unchecked: !intact && !checks,
     };
     if let Some(cut) = cut {
         (found.end, found.tail, found.last) = (cut.end, Some((cut.first, cut.entries)), None);
@@ -176,12 +189,12 @@ struct Cut {
 }
 
 /// Compares the entries that were accepted with the bytes: up to the durable offset only that they are
-/// there, for readers check them; behind it, after a crash of the machine, all of them.
+/// there, for readers check them; behind it, after a crash of the machine, all of them if `checks`.
 fn check<F: FileSystem>(
     files: &F,
     firsts: Range<'_, u64>,
     scan: &Scan,
-    intact: bool,
+    checks: bool,
 ) -> Result<Option<Cut>> {
     let Some((tail, tail_entries)) = scan.tail else {
         return Ok(None);
@@ -207,7 +220,7 @@ fn check<F: FileSystem>(
                 continue;
             }
             let is_there = length >= to
-                && (intact || from == to || {
+                && (!checks || from == to || {
                     let name = names::data(first);
                     if file.is_none() {
                         file = Some(

@@ -37,6 +37,8 @@ pub(crate) struct State {
     pub(crate) poisoned: bool,
     /// Readers that have nothing to read.
     pub(crate) starving: usize,
+    /// What lies behind the durable offset may not be there.
+    unchecked: bool,
 }
 
 impl State {
@@ -62,6 +64,8 @@ struct Cursors<F> {
 pub(crate) struct Shared<F: FileSystem> {
     pub(crate) files: F,
     pub(crate) options: Options,
+    /// Bytes behind the last entry, when it was opened to be read.
+    pub(crate) left_over: u64,
     state: Mutex<State>,
     changed: Condvar,
     cursors: Mutex<Cursors<F::File>>,
@@ -72,6 +76,7 @@ impl<F: FileSystem> Shared<F> {
         Self {
             files,
             options,
+            left_over: if writing { 0 } else { found.loose },
             state: Mutex::new(State {
                 firsts: found.firsts,
                 released: found.released,
@@ -81,6 +86,7 @@ impl<F: FileSystem> Shared<F> {
                 writing,
                 poisoned: false,
                 starving: 0,
+                unchecked: found.unchecked,
             }),
             changed: Condvar::new(),
             cursors: Mutex::new(Cursors {
@@ -215,6 +221,17 @@ impl<F: FileSystem> Shared<F> {
             state.firsts.retain(|first| *first >= keep);
         });
         Ok(())
+    }
+
+    /// Bytes that end at `end` are not as they were written: if nobody knew them to be there, the stream was
+    /// cut off where they begin. Tells whether it was.
+    pub(crate) fn is_cut(&self, begin: u64, end: u64) -> bool {
+        let mut state = self.state();
+        let is_cut = state.unchecked && end > state.durable;
+        if is_cut {
+            (state.committed, state.complete) = (begin, None);
+        }
+        is_cut
     }
 
     /// After a failed sync nothing more is written.

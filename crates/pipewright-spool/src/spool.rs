@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::files::{FileSystem, checksum};
 use crate::options::{Options, Sync};
 use crate::reader::Reader;
-use crate::recovery::Found;
+use crate::recovery::{Doubt, Found};
 use crate::shared::{Progress, Shared};
 use crate::writer::{Segment, Writer};
 use crate::{names, recovery};
@@ -26,7 +26,7 @@ impl<F: FileSystem> Spool<F> {
     /// [`Error::Damaged`] if anything that had been durable is no longer as it was; nothing was changed
     /// then. Otherwise what the file system said.
     pub fn open(files: F, options: Options) -> Result<(Self, Writer<F>)> {
-        let found = recovery::look(&files)?;
+        let found = recovery::look(&files, Doubt::Check)?;
         Self::write_behind(files, found, options)
     }
 
@@ -37,7 +37,7 @@ impl<F: FileSystem> Spool<F> {
     ///
     /// As [`open`](Self::open).
     pub fn reopen(files: F, options: Options) -> Result<(Self, Writer<F>)> {
-        let mut found = recovery::look(&files)?;
+        let mut found = recovery::look(&files, Doubt::Check)?;
         found.take_back_the_end();
         Self::write_behind(files, found, options)
     }
@@ -85,7 +85,22 @@ impl<F: FileSystem> Spool<F> {
     ///
     /// As [`open`](Self::open).
     pub fn view(files: F) -> Result<Self> {
-        let found = recovery::look(&files)?;
+        Self::look(files, Doubt::Check)
+    }
+
+    /// Likewise, and at once, however much there is: after a crash of the machine what was not durable is
+    /// checked only as it is read. Where a byte of it is wrong, [`progress`](Self::progress) and the readers
+    /// see from then on that the stream was cut off there.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn skim(files: F) -> Result<Self> {
+        Self::look(files, Doubt::Leave)
+    }
+
+    fn look(files: F, doubt: Doubt) -> Result<Self> {
+        let found = recovery::look(&files, doubt)?;
         let shared = Shared::new(files, Options::default(), found, false);
         Ok(Self(Arc::new(shared)))
     }
@@ -120,6 +135,12 @@ impl<F: FileSystem> Spool<F> {
     /// [`Error::Damaged`] if the index is, or what the file system said.
     pub fn checksum(&self) -> Result<u32> {
         self.passer_by().checksum()
+    }
+
+    /// Tells how many bytes the death of a process has left behind the last that readers may have:
+    /// [`open`](Self::open) takes them in.
+    pub fn left_over(&self) -> u64 {
+        self.0.left_over
     }
 
     /// Tells how far the spool is.

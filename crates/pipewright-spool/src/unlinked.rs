@@ -6,8 +6,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::{Mode, OFlags};
-
 use crate::files::FileSystem;
 
 /// Files on the file system of a directory, known to this process alone.
@@ -39,12 +37,7 @@ impl FileSystem for Unlinked {
         if let Some(file) = files.get(name) {
             return file.try_clone();
         }
-        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-        let file = File::from(rustix::fs::open(
-            &self.directory,
-            flags,
-            Mode::RUSR | Mode::WUSR,
-        )?);
+        let file = tempfile::tempfile_in(&self.directory)?;
         files.insert(name.to_owned(), file.try_clone()?);
         Ok(file)
     }

@@ -24,7 +24,7 @@ pub(crate) struct Spool {
     /// Hold this much at most: 512M, 100G, 2T; A waits while it is full
     ///
     /// Nothing is dropped. What B has taken is then removed from DIR.
-    #[arg(long, value_name = "SIZE", value_parser = quantity::spool_limit)]
+    #[arg(long, value_name = "SIZE", allow_negative_numbers = true, value_parser = quantity::spool_limit)]
     pub(crate) limit: Option<u64>,
 
     /// When bytes are brought to the disk

@@ -42,12 +42,12 @@ pub(super) fn found(path: &Path, stage: Option<usize>) -> anyhow::Result<PathBuf
     }
 }
 
-/// Opens it. What a killed process left behind the last entry is taken in first, where this user may
-/// write and nobody else reads.
+/// Opens it, in no time however much it holds. What a killed process left behind the last entry is taken
+/// in first, where this user may write and nobody else reads.
 pub(super) fn opened(path: &Path, verb: &str) -> anyhow::Result<Spool<Directory>> {
     let context = || format!("cannot {verb} {}", path.display());
     let view = match Directory::open_to_read(path) {
-        Ok(directory) => Spool::view(directory).with_context(context)?,
+        Ok(directory) => Spool::skim(directory).with_context(context)?,
         Err(Error::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
             anyhow::bail!(
                 "{} is no spool: give the DIR of a `pipewright spool DIR`, or that of a \
@@ -57,7 +57,7 @@ pub(super) fn opened(path: &Path, verb: &str) -> anyhow::Result<Spool<Directory>
         }
         Err(error) => return Err(error).with_context(context),
     };
-    if view.progress().complete.is_some() {
+    if view.left_over() == 0 {
         return Ok(view);
     }
     drop(view);

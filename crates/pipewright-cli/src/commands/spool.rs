@@ -17,7 +17,6 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use crate::commands::board::Board;
 use crate::commands::giving::{await_gone, give};
 use crate::commands::taking::{finish, take_in};
-use crate::output::Output;
 use crate::view::units;
 use crate::{cli, disposition, inherited, outcome, view};
 
@@ -25,11 +24,13 @@ use crate::{cli, disposition, inherited, outcome, view};
 const READER: &str = "stdout";
 
 pub(crate) fn spool(options: &cli::Spool) -> anyhow::Result<ExitCode> {
-    if inherited::was_closed(0) {
-        anyhow::bail!("stdin is not open");
+    for (number, name) in [(0, "stdin"), (1, "stdout")] {
+        if inherited::was_closed(number) {
+            anyhow::bail!(
+                "{name} is not open: it stands between two stages, A | pipewright spool | B"
+            );
+        }
     }
-    // For the word on a stream that the caller closed.
-    Output::stdout()?;
     let how = Options {
         sync: match options.sync {
             cli::SpoolSync::None => Sync::None,
@@ -45,9 +46,27 @@ pub(crate) fn spool(options: &cli::Spool) -> anyhow::Result<ExitCode> {
     };
     match &options.directory {
         Some(path) => {
-            let context = || format!("cannot use {} as a spool", path.display());
-            let directory = Directory::open(path).with_context(context)?;
-            let (spool, writer) = Spool::open(directory, how).with_context(context)?;
+            let opened = Directory::open(path).and_then(|directory| Spool::open(directory, how));
+            let (spool, writer) = opened.map_err(|error| {
+                let advice = match reason(&error) {
+                    Some(io::ErrorKind::NotFound) => "; make the directory above it first",
+                    Some(io::ErrorKind::NotADirectory) => {
+                        "; give a directory, or a name that is free"
+                    }
+                    Some(io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) => {
+                        "; give a directory that you may write to"
+                    }
+                    Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+                        "; make room, or give a directory on another disk"
+                    }
+                    _ => "",
+                };
+                let error = anyhow::Error::from(error);
+                anyhow::anyhow!(
+                    "cannot use {} as a spool: {error:#}{advice}",
+                    path.display()
+                )
+            })?;
             refuse_what_is_there(path, options, &spool, &writer)?;
             let place = format!("the disk that holds {}", path.display());
             stand_between(&spool, writer, options, &place)
@@ -56,8 +75,13 @@ pub(crate) fn spool(options: &cli::Spool) -> anyhow::Result<ExitCode> {
             allow_many_files();
             let directory = std::env::temp_dir();
             let place = format!("the disk that holds {}", directory.display());
-            let (spool, writer) = Spool::open(Unlinked::new(&directory), how)
-                .with_context(|| format!("cannot make files in {}", directory.display()))?;
+            let (spool, writer) =
+                Spool::open(Unlinked::new(&directory), how).with_context(|| {
+                    format!(
+                        "cannot make files in {}: set TMPDIR to a directory that you may write to",
+                        directory.display()
+                    )
+                })?;
             stand_between(&spool, writer, options, &place)
         }
     }
@@ -84,6 +108,16 @@ fn refuse_what_is_there<F: FileSystem>(
         );
     }
     Ok(())
+}
+
+/// What the kernel said, where it said something.
+fn reason(error: &Error) -> Option<io::ErrorKind> {
+    match error {
+        Error::NoRoom { source, .. } | Error::Read { source, .. } | Error::Write { source, .. } => {
+            Some(source.kind())
+        }
+        _ => None,
+    }
 }
 
 /// Files without a name are open as long as they hold something.

@@ -161,8 +161,10 @@ impl Disk {
         state.seen = state.stored.clone();
     }
 
-    /// Turns over one bit of a file that is not empty, and tells which: its name and byte.
-    pub fn flip(&self, chance: &mut Chance) -> (String, usize) {
+    /// Turns over one bit of a file that is not empty, or takes a segment's file, or a sector of it, away:
+    /// not of the last index, for without its last entries it is what a crash might have left. Tells
+    /// which: its name and byte.
+    pub fn damage(&self, chance: &mut Chance) -> (String, usize) {
         let mut state = self.state();
         let files: Vec<_> = state
             .seen
@@ -171,9 +173,25 @@ impl Disk {
             .map(|(name, inode)| (name.clone(), *inode))
             .collect();
         let (name, inode) = files[chance.below(files.len() as u64) as usize].clone();
+        let indexes = files.iter().map(|(name, _)| name);
+        let last_index = indexes.filter(|name| name.ends_with(".index")).max();
+        let may_go =
+            name.ends_with(".data") || (name.ends_with(".index") && Some(&name) != last_index);
+        let sector = state.sector;
         let bytes = &mut state.inodes[inode].seen;
         let byte = chance.below(bytes.len() as u64) as usize;
-        bytes[byte] ^= 1 << chance.below(8);
+        match chance.below(if may_go { 4 } else { 2 }) {
+            0 | 1 => bytes[byte] ^= 1 << chance.below(8),
+            2 => {
+                let from = byte / sector * sector;
+                let to = (from + sector).min(bytes.len());
+                bytes[from..to].fill(0);
+            }
+            _ => {
+                state.seen.remove(&name);
+                state.stored.remove(&name);
+            }
+        }
         state.inodes[inode].stored = state.inodes[inode].seen.clone();
         (name, byte)
     }
