@@ -1,6 +1,6 @@
 //! A run that writes to where everybody sees it, while it is fed.
 
-use pipewright::{Child, Command, PipeExt, PipeWriter, Signal, Stdio};
+use pipewright::{Child, Command, Guardian, PipeExt, PipeWriter, Signal, Stdio};
 
 use crate::chunk::Chunk;
 use crate::error::{Error, Result};
@@ -21,10 +21,9 @@ impl Fed {
         let (reader, input) = pipewright::pipe().map_err(Error::Start)?;
         // A refusal leaves a smaller pipe.
         let _ = reader.set_capacity(PIPE);
-        let child = command
+        let child = ended_with_this_process(command)
             .stdin(reader)
             .stdout(stdout)
-            .parent_death_signal(Signal::KILL)
             .kill_on_drop()
             .spawn()
             .map_err(Error::Start)?;
@@ -45,5 +44,15 @@ impl Fed {
     pub(crate) fn end(self) -> Result<End> {
         drop(self.input);
         self.child.wait().map(end_of).map_err(Error::Start)
+    }
+}
+
+/// Has the command ended when this process is killed. A guardian does so before the command can see the end
+/// of its input, and with all that it has started: to be found, that needs its parent. The kernel's signal
+/// may come later than that end.
+pub(crate) fn ended_with_this_process(command: Command) -> Command {
+    match Guardian::watching() {
+        Some(_) => command,
+        None => command.parent_death_signal(Signal::KILL),
     }
 }

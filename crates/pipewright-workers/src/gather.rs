@@ -3,12 +3,12 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use pipewright::{Command, Signal};
+use pipewright::Command;
 
 use crate::chunk::{Chunk, Store};
 use crate::classes::Merge;
 use crate::error::{Error, Result};
-use crate::fed::Fed;
+use crate::fed::{Fed, ended_with_this_process};
 use crate::merge::{self, Seams};
 use crate::order::End;
 use crate::records::Records;
@@ -199,9 +199,8 @@ impl Then {
             }
             Self::Sorted(command) | Self::Files(command) => {
                 let stdout = output.try_clone_to_owned().map_err(Error::Write)?;
-                let child = with_files(command.command(), parts)?
+                let child = ended_with_this_process(with_files(command.command(), parts)?)
                     .stdout(stdout)
-                    .parent_death_signal(Signal::KILL)
                     .kill_on_drop()
                     .spawn()
                     .map_err(Error::Start)?;

@@ -156,6 +156,9 @@ const SIGPIPE: i32 = 13;
 ///
 /// SIGPIPE must be ignored in this process, as it is in every Rust program by default.
 ///
+/// While a [`Guardian`](pipewright::Guardian) watches, the command never takes the death of this process
+/// for the end of its input.
+///
 /// # Errors
 ///
 /// [`Error::Start`] when the command cannot be started; the others when the input, the output or the

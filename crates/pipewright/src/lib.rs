@@ -191,7 +191,7 @@ pub use spawn::{ResourceUsage, reap_dropped, write_without_sigpipe};
 pub use std::io::{PipeReader, PipeWriter};
 #[doc(hidden)]
 pub use tree::spread::Spread;
-pub use tree::{TreeReport, Unreached, reap_adopted};
+pub use tree::{Guardian, TreeReport, Unreached, reap_adopted};
 
 /// The example in the README runs.
 #[cfg(doctest)]

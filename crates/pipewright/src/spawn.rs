@@ -18,6 +18,7 @@ mod signal;
 mod sigpipe;
 mod stack;
 mod stop;
+mod twin;
 mod under_way;
 mod vfork;
 mod walk;
@@ -36,6 +37,7 @@ pub use reap::ResourceUsage;
 pub(crate) use reap::{Reaped, has_ended, is_unreaped, own_peak_memory, reap, wait_for_end};
 pub(crate) use signal::{is_sigchld_ignored, lost_status, signal_group};
 pub use sigpipe::write_without_sigpipe;
+pub(crate) use twin::{close_standard_streams, twin};
 pub(crate) use under_way::Earlier;
 
 use crate::child::{Child, Origin};

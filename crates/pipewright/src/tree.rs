@@ -21,6 +21,7 @@
 //! orphan is read, and only for a time.
 
 mod dropped;
+mod guardian;
 mod report;
 mod search;
 pub(crate) mod spread;
@@ -35,6 +36,7 @@ use crate::descent::proc::Proc;
 use crate::error::{Error, Result};
 use crate::pipeline::{RunningPipeline, Stage};
 use crate::poll::Deadline;
+pub use guardian::Guardian;
 pub use report::{TreeReport, Unreached};
 use search::Search;
 
@@ -224,8 +226,13 @@ fn signal_tree(children: &[&Child], signal: Signal) -> TreeReport {
 }
 
 fn kill_tree(children: &[&Child], within: Duration) -> Result<TreeReport> {
-    let deadline = Deadline::after(within);
     let mut search = Search::new(children);
+    end(&mut search, Deadline::after(within))?;
+    Ok(search.report(true))
+}
+
+/// Ends everybody who can be found.
+fn end(search: &mut Search<'_>, deadline: Deadline) -> Result<()> {
     loop {
         // Stopped, and so without new children, until a look finds nobody new. A look counts only
         // if everybody had stopped before it: a fork that was under way when the signal came is
@@ -243,10 +250,9 @@ fn kill_tree(children: &[&Child], within: Duration) -> Result<TreeReport> {
         search.reap();
         // An orphan may have been adopted after the last look. It is new, then.
         if deadline.has_passed() || search.look(Some(Signal::STOP), deadline) == 0 {
-            break;
+            return Ok(());
         }
     }
-    Ok(search.report(true))
 }
 
 fn wait_tree(children: &[&Child], within: Duration) -> Result<TreeReport> {

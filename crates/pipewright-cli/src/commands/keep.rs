@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use anyhow::Context;
-use pipewright::{Child, Command, PipeReader, PipeWriter, Signal, Stdio};
+use pipewright::{Child, Command, Guardian, PipeReader, PipeWriter, Signal, Stdio};
 use pipewright_spool::{
     Directory, FileSystem, Next, Options, Progress, Reader, Spool, Sync, Unlinked, Writer,
 };
@@ -35,6 +35,8 @@ use asked::Asked;
 use compare::{Compared, compare};
 
 pub(crate) fn keep(options: &cli::Keep) -> anyhow::Result<ExitCode> {
+    // Before there are threads. Where there can be none, the stage is killed all the same, a little late.
+    let _guardian = Guardian::start();
     let seat = options
         .recording
         .as_deref()
@@ -279,9 +281,11 @@ impl Keeper<'_> {
         let mut command = Command::new(program)
             .args(arguments)
             .inherit_all()
-            .rlimit(Resource::Nofile, self.limit)
-            // An end of file that is none would make it take a part for the whole.
-            .parent_death_signal(Signal::KILL);
+            .rlimit(Resource::Nofile, self.limit);
+        // An end of file that is none would make it take a part for the whole.
+        if Guardian::watching().is_none() {
+            command = command.parent_death_signal(Signal::KILL);
+        }
         // What is closed stays closed, as in a shell.
         let closed = |number| inherited::was_closed(number).then_some(Stdio::Closed);
         if let Some(input) = input.map(Stdio::from).or(closed(0)) {

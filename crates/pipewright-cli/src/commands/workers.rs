@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use pipewright::{Command, Stdio};
+use pipewright::{Command, Guardian, Stdio};
 use pipewright_workers::{
     ChunkSize, Class, Classified, End, Error, InSequence, Outcome, Retries, Stage, classify,
     for_terminal, run,
@@ -74,9 +74,12 @@ pub(crate) fn workers(mut options: cli::Workers) -> anyhow::Result<ExitCode> {
         .try_clone_to_owned()
         .context("stdout is not open")?;
     let began = Instant::now();
+    // Before there are threads. Where there can be none, the command is killed all the same, a little late.
+    let guardian = Guardian::start();
     #[cfg(feature = "nats")]
     if via.via.is_some() {
         let outcome = super::via::run_via(via, &work.stage, &jobs, verbose, input, output)?;
+        drop(guardian);
         let wall = began.elapsed();
         return Ok(told(&work, &outcome, wall, verbose, told_to));
     }
@@ -87,6 +90,7 @@ pub(crate) fn workers(mut options: cli::Workers) -> anyhow::Result<ExitCode> {
         work.stage.workers = fleet.slots().max(1);
         on_hosts::run_on(fleet, &work.stage, verbose, input, output)
     };
+    drop(guardian);
     let outcome = match outcome {
         Ok(outcome) => outcome,
         Err(Error::Start(error)) => return Ok(cannot_start(&error)),

@@ -76,6 +76,14 @@ impl<'a> Search<'a> {
         }
     }
 
+    /// For the tree of processes that somebody else has started.
+    pub(super) fn for_orphans(known: BTreeSet<Key>) -> Self {
+        Self {
+            known,
+            ..Self::new(&[])
+        }
+    }
+
     /// Finds the members that were not found before, signals each, and tells how many there were.
     /// Without a signal it only takes hold of them.
     pub(super) fn look(&mut self, signal: Option<Signal>, deadline: Deadline) -> usize {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use pipewright::{Child, PipeReader, PipeWriter, reap_adopted};
+use pipewright::{Child, Guardian, PipeReader, PipeWriter, reap_adopted};
 use pipewright_spool::{FileSystem, Reader};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, SeekFrom, fstat, seek, tell};
@@ -223,12 +223,12 @@ fn end_leftovers() {
             // What has ended is reaped below, so no number is somebody else's.
             let _ = kill_process(pid, Signal::KILL);
         }
-        let _ = reap_adopted(|_| false);
+        let _ = reap_adopted(|pid| Guardian::watching() == Some(pid));
         std::thread::sleep(Duration::from_millis(1));
     }
 }
 
-/// The children of this process, zombies too.
+/// The children of this process but for its guardian, zombies too.
 fn children() -> Vec<i32> {
     let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten();
     let lists = tasks.flatten().filter_map(|task| {
@@ -239,5 +239,6 @@ fn children() -> Vec<i32> {
         let pids = list.split_whitespace().map(str::parse);
         pids.flatten().collect::<Vec<_>>()
     });
-    pids.collect()
+    let guardian = Guardian::watching().map(|pid| pid as i32);
+    pids.filter(|pid| Some(*pid) != guardian).collect()
 }
