@@ -406,6 +406,40 @@ fn a_program_finds_the_environment_that_bash_gives_it() {
             });
         }
     }
+    for (name, value) in [
+        ("PWD", "/"),
+        ("PWD", "/proc/self/root"),
+        ("PWD", "/no/such"),
+        ("PWD", "/usr"),
+        ("PWD", "."),
+        ("PWD", ""),
+        ("OLDPWD", "/usr"),
+        ("OLDPWD", "/no/such"),
+        ("OLDPWD", "/etc/passwd"),
+        ("SHLVL", "-5"),
+        ("SHLVL", "998"),
+        ("SHLVL", "999"),
+        ("SHLVL", "99999999999999999999"),
+        ("IFS", "a"),
+        ("BASH_VERSION", "9"),
+        ("BASHPID", "1"),
+        ("BASH", "/bin/no"),
+        ("PPID", "7"),
+        ("RANDOM", "8"),
+        ("LINENO", "10"),
+        ("SECONDS", "9"),
+        ("UID", "5"),
+        ("HOSTNAME", "there"),
+        ("COLUMNS", "7"),
+    ] {
+        let one = "printenv SHLVL PWD OLDPWD IFS PATH";
+        for text in ["env | sort", one, &format!("! {one}")] {
+            assert_as_bash(text, |command| {
+                command.env_clear().env("PATH", "/usr/bin:/bin");
+                command.env(name, value).current_dir("/");
+            });
+        }
+    }
 }
 
 #[test]

@@ -294,11 +294,12 @@ const ENVIRONMENT: &[About] = &[
     About {
         of: &["run"],
         term: "BASH_ENV, SHELLOPTS, BASHOPTS, EXECIGNORE",
-        text: "They change how bash runs a text, so the text is then run whole by one bash.",
+        text: "They change how bash runs a text, so the text is then run whole by one bash. So it is where \
+               IFS, RANDOM or another variable that bash sets anew is in the environment.",
     },
     About {
         of: &["run"],
-        term: "SHLVL, _, PWD",
+        term: "SHLVL, _, PWD, OLDPWD",
         text: "The stages find them as bash would set them.",
     },
     About {

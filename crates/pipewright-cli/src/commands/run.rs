@@ -15,6 +15,7 @@ mod signals;
 mod statuses;
 mod telling;
 mod texts;
+mod variables;
 mod wait;
 mod watching;
 mod wide;

@@ -21,6 +21,7 @@ use super::kept::Kept;
 use super::programs::{Program, usual_shell};
 use super::statuses::Statuses;
 use super::texts::{WholeText, joined, may_see_words, quoted, read};
+use super::variables;
 use super::wide::Wide;
 use crate::cli::Widening;
 use crate::forgiveness::Forgiven;
@@ -99,13 +100,21 @@ pub(super) struct Streams {
     pub(super) errors: Vec<PipeWriter>,
 }
 
-/// Variables that make bash do other things than the text says, and a function that does.
-const VARIABLES: [&str; 5] = [
+/// Variables that make bash do other things than the text says, a function that does, and variables
+/// that bash gives its programs with a value of its own.
+const VARIABLES: [&str; 12] = [
     "BASH_ENV",
     "BASHOPTS",
     "SHELLOPTS",
     "EXECIGNORE",
     "BASH_FUNC_command_not_found_handle%%",
+    "BASH",
+    "BASHPID",
+    "BASH_VERSION",
+    "IFS",
+    "LINENO",
+    "PPID",
+    "RANDOM",
 ];
 
 impl Work {
@@ -339,7 +348,26 @@ impl Work {
 
     fn with_environment(&self, command: Command, index: usize, stage: &StageText) -> Command {
         let variables = self.environment(index, stage).into_iter();
-        variables.fold(command, |command, (name, value)| command.env(name, value))
+        let command = variables.fold(command, |command, (name, value)| command.env(name, value));
+        if !self.stands_for_bash(index, stage) {
+            return command;
+        }
+        let command = match variables::directory(std::env::var_os("PWD").as_deref()) {
+            Some(directory) => command.env("PWD", directory),
+            None => command,
+        };
+        let former = std::env::var_os("OLDPWD");
+        if former.is_some_and(|path| !Path::new(&path).is_dir()) {
+            return command.env_remove("OLDPWD");
+        }
+        command
+    }
+
+    /// Tells whether a stage is started directly that bash would have started. Behind -- there is no
+    /// bash.
+    fn stands_for_bash(&self, index: usize, stage: &StageText) -> bool {
+        let is_own = self.wide.count(index).is_some() || self.elsewhere.host(index).is_some();
+        self.from_text && !is_own && stage.start != Start::Shell
     }
 
     /// The program of a stage, and its arguments.
@@ -382,24 +410,21 @@ impl Work {
         argv
     }
 
-    /// What a program finds in its environment that bash has started in a pipeline. Behind -- there is
-    /// no bash.
+    /// What a program finds in its environment that bash has started in a pipeline.
     pub(super) fn environment(&self, index: usize, stage: &StageText) -> Vec<(String, OsString)> {
         let Start::Direct(words) = &stage.start else {
             return Vec::new();
         };
-        let is_own = self.wide.count(index).is_some() || self.elsewhere.host(index).is_some();
-        if !self.from_text || is_own {
+        if !self.stands_for_bash(index, stage) {
             return Vec::new();
         }
         let path = Program::path_of(&words[0]);
         let path = path.map(|path| ("_".to_owned(), path.into_os_string()));
-        let level = std::env::var("SHLVL").ok();
-        let level: u16 = level.and_then(|level| level.parse().ok()).unwrap_or(0);
-        // bash counts itself, but not where it becomes the only program.
-        let counts = self.script.stages.len() > 1 && level < 999;
-        let level = counts.then(|| ("SHLVL".to_owned(), (level + 1).to_string().into()));
-        path.into_iter().chain(level).collect()
+        let found = std::env::var("SHLVL").ok();
+        let is_only = self.script.stages.len() == 1 && !self.script.negated;
+        let level = variables::level(found.as_deref(), is_only);
+        let level = ("SHLVL".to_owned(), level.to_string().into());
+        path.into_iter().chain([level]).collect()
     }
 
     /// The text as it was given.
