@@ -12,7 +12,8 @@ use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 
 use libc::c_int;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getegid, geteuid, getgid, getrlimit, getuid, setrlimit};
+use rustix::thread::{set_thread_res_gid, set_thread_res_uid};
 
 /// Bit n stands for descriptor n.
 static CLOSED: AtomicU8 = AtomicU8::new(0);
@@ -66,6 +67,19 @@ pub(crate) fn keep_statuses() {
         // SAFETY: the default action runs no code of this process.
         unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
     }
+}
+
+/// Gives up what a set-user-ID or set-group-ID bit has given this process, as bash does: what it starts
+/// is its caller's. To be called before there is a second thread.
+pub(crate) fn give_up_others_ids() -> rustix::io::Result<()> {
+    let (user, group) = (getuid(), getgid());
+    if geteuid() != user {
+        set_thread_res_uid(user, user, user)?;
+    }
+    if getegid() != group {
+        set_thread_res_gid(group, group, group)?;
+    }
+    Ok(())
 }
 
 /// Tells how many descriptors this process may have open, once the soft limit is raised; `None` is no

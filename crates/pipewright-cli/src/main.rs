@@ -33,6 +33,12 @@ fn main() -> ExitCode {
     if view::tags::is_wanted() {
         return view::tags::run();
     }
+    if let Err(errno) = inherited::give_up_others_ids() {
+        view::complain(&format!(
+            "cannot give up the rights of another user: {errno}"
+        ));
+        return ExitCode::from(outcome::OWN_ERROR);
+    }
     view::charset::follow_locale();
     inherited::keep_statuses();
     output::survive_size_limit();

@@ -2,7 +2,7 @@
 
 use std::process::{Command, Output, Stdio};
 
-use testing::{shell_status, stderr, watchdog};
+use testing::{is_root, shell_status, stderr, watchdog};
 
 /// Runs a script of bash that runs `"$@"` in what it has prepared.
 fn prepared(script: &str, words: &[&str]) -> Output {
@@ -83,6 +83,46 @@ fn statuses_are_right_where_the_caller_ignores_sigchld() {
     ] {
         let output = prepared("trap '' CHLD; \"$@\"", &[PIPEWRIGHT, "run", text]);
         assert_eq!(shell_status(&output), status, "{text}: {}", stderr(&output));
+    }
+}
+
+/// bash gives up what a set-user-ID bit has given it.
+#[test]
+fn what_is_started_has_the_real_ids_of_the_caller_as_in_bash() {
+    let _watchdog = watchdog();
+    if !is_root() {
+        eprintln!("skipped: only root can have several ids at once");
+        return;
+    }
+    let told = |become_it: &str, words: &[&str]| {
+        let output = prepared(&format!("setpriv {become_it} \"$@\""), words);
+        assert!(output.status.success(), "{become_it}: {}", stderr(&output));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let program = directory.path().join("pipewright");
+    testing::copy_program(PIPEWRIGHT.as_ref(), &program);
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(directory.path(), open).unwrap();
+    let program = program.to_str().unwrap();
+    for become_it in [
+        "--ruid=65534 --euid=0",
+        "--ruid=0 --euid=65534",
+        "--rgid=65534 --egid=0 --keep-groups",
+        "--rgid=65534 --egid=0 --ruid=65534 --euid=0 --clear-groups",
+    ] {
+        for text in [
+            "grep -E '^(Uid|Gid|CapEff)' /proc/self/status | cat",
+            "cat /proc/self/status | grep -E '^(Uid|Gid|CapEff)'",
+            "true; grep -E '^(Uid|Gid|CapEff)' /proc/self/status",
+        ] {
+            let ours = told(become_it, &[program, "run", "-q", text]);
+            assert_eq!(
+                ours,
+                told(become_it, &["bash", "-c", text]),
+                "{become_it} {text}"
+            );
+        }
     }
 }
 
