@@ -24,8 +24,8 @@ pub use isolated::{isolated, isolated_by};
 pub use nats::NatsServer;
 pub use once::example;
 pub use processes::{
-    READY_THEN_WAIT, await_no_children, children, descriptors_of, is_root, lives, open_descriptors,
-    signals_at_their_default, state,
+    READY_THEN_WAIT, await_no_children, children, descriptors_of, is_root, lives,
+    may_have_descriptors, open_descriptors, signals_at_their_default, state,
 };
 pub use programs::{copy_program, feed, shell_status, stderr, wait_for_lines, write_script};
 pub use shells::{deaf_to_sigterm, sh, sh_on_a_pipe, until_there};

@@ -24,6 +24,24 @@ pub fn open_descriptors() -> usize {
     descriptors_of(std::process::id()).len()
 }
 
+/// Lets this process have so many descriptors open, if it may; where it may not, says that the test is
+/// skipped.
+pub fn may_have_descriptors(count: u64) -> bool {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let is_enough = |limit: Option<u64>| limit.is_none_or(|limit| limit >= count);
+    let raised = Rlimit {
+        current: Some(count),
+        ..limit
+    };
+    let may = is_enough(limit.current)
+        || is_enough(limit.maximum) && setrlimit(Resource::Nofile, raised).is_ok();
+    if !may {
+        println!("skipped: {count} descriptors may not be open here (ulimit -n)");
+    }
+    may
+}
+
 /// Lists the children of this process, zombies too.
 pub fn children() -> Vec<String> {
     let me = std::process::id().to_string();
