@@ -26,6 +26,7 @@ pub struct FarHost {
     sshd: Child,
     /// Its network namespace, and the end of the cable here.
     cable: Option<(String, String)>,
+    address: (String, u16),
     mark: String,
 }
 
@@ -132,6 +133,7 @@ impl FarHost {
             directory,
             sshd,
             cable,
+            address: (address.clone(), port),
             mark,
         };
         host.await_sshd(&address, port)?;
@@ -187,9 +189,13 @@ impl FarHost {
     /// Lets a program of this side know of several, by these names. It is found by
     /// [`left`](Self::left) of the first.
     pub fn known_together(hosts: &[(&str, &Self)], command: &mut Command) {
-        let (_, first) = hosts[0];
-        first.known_to(command);
-        let place = first.directory.path();
+        hosts[0].1.known_to(command);
+        command.env("PIPEWRIGHT_SSH", Self::ssh_to_all(hosts));
+    }
+
+    /// An ssh that knows how to reach several, by these names.
+    pub fn ssh_to_all(hosts: &[(&str, &Self)]) -> PathBuf {
+        let place = hosts[0].1.directory.path();
         let config = hosts.iter().map(|(name, host)| {
             let text = fs::read_to_string(host.directory.path().join("ssh_config"));
             text.unwrap()
@@ -202,7 +208,12 @@ impl FarHost {
         if !ssh.exists() {
             write_script(&ssh, &script);
         }
-        command.env("PIPEWRIGHT_SSH", ssh);
+        ssh
+    }
+
+    /// Where its sshd listens.
+    pub fn address(&self) -> (&str, u16) {
+        (&self.address.0, self.address.1)
     }
 
     /// Runs a shell text there by plain ssh.

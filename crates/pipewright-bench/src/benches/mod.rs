@@ -6,6 +6,7 @@
 
 mod capture;
 mod handoff;
+mod hosts;
 #[cfg(feature = "nats")]
 mod jetstream;
 mod observe;
@@ -41,6 +42,8 @@ pub(crate) enum Bench {
     /// Workers that come and go, by a NATS server on this machine.
     #[cfg(feature = "nats")]
     Jetstream(jetstream::Options),
+    /// Stages and chunks on other hosts, beside plain ssh, workers here and GNU parallel.
+    Hosts(hosts::Options),
     /// A config, messages and streams between this program and its child.
     Handoff(handoff::Options),
 }
@@ -58,6 +61,7 @@ impl Bench {
             Self::Spool(options) => spool::run(options),
             #[cfg(feature = "nats")]
             Self::Jetstream(options) => jetstream::run(options),
+            Self::Hosts(options) => hosts::run(options),
             Self::Handoff(options) => handoff::run(options),
         }
     }

@@ -363,7 +363,7 @@ impl Bench {
 }
 
 /// Tells whether `parallel` is GNU parallel; moreutils has one of the same name that does other things.
-fn gnu_parallel() -> Result<(), String> {
+pub(super) fn gnu_parallel() -> Result<(), String> {
     let path = find_program("parallel").ok_or("GNU parallel: there is no `parallel` on PATH")?;
     let output = std::process::Command::new(&path).arg("--version").output();
     let version = output.map(|output| output.stdout).unwrap_or_default();
