@@ -611,10 +611,10 @@ fn a_host_without_pipewright_is_told_and_a_copy_is_put_there_when_asked() {
         .stdin(File::open(env!("CARGO_BIN_EXE_pipewright")).unwrap())
         .output();
     let sum = String::from_utf8_lossy(&sum.unwrap().stdout).into_owned();
-    assert_eq!(
-        copied,
-        format!("{sum}{}/\ncurrent/\n700\n700\n", &sum[..16])
-    );
+    // ls sorts them, and a hash begins with whatever it does.
+    let mut names = [format!("{}/\n", &sum[..16]), "current/\n".to_owned()];
+    names.sort();
+    assert_eq!(copied, format!("{sum}{}700\n700\n", names.concat()));
     host.await_nothing_left();
 }
 
@@ -749,6 +749,23 @@ fn the_summary_and_the_json_tell_what_a_stage_used_on_its_host() {
     );
 }
 
+#[test]
+fn what_a_stage_does_on_its_host_is_seen_here_while_it_runs() {
+    let _watchdog = watchdog();
+    let Some(host) = host() else { return };
+    // It computes for two seconds, whatever comes; and then waits for input that never comes.
+    let busy = "e=$(($(date +%s%N) + 2000000000)); \
+        while [ $(date +%s%N) -lt $e ]; do i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; done";
+    let text = format!("sleep 6 | sh -c '{busy}; cat' | cat");
+    let output = run(&host, &["--on", "2=far", "--json", &text]);
+    let told: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
+    let shares = &told["stages"][1]["shares"];
+    let share = |name: &str| shares[name].as_f64().unwrap();
+    assert!(share("on_cpu") + share("waiting_for_cpu") > 0.1, "{shares}");
+    assert!(share("waiting_for_input") > 0.1, "{shares}");
+    host.await_nothing_left();
+}
+
 fn parent(pid: u32) -> Option<u32> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
@@ -763,39 +780,63 @@ enum Fault {
     PullCable,
     StopNear,
     StopFar,
+    StopWarden,
+    KillFar,
+    KillWarden,
+    KillStage,
 }
 
-const FAULTS: [Fault; 6] = [
+const FAULTS: [Fault; 10] = [
     Fault::KillSsh,
     Fault::KillSessions,
     Fault::KillUshers,
     Fault::PullCable,
     Fault::StopNear,
     Fault::StopFar,
+    Fault::StopWarden,
+    Fault::KillFar,
+    Fault::KillWarden,
+    Fault::KillStage,
 ];
 
+/// How a stage ends that was to end with this status.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Ends {
+    Itself(i32),
+    CannotGoOn,
+    Killed,
+}
+
 impl Fault {
+    /// How the stage ends of which this happens in the middle.
+    fn ends(self, status: i32) -> Ends {
+        match self {
+            Self::KillFar | Self::KillWarden => Ends::CannotGoOn,
+            Self::KillStage => Ends::Killed,
+            _ => Ends::Itself(status),
+        }
+    }
+
     /// Makes it happen, for so long where it lasts.
     fn happen(self, host: &FarHost, near: u32, lasts: Duration) {
+        let kill_all = |victims: Vec<u32>| victims.into_iter().for_each(|pid| kill(pid, 9));
         let stop = |victims: Vec<u32>| {
             victims.iter().for_each(|&pid| kill(pid, 19));
             std::thread::sleep(lasts);
             victims.iter().for_each(|&pid| kill(pid, 18));
         };
+        let wardens = || host.processes(|line| line.contains(" remote --warden "));
+        // The far half itself is the warden's parent; the others have brought connections.
+        let (far, ushers): (Vec<u32>, Vec<u32>) = {
+            let parents: Vec<u32> = wardens().into_iter().filter_map(parent).collect();
+            let mut halves = host.processes(is_far_half);
+            halves.retain(|_| !parents.is_empty());
+            halves.into_iter().partition(|pid| parents.contains(pid))
+        };
         match self {
-            Self::KillSsh => host
-                .processes(|line| line.starts_with("ssh "))
-                .into_iter()
-                .for_each(|pid| kill(pid, 9)),
-            Self::KillSessions => host.sessions().into_iter().for_each(|pid| kill(pid, 9)),
-            // All but the far half itself, the warden's parent: those that have brought connections.
-            Self::KillUshers => {
-                let wardens = host.processes(|line| line.contains(" remote --warden "));
-                let parents: Vec<u32> = wardens.into_iter().filter_map(parent).collect();
-                let mut halves = host.processes(is_far_half);
-                halves.retain(|pid| !parents.is_empty() && !parents.contains(pid));
-                halves.into_iter().for_each(|pid| kill(pid, 9));
-            }
+            Self::KillSsh => kill_all(host.processes(|line| line.starts_with("ssh "))),
+            Self::KillSessions => kill_all(host.sessions()),
+            Self::KillUshers => kill_all(ushers),
             Self::PullCable if host.has_cable() => {
                 host.set_cable(false);
                 std::thread::sleep(lasts);
@@ -804,6 +845,12 @@ impl Fault {
             Self::PullCable => {}
             Self::StopNear => stop(vec![near]),
             Self::StopFar => stop(host.processes(is_far_half)),
+            Self::StopWarden => stop(wardens()),
+            Self::KillFar => kill_all(far),
+            Self::KillWarden => kill_all(wardens()),
+            Self::KillStage => {
+                kill_all(host.processes(|line| line.starts_with("sh -c cat; exit ")))
+            }
         }
     }
 }
@@ -812,9 +859,10 @@ impl Fault {
 fn whatever_happens_to_the_link_and_when_the_bytes_and_the_status_are_the_same() {
     let _watchdog = watchdog();
     let Some(host) = host() else { return };
-    let input = bytes(6 << 20);
+    let input = bytes(5 << 20);
     let mut random = bytes(1 << 16)
         .into_iter()
+        .cycle()
         .skip(std::process::id() as usize % (1 << 15));
     let mut number = |below: u32| {
         let (high, low) = (random.next().unwrap(), random.next().unwrap());
@@ -822,45 +870,61 @@ fn whatever_happens_to_the_link_and_when_the_bytes_and_the_status_are_the_same()
     };
     let began = std::time::Instant::now();
     let (mut rounds, mut faults) = (0, 0);
-    // The watchdog grants five minutes: a campaign is made of as many runs of this test as it takes.
-    while rounds < testing::campaign(4, 60) && began.elapsed() < Duration::from_secs(200) {
+    // The watchdog grants a quarter of an hour: a campaign is made of as many runs of this test as it takes.
+    while rounds < testing::campaign(6, 500) && began.elapsed() < Duration::from_secs(700) {
         let channels = ["1", "3"][number(2) as usize];
         let status = number(256) as i32;
         let script = format!("cat; exit {status}");
-        let options = ["--lease", "20", "--channels", channels];
+        let options = ["--lease", "9", "--channels", channels];
         let mut child = start(&mut on(&host, &options, &["sh", "-c", &script]));
         let near = child.id();
         let (mut stdin, mut stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
         let mut output = Vec::new();
         let mut happened = Vec::new();
+        let mut ends = Ends::Itself(status);
         std::thread::scope(|scope| {
-            scope.spawn(|| {
-                stdin.write_all(&input).unwrap();
-                drop(stdin);
+            let input = &input;
+            let (all_happened, go_on) = std::sync::mpsc::channel::<()>();
+            scope.spawn(move || {
+                // The rest is held back, so that all faults come in the middle.
+                let _ = stdin.write_all(&input[..4 << 20]);
+                let _ = go_on.recv();
+                // Nobody takes it where the stage is gone.
+                let _ = stdin.write_all(&input[4 << 20..]);
             });
             // At places that nobody has chosen.
-            let mut left = input.len();
+            let mut left = 4 << 20;
             for _ in 0..1 + number(3) {
-                let mut piece = vec![0; left.min(number(1 << 16) as usize * 32 + 1)];
+                let mut piece = vec![0; left.min(number(1 << 16) as usize * 16 + 1)];
                 stdout.read_exact(&mut piece).unwrap();
                 left -= piece.len();
                 output.extend_from_slice(&piece);
                 let fault = FAULTS[number(FAULTS.len() as u32) as usize];
                 happened.push(fault);
-                fault.happen(&host, near, Duration::from_millis(number(1500).into()));
+                fault.happen(&host, near, Duration::from_millis(number(500).into()));
                 faults += 1;
+                ends = fault.ends(status);
+                if ends != Ends::Itself(status) {
+                    break;
+                }
             }
+            drop(all_happened);
             stdout.read_to_end(&mut output).unwrap();
         });
         let ended = child.wait_with_output().unwrap();
+        let expected = match ends {
+            Ends::Itself(status) => (Some(status), None),
+            Ends::CannotGoOn => (Some(121), None),
+            Ends::Killed => (None, Some(9)),
+        };
         assert_eq!(
-            ended.status.code(),
-            Some(status),
+            (ended.status.code(), ended.status.signal()),
+            expected,
             "{happened:?}: {}",
             stderr(&ended)
         );
         assert!(
-            output == input,
+            output == input || (ends != Ends::Itself(status) && input.starts_with(&output)),
             "{happened:?}: {} bytes of {}",
             output.len(),
             input.len()

@@ -9,7 +9,7 @@ use crate::pipe::PipeLevel;
 use crate::proc::{self, BlockedOn, Process, ProcessId, ProcessState, Target, root};
 use crate::sampler::Activity;
 use crate::sampler::activity::{self, Neighbour, Neighbours};
-use crate::spool_state::SpoolState;
+use crate::spool_state::{self, SpoolState};
 use crate::topology::{FoundPipe, Pipeline};
 
 /// A pipeline at this moment.
@@ -63,7 +63,10 @@ pub fn look_at(pipelines: &[Pipeline]) -> Result<Vec<PipelineNow>> {
             .map(|member| Process::open_in(&proc, member));
         let processes = std::iter::once(root).chain(members).filter_map(Result::ok);
         let processes: Vec<Process> = processes.collect();
-        let spool = processes.iter().find_map(|process| process.spool()?.read());
+        let spool = processes.iter().find_map(|process| {
+            let file = process.memory_file(spool_state::NAME)?;
+            file.read(SpoolState::decode)
+        });
         let moments: Vec<Moment> = processes.iter().filter_map(moment).collect();
         (moments, spool)
     })

@@ -19,6 +19,7 @@ pub(crate) mod activity;
 mod flow;
 mod link;
 mod look;
+pub(crate) mod remote;
 mod sample;
 mod stage;
 

@@ -17,7 +17,7 @@ pub(crate) const SIZE: usize = 8 * WORDS;
 const WORDS: usize = 10;
 const VERSION: u64 = 1;
 /// In the place of what there is not.
-const NOTHING: u64 = u64::MAX;
+pub(crate) const NOTHING: u64 = u64::MAX;
 
 /// How far a spool is. Offsets are bytes from the beginning of the stream.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,7 +123,7 @@ impl SpoolState {
 }
 
 /// FNV-1a over words: enough to tell one state from halves of two.
-fn check(words: &[u64]) -> u64 {
+pub(crate) fn check(words: &[u64]) -> u64 {
     words.iter().fold(0xcbf2_9ce4_8422_2325, |sum, word| {
         (sum ^ word).wrapping_mul(0x100_0000_01b3).rotate_left(29)
     })

@@ -26,6 +26,9 @@ use crate::warden;
 /// How long the stage's warden may take to end everything.
 const PATIENCE: Duration = Duration::from_secs(15);
 
+/// So many bytes of reports are for others than looks.
+const LOOKS_LEAVE: usize = 1 << 15;
+
 /// Why a far half ended before its stage had told its end.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -388,10 +391,14 @@ impl<'a> Far<'a> {
         reports.extend_from_slice(&buffer[..count]);
         let mut session = self.exchange.shared.session();
         let mut is_over = false;
-        while let Ok(Some((report, length))) = messages::read::<Report>(reports) {
-            session.push(Stream::Reports, &reports[..length]);
+        while !is_over && let Ok(Some((report, length))) = messages::read::<Report>(reports) {
+            // While nobody hears of it, what it does is of no interest; its end is.
+            let is_look = matches!(report, Report::Look(_));
+            if !is_look || session.room(Stream::Reports) > LOOKS_LEAVE {
+                session.push(Stream::Reports, &reports[..length]);
+            }
             reports.drain(..length);
-            is_over |= !matches!(report, Report::Started);
+            is_over = matches!(report, Report::Ended { .. } | Report::NotStarted { .. });
         }
         if count == 0 && !is_over {
             // It was killed; what it has left has become this process's.

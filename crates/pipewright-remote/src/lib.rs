@@ -68,7 +68,7 @@ pub use error::{Error, Misuse, Result};
 pub use far::{FarError, far_half};
 pub use fleet::{Fleet, FleetSetup, Place, Quit, Told, UnusableHosts, run_chunks};
 pub use frames::{Decoder, Frame, HEAD, Kind, LONGEST_PAYLOAD, NoFrame};
-pub use messages::{End, Usage};
+pub use messages::{End, Look, Usage};
 pub use near::{Ended, RemoteStage, Signals, Streams};
 pub use plain::{PlainEnd, run_plainly};
 pub use quote::for_login_shell;

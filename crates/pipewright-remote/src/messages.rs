@@ -72,6 +72,8 @@ pub(crate) enum Report {
     },
     /// It runs.
     Started,
+    /// What it does at the moment.
+    Look(Look),
     /// It has ended.
     Ended {
         /// How.
@@ -103,6 +105,25 @@ pub struct Usage {
     pub system: Duration,
     /// Its largest resident set, in bytes, where it is known.
     pub peak_memory: Option<u64>,
+}
+
+/// What a stage does on its host at a moment, and has used there since its start.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Look {
+    /// What it does, as whoever looks and whoever is told have agreed on.
+    pub activity: u8,
+    /// CPU time.
+    pub cpu_time: Duration,
+    /// Time on a CPU, and time ready to run with none free, where that is known.
+    pub scheduled: Option<(Duration, Duration)>,
+    /// Bytes read from any descriptor, where that is known.
+    pub read: Option<u64>,
+    /// Bytes written to any descriptor, where that is known.
+    pub written: Option<u64>,
+    /// Processes it consists of.
+    pub processes: u64,
+    /// The name of the program that runs.
+    pub program: String,
 }
 
 /// The payload of a greeting, a welcome or a refusal.

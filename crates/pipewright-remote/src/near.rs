@@ -12,7 +12,7 @@ use crate::error::{Error, Misuse, Result};
 use crate::exchange::Exchange;
 use crate::lease::Lease;
 use crate::link::Broken;
-use crate::messages::{self, End, Hello, Order, Report, Token, Usage, VERSION};
+use crate::messages::{self, End, Hello, Look, Order, Report, Token, Usage, VERSION};
 use crate::shared::{Bell, Shared};
 use crate::ssh::{Call, Connection, Host};
 use crate::stream::{Half, Stream};
@@ -58,12 +58,14 @@ pub struct Streams {
     pub stderr: OwnedFd,
 }
 
-/// The signals that come while the stage runs, for it.
+/// What is between the stage and whoever has it run: signals for it, and what is seen of it.
 pub trait Signals {
     /// Becomes readable when one has come.
     fn readable(&self) -> BorrowedFd<'_>;
     /// Those that have come since.
     fn take(&mut self) -> Vec<i32>;
+    /// Takes note of what the stage does on its host, twice a second or more often.
+    fn looked(&mut self, _look: &Look) {}
 }
 
 /// How a stage ended on its host.
@@ -135,6 +137,7 @@ impl RemoteStage {
             connecting: None,
             attempts: 0,
             reports: Vec::new(),
+            looks: Vec::new(),
             ended: None,
             streams: Some(Box::new(streams)),
             reconnected: 0,
@@ -163,6 +166,7 @@ struct Near<'a> {
     /// Since the last link.
     attempts: usize,
     reports: Vec<u8>,
+    looks: Vec<Look>,
     ended: Option<Ended>,
     /// Until the stage is to be started.
     streams: Option<Box<dyn FnOnce() -> std::io::Result<Streams> + 'a>>,
@@ -211,6 +215,9 @@ impl Near<'_> {
                 host: host.clone(),
                 source,
             })?;
+            for look in self.looks.drain(..) {
+                signals.looked(&look);
+            }
             if !self.exchange.has_link() && self.connecting.is_none() {
                 self.again()?;
             }
@@ -404,6 +411,7 @@ impl Near<'_> {
             self.reports.drain(..length);
             match report {
                 Report::Started => {}
+                Report::Look(look) => self.looks.push(look),
                 Report::NotStarted { message, status } => {
                     self.ended = Some(Ended {
                         end: End::Exited(status),

@@ -7,14 +7,20 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pipewright::{Child, Command, Signal};
 
-use crate::messages::{self, End, Order, Report, Usage};
+use crate::messages::{self, End, Look, Order, Report, Usage};
 
 /// How long the end of a whole tree is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Between two looks at the stage. One that is over sooner is not looked at.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// What is no news is told so often.
+const TOLD_AGAIN: Duration = Duration::from_millis(500);
 
 /// The number at which the warden has its socket to the far half.
 pub(crate) const SOCKET: i32 = 3;
@@ -22,10 +28,18 @@ pub(crate) const SOCKET: i32 = 3;
 /// Runs a command with this process's stdin, stdout and stderr, of which none is left open here, and ends
 /// this process with it. The far half has started this process.
 ///
+/// `looks` is asked once, for what can be asked again and again what the process does that has this number.
+///
 /// # Errors
 ///
 /// When it has not, and so nobody is there to be told of the command.
-pub fn watch_over(command: &[OsString]) -> std::io::Result<std::convert::Infallible> {
+pub fn watch_over<L>(
+    command: &[OsString],
+    looks: impl FnOnce(u32) -> Option<L> + Send + 'static,
+) -> std::io::Result<std::convert::Infallible>
+where
+    L: FnMut() -> Look + 'static,
+{
     let mut far = UnixStream::from(pipewright_handoff::take_inherited(SOCKET)?);
     let tell = |mut far: &UnixStream, report: &Report| {
         // Where the far half is gone, its end is seen below.
@@ -56,6 +70,8 @@ pub fn watch_over(command: &[OsString]) -> std::io::Result<std::convert::Infalli
         end(&child);
     }
     tell(&far, &Report::Started);
+    // Without it, the stage is not seen from afar, and that is all.
+    let _ = look_apart(child.id(), &far, looks);
     let mut orders = Vec::new();
     let mut buffer = [0; 1024];
     loop {
@@ -83,6 +99,37 @@ pub fn watch_over(command: &[OsString]) -> std::io::Result<std::convert::Infalli
 fn end(child: &Child) -> ! {
     let _ = child.kill_tree(PATIENCE);
     std::process::exit(0)
+}
+
+/// Tells what the stage does, from a thread of its own that ends with this process.
+fn look_apart<L: FnMut() -> Look + 'static>(
+    process: u32,
+    far: &UnixStream,
+    looks: impl FnOnce(u32) -> Option<L> + Send + 'static,
+) -> std::io::Result<()> {
+    let mut far = far.try_clone()?;
+    let work = move || {
+        std::thread::sleep(LOOK);
+        let Some(mut look) = looks(process) else {
+            return;
+        };
+        let mut last = (Instant::now(), None);
+        loop {
+            let found = look();
+            let is_news = last.1 != Some(found.activity) || last.0.elapsed() >= TOLD_AGAIN;
+            if is_news {
+                last = (Instant::now(), Some(found.activity));
+                if far
+                    .write_all(&messages::write(&Report::Look(found)))
+                    .is_err()
+                {
+                    return;
+                }
+            }
+            std::thread::sleep(LOOK);
+        }
+    };
+    std::thread::Builder::new().spawn(work).map(drop)
 }
 
 /// Waits for the stage's end from a thread of its own, tells it, and ends this process.

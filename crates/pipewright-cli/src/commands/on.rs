@@ -3,14 +3,19 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
+use pipewright_observe::workspace::{REMOTE_STATE, RemoteState, remote_state_now};
+use pipewright_observe::{Activity, Scheduled};
 use pipewright_remote::{
-    Copy, End, Ended, Error, Host, PlainEnd, RemoteStage, Signals, Streams, bootstrap, run_plainly,
+    Copy, End, Ended, Error, Host, Look, PlainEnd, RemoteStage, Signals, Streams, Usage, bootstrap,
+    run_plainly,
 };
+use rustix::fs::{MemfdFlags, memfd_create};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH};
 use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::SignalOnly;
@@ -31,6 +36,9 @@ pub(crate) fn on(options: cli::On) -> anyhow::Result<ExitCode> {
     stage.cached = copy.as_ref().map(|copy| copy.name().to_owned());
     let mut signals = Caught::catch().context("cannot catch signals")?;
     let result = run(&stage, copy.as_ref(), &mut signals);
+    if let Ok(ended) = &result {
+        signals.ended(&ended.usage);
+    }
     let ended = match result {
         Err(Error::Signaled(signal)) => disposition::die_of(signal),
         Err(error @ (Error::Lost { .. } | Error::Refused { .. })) => {
@@ -150,8 +158,13 @@ fn tell(host: &str, ended: &Ended, verbose: bool, told_to: Option<&Path>) {
     }
 }
 
-/// The signals that are the stage's.
-struct Caught(SignalDelivery<UnixStream, SignalOnly>);
+/// The signals that are the stage's; and what is seen of it, for whoever may look at this process.
+struct Caught {
+    signals: SignalDelivery<UnixStream, SignalOnly>,
+    /// Where there can be none, nobody is told.
+    board: Option<File>,
+    state: RemoteState,
+}
 
 impl Caught {
     /// Those that the caller ignores stay ignored.
@@ -159,16 +172,51 @@ impl Caught {
         let mut wanted = vec![SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH];
         wanted.retain(|&signal| !inherited::was_ignored(signal));
         let (read, write) = UnixStream::pair()?;
-        SignalDelivery::with_pipe(read, write, SignalOnly, wanted).map(Self)
+        let board = memfd_create(REMOTE_STATE, MemfdFlags::CLOEXEC);
+        Ok(Self {
+            signals: SignalDelivery::with_pipe(read, write, SignalOnly, wanted)?,
+            board: board.ok().map(File::from),
+            state: RemoteState::default(),
+        })
+    }
+
+    fn show(&self) {
+        if let Some(board) = &self.board {
+            // Who looks sees the state before, then.
+            let _ = board.write_all_at(&self.state.encode(), 0);
+        }
+    }
+
+    /// Shows what the stage has used in the end.
+    fn ended(&mut self, usage: &Usage) {
+        self.state.cpu_time = usage.user + usage.system;
+        self.show();
     }
 }
 
 impl Signals for Caught {
     fn readable(&self) -> BorrowedFd<'_> {
-        self.0.get_read().as_fd()
+        self.signals.get_read().as_fd()
     }
 
     fn take(&mut self) -> Vec<i32> {
-        self.0.pending().collect()
+        self.signals.pending().collect()
+    }
+
+    fn looked(&mut self, look: &Look) {
+        self.state = RemoteState {
+            told_at: remote_state_now(),
+            activity: Activity::ALL.get(usize::from(look.activity)).copied(),
+            cpu_time: look.cpu_time,
+            scheduled: look.scheduled.map(|(on_cpu, waiting_for_cpu)| Scheduled {
+                on_cpu,
+                waiting_for_cpu,
+            }),
+            read: look.read,
+            written: look.written,
+            processes: look.processes,
+            program: look.program.clone(),
+        };
+        self.show();
     }
 }

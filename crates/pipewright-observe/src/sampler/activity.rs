@@ -17,13 +17,13 @@ pub(crate) struct Neighbours<'a> {
 }
 
 impl Neighbours<'_> {
-    fn input_empty(&self) -> bool {
+    pub(crate) fn input_empty(&self) -> bool {
         self.inputs
             .iter()
             .any(|(_, level)| level.is_some_and(|level| level.empty()))
     }
 
-    fn output_full(&self) -> bool {
+    pub(crate) fn output_full(&self) -> bool {
         self.outputs
             .iter()
             .any(|(_, level)| level.is_some_and(|level| level.full))

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::proc::{BlockedOn, Process, ProcessId, ProcessState, Scheduled, SpoolFile, Stat};
+use crate::proc::{BlockedOn, MemoryFile, Process, ProcessId, ProcessState, Scheduled, Stat};
 use crate::sampler::activity::{self, Neighbours};
+use crate::sampler::remote::{self, RemoteState};
 use crate::sampler::sample::{Activity, SpoolFigures, StageFigures};
+use crate::spool_state::{self, SpoolState};
 use crate::text::displayable;
 
 /// A process that still waits in the very same call is asked for no more than that, this many times
@@ -50,7 +52,11 @@ pub(crate) struct Stage {
     pub(crate) ever_ran: bool,
     last: StageFigures,
     /// Its state, if it is a spool.
-    spool: Option<SpoolFile>,
+    spool: Option<MemoryFile>,
+    /// What is known of it where it runs, if that is another host.
+    remote: Option<MemoryFile>,
+    /// What it was told to have had of CPUs there, for the difference.
+    remote_schedule: Scheduled,
 }
 
 impl Stage {
@@ -64,6 +70,8 @@ impl Stage {
             ever_ran: false,
             last: StageFigures::default(),
             spool: None,
+            remote: None,
+            remote_schedule: Scheduled::default(),
         };
         let schedules = root.schedules().unwrap_or_default();
         stage.members.push(Member::new(root, schedules));
@@ -111,11 +119,25 @@ impl Stage {
                 }
             }
         }
+        if best != Activity::Ended
+            && let Some(state) = self.remote_state()
+        {
+            let has_input = !near.inputs.is_empty() && !near.input_empty();
+            let has_room = !near.outputs.is_empty() && !near.output_full();
+            best = state
+                .activity_here(remote::now(), has_input, has_room)
+                .unwrap_or(best);
+        }
         if best == Activity::Running {
             self.ran = true;
             self.ever_ran = true;
         }
         best
+    }
+
+    fn remote_state(&self) -> Option<RemoteState> {
+        let state = self.remote.as_ref()?.read(RemoteState::decode)?;
+        state.activity.is_some().then_some(state)
     }
 
     /// Finds new descendants in a list of all processes and their parents.
@@ -163,10 +185,11 @@ impl Stage {
             self.spool = self
                 .members
                 .iter()
-                .find_map(|member| member.process.spool());
+                .find_map(|member| member.process.memory_file(spool_state::NAME));
         }
         let before = self.last.spool.unwrap_or_default().state;
-        let state = self.spool.as_ref().and_then(SpoolFile::read);
+        let state = self.spool.as_ref();
+        let state = state.and_then(|file| file.read(SpoolState::decode));
         figures.spool = state.map(|state| SpoolFigures::since(&before, state, interval));
         let mut scheduled = Some(Scheduled::default());
         let (mut read, mut written) = (Some(0), Some(0));
@@ -201,6 +224,26 @@ impl Stage {
         }
         if let Some(program) = self.program() {
             figures.program = program;
+        }
+        if self.remote.is_none() {
+            let mut members = self.members.iter();
+            self.remote = members.find_map(|it| it.process.memory_file(remote::NAME));
+        }
+        // What stands for it here is none of it.
+        if let Some(state) = self.remote_state() {
+            figures.cpu_time = state.cpu_time;
+            (read, written) = (state.read, state.written);
+            figures.processes = usize::try_from(state.processes).unwrap_or(0);
+            if !state.program.is_empty() {
+                figures.program = displayable(state.program.as_bytes());
+            }
+            scheduled = state.scheduled.map(|now| {
+                let before = std::mem::replace(&mut self.remote_schedule, now);
+                Scheduled {
+                    on_cpu: now.on_cpu.saturating_sub(before.on_cpu),
+                    waiting_for_cpu: now.waiting_for_cpu.saturating_sub(before.waiting_for_cpu),
+                }
+            });
         }
         if alive == 0 {
             (read, written) = (self.last.read, self.last.written);

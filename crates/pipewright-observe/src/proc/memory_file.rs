@@ -1,4 +1,4 @@
-//! The state of a spool, in the memory file that its process keeps.
+//! A file in memory in which a process tells of itself, found among its descriptors.
 
 use std::os::fd::OwnedFd;
 
@@ -6,17 +6,20 @@ use rustix::fs::{Mode, OFlags, openat, readlinkat_raw};
 use rustix::io::pread;
 
 use super::process::{Process, numbers_in};
-use crate::spool_state::{self, SpoolState};
+
+/// The most bytes that are read of one.
+const LONGEST: usize = 128;
 
 /// The file, open: it can be read after the process has ended, too.
 #[derive(Debug)]
-pub(crate) struct SpoolFile(OwnedFd);
+pub(crate) struct MemoryFile(OwnedFd);
 
 impl Process {
-    /// Opens the state of the spool that this process is; `None` if it is none, or may not be looked at.
-    /// Only a program of that name is looked at: others may have thousands of descriptors.
-    pub(crate) fn spool(&self) -> Option<SpoolFile> {
-        if self.stat().ok()?.name != b"pipewright" {
+    /// Opens the file that the process keeps under this name; `None` if it keeps none, or may not be looked
+    /// at. Only a program of ours is looked at: others may have thousands of descriptors.
+    pub(crate) fn memory_file(&self, name: &str) -> Option<MemoryFile> {
+        // The second is what the kernel calls one that was started by /proc/self/exe.
+        if !matches!(&*self.stat().ok()?.name, b"pipewright" | b"exe") {
             return None;
         }
         let open = |name: &str, flags: OFlags| {
@@ -27,24 +30,24 @@ impl Process {
         let directory = open("fd", OFlags::DIRECTORY).ok()?;
         let mut names = Vec::new();
         numbers_in(&directory, |number| names.push(format!("fd/{number}"))).ok()?;
-        let wanted = format!("/memfd:{} (deleted)", spool_state::NAME);
+        let wanted = format!("/memfd:{name} (deleted)");
         let name = names.into_iter().find(|name| {
             let mut link = [0_u8; 64];
             let length = readlinkat_raw(&self.directory, name, &mut link[..]);
             length.is_ok_and(|length| link[..length] == *wanted.as_bytes())
         })?;
-        open(&name, OFlags::empty()).map(SpoolFile).ok()
+        open(&name, OFlags::empty()).map(MemoryFile).ok()
     }
 }
 
-impl SpoolFile {
-    /// Reads the state; `None` if there is none yet.
-    pub(crate) fn read(&self) -> Option<SpoolState> {
+impl MemoryFile {
+    /// Reads what it says; `None` if that is nothing yet.
+    pub(crate) fn read<T>(&self, decode: impl Fn(&[u8]) -> Option<T>) -> Option<T> {
         // It may be written at the very moment; that takes far less than three looks.
         (0..3).find_map(|_| {
-            let mut bytes = [0; spool_state::SIZE];
+            let mut bytes = [0; LONGEST];
             let read = pread(&self.0, &mut bytes, 0).ok()?;
-            SpoolState::decode(&bytes[..read])
+            decode(&bytes[..read])
         })
     }
 }
