@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -9,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use pipewright_workers::{Chunk, Stop, Store};
 use tokio::runtime::Runtime;
 use tokio::sync::Notify;
@@ -22,7 +23,7 @@ use super::messages::{Cut, Done, Job, Ticket};
 use super::monitor::Durability;
 use super::names::{JobName, Kind};
 use super::pieces::Pieces;
-use super::server::{Put, Server};
+use super::server::{Put, Server, UNDER_WAY};
 
 /// How long a coordinator waits for another one of the same job to speak up.
 const ANOTHER: Duration = Duration::from_millis(300);
@@ -296,19 +297,24 @@ impl Shared {
         if ticket.length + (pieces.count() << 10) > self.setup.in_flight {
             return Err(self.too_large(ticket.chunk, ticket.length));
         }
-        for (piece, range) in pieces.ranges() {
+        let put = |(piece, range): (u64, Range<u64>)| async move {
             let bytes = Bytes::from(read(parts, range.start, range.end)?);
             let subject = job.input(ticket.chunk, Some(piece));
             // No room: workers make some.
-            while self.server.put_once(&subject, bytes.clone()).await? == Put::Full {
+            while !stop.is_set()
+                && self.server.put_once(&subject, bytes.clone()).await? == Put::Full
+            {
                 tokio::select! {
                     () = tokio::time::sleep(Duration::from_millis(20)) => {}
                     () = stop.notify.notified() => {}
                 }
-                if stop.is_set() {
-                    return Ok(());
-                }
             }
+            Ok::<_, Error>(())
+        };
+        let puts = stream::iter(pieces.ranges().map(put));
+        puts.buffer_unordered(UNDER_WAY).try_collect::<()>().await?;
+        if stop.is_set() {
+            return Ok(());
         }
         let subject = job.ticket(ticket.chunk, ticket.attempt, ticket.given_back);
         self.server.put_record(&subject, ticket).await?;

@@ -22,7 +22,7 @@ use super::names::{JobName, Kind};
 
 /// Publishes under way at once. A server that syncs each message does so one after the other: more make
 /// it slower.
-const UNDER_WAY: usize = 2;
+pub(crate) const UNDER_WAY: usize = 2;
 
 /// How a put ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! The half that runs chunks, on any host, as long as it likes.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -7,7 +8,7 @@ use std::time::{Duration, Instant};
 use async_nats::jetstream::consumer::PullConsumer;
 use async_nats::jetstream::{AckKind, Message};
 use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use pipewright_workers::{Chunk, End, Ended, Runner, Stop, Store, on_behalf};
 use tokio::sync::{Notify, Semaphore};
 
@@ -18,7 +19,7 @@ use super::error::{Error, Result};
 use super::messages::{Done, How, Job, Ticket, decode};
 use super::names::{JobName, Kind};
 use super::pieces::Pieces;
-use super::server::{Put, Server};
+use super::server::{Put, Server, UNDER_WAY};
 
 /// How long the server keeps a worker's question for a ticket.
 const ASKING: Duration = Duration::from_secs(1);
@@ -458,14 +459,24 @@ impl Worker {
     }
 
     /// Puts what a run wrote on the server.
-    async fn send(&self, run: &str, stream: &str, written: &Chunk) -> Result<(u64, u32)> {
+    async fn send(&self, run: &str, which: &str, written: &Chunk) -> Result<(u64, u32)> {
         let mut crc = 0;
-        for (piece, range) in Pieces::of(written.len()).ranges() {
+        let read = |(piece, range): (u64, Range<u64>)| {
             let bytes = written.read(range.start, range.end).map_err(Error::Store)?;
             crc = crc32c::crc32c_append(crc, &bytes);
-            let subject = self.server.job.output(run, stream, piece);
-            self.server.put(&subject, Bytes::from(bytes)).await?;
-        }
+            Ok((self.server.job.output(run, which, piece), bytes))
+        };
+        let put = |(subject, bytes): (String, Vec<u8>)| async move {
+            self.server
+                .put(&subject, Bytes::from(bytes))
+                .await
+                .map(drop)
+        };
+        stream::iter(Pieces::of(written.len()).ranges().map(read))
+            .map_ok(put)
+            .try_buffer_unordered(UNDER_WAY)
+            .try_collect::<()>()
+            .await?;
         Ok((written.len(), crc))
     }
 }
