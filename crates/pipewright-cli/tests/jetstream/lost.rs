@@ -380,3 +380,70 @@ fn a_server_whose_disk_is_full_goes_on_when_it_has_room_and_is_started_again() {
     assert!(worker.0.wait().unwrap().success());
     drop(server);
 }
+
+/// The subjects of the tickets on the server. The last number counts how often one was given back.
+fn tickets(server: &NatsServer) -> Vec<String> {
+    let info = request(
+        server,
+        "$JS.API.STREAM.INFO.pipewright-job-work",
+        br#"{"subjects_filter":">"}"#,
+    );
+    let is_ticket = |text: &&str| text.starts_with("pipewright.job.work.") && !text.ends_with('>');
+    info.split('"')
+        .filter(is_ticket)
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn pieces_that_the_server_has_lost_are_put_there_again() {
+    let _watchdog = watchdog();
+    let Some(mut server) = NatsServer::durable() else {
+        return;
+    };
+    let bytes = lines(20_000);
+    let command = ["sed", "s/line/LINE/"];
+    let mut stage = coordinator(&server.url(), &["--lease", "5s"], &command);
+    let stage = Stage::begin(&mut stage, &bytes);
+    let until_any = |is_it: fn(&str) -> bool| {
+        while !tickets(&server).iter().any(|ticket| is_it(ticket)) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    // A ticket comes behind its pieces.
+    until_any(|ticket| ticket.ends_with(".0"));
+    let purged = request(&server, "$JS.API.STREAM.PURGE.pipewright-job-input", b"");
+    assert!(purged.contains("\"success\":true"), "{purged}");
+    let mut worker = worker(&server.url(), &command);
+    // It finds nothing, and puts a fresh ticket in the place of the first.
+    until_any(|ticket| !ticket.ends_with(".0"));
+    server.kill();
+    server.start_again();
+    assert_same(&plain(&command, &bytes), &stage.end(), "pieces lost");
+    assert!(worker.0.wait().unwrap().success());
+}
+
+#[test]
+fn a_chunk_that_nothing_can_hold_is_refused_before_the_input_is_read() {
+    let _watchdog = watchdog();
+    let Some(server) = NatsServer::durable() else {
+        return;
+    };
+    let bytes = lines(10_000);
+    let stage = Stage::begin(&mut coordinator(&server.url(), &[], &["cat"]), &bytes);
+    until_there(&server, "cut.0");
+    stage.kill();
+    // A tebibyte, as somebody may put it there.
+    let cut = [&b"\x01\x80\x80\x80\x80\x80\x20"[..], &[0; 33]].concat();
+    publish(&server, "pipewright.job.cut.0", &cut);
+    // Its input never ends.
+    let mut stage = coordinator(&server.url(), &[], &["cat"]);
+    let endless = std::fs::File::open("/dev/zero").unwrap();
+    let output = stage.stdin(endless).output().unwrap();
+    assert_eq!(shell_status(&output), 125);
+    assert!(
+        stderr(&output).contains("chunk 1 has 1099511627776 bytes, and no more than"),
+        "{}",
+        stderr(&output)
+    );
+}
