@@ -165,7 +165,7 @@ impl Gather {
         let output = self.output.as_fd();
         match self.how {
             How::Join { .. } => Ok((Reader::Here, None)),
-            How::Again(fed) => Ok((Reader::Here, Some(fed.end()?))),
+            How::Again(fed) => Ok((Reader::Here, Some(fed.end()?.end))),
             How::Seams(seams) => Ok((write(&seams.end(), output)?, None)),
             How::Keep { parts, then, .. } => {
                 let parts: Vec<Chunk> = parts.into_iter().map(|(_, part)| part).collect();

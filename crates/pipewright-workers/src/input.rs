@@ -112,6 +112,26 @@ impl Input {
         }
     }
 
+    /// Where the input comes from. Who reads from it takes what comes before all that is taken later.
+    pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+
+    /// Takes up to `most` bytes of what there is just now, wherever records end; `None` when that is nothing.
+    pub(crate) fn piece(&mut self, most: u64) -> Result<Option<Chunk>> {
+        let mut polled = [PollFd::new(&self.descriptor, PollFlags::IN)];
+        let ready = poll(&mut polled, Deadline::after(Duration::ZERO))
+            .map_err(|error| Error::Read(error.into()))?;
+        if ready == 0 {
+            return Ok(None);
+        }
+        self.read(most)?;
+        if self.kept.len() == 0 && !self.ended {
+            return Ok(None);
+        }
+        self.swap(None).map(Some)
+    }
+
     fn read(&mut self, wanted: u64) -> Result<()> {
         let most = wanted.saturating_sub(self.kept.len()).max(1);
         // A disk that is full while the input is read shows here, too.

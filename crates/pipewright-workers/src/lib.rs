@@ -5,10 +5,12 @@
 //! of its own; the outputs are given in the order of the chunks ([`Order`]). Whether that gives the
 //! same bytes depends on the command: [`classify`] knows those for which it does.
 
+mod alone;
 mod chunk;
 mod classes;
 mod error;
 mod fed;
+mod gain;
 mod gather;
 mod input;
 mod merge;

@@ -2,20 +2,17 @@
 //! not do on parts what they do on the whole.
 
 use std::ffi::OsString;
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pipewright::Stdio;
-use pipewright::poll::poll;
-use rustix::event::{PollFd, PollFlags};
-use rustix::io::Errno;
-use rustix::pipe::{SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_size, splice};
+use rustix::pipe::{fcntl_getpipe_size, fcntl_setpipe_size};
 
-use crate::chunk::{Chunk, Store, wait_until_writable};
+use crate::alone::{self, Ahead, Begun};
+use crate::chunk::{Chunk, Store};
 use crate::classes::{Class, Classified};
 use crate::error::{Error, Result};
-use crate::fed::Fed;
+use crate::fed::{Fed, FedEnd};
 use crate::gather::{Gather, Reader};
 use crate::input::{Input, Size, Taken};
 use crate::order::{End, Retries, Rules};
@@ -50,8 +47,11 @@ pub struct Stage {
     pub merge: Option<Vec<OsString>>,
     /// So many bytes of chunks are kept in memory; what comes then lies in unlinked files.
     pub memory: u64,
-    /// Runs as one process a command that is faster than chunks can be handed on.
+    /// Runs the command as one process for as long as workers would gain nothing. A local command begins
+    /// so, and workers go on when it keeps a core busy while others are idle.
     pub only_if_slow: bool,
+    /// Such a command has workers go on after so many bytes instead, whatever they would gain.
+    pub alone_for: Option<u64>,
     /// Runs the command on the beginning of the input as a whole and in parts first, and compares.
     pub verify: bool,
     /// A chunk goes off when the input has been silent for so long.
@@ -74,12 +74,13 @@ impl Stage {
             merge: None,
             memory: 1 << 30,
             only_if_slow: true,
+            alone_for: None,
             verify: true,
             idle: Duration::from_millis(100),
         }
     }
 
-    fn is_verified(&self) -> bool {
+    pub(crate) fn is_verified(&self) -> bool {
         self.verify && self.merge.is_none() && self.header == 0
     }
 
@@ -92,8 +93,12 @@ impl Stage {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InSequence {
-    /// The whole input is less than one chunk.
+    /// The whole input is less than one chunk, or was over before workers could gain anything.
     Small,
+    /// It waited for its neighbours.
+    Waits,
+    /// Other programs had the other cores.
+    NoIdleCore,
     /// The command is so fast that handing out chunks would take longer.
     Fast,
     /// The command does not do on parts what it does on the whole.
@@ -185,6 +190,35 @@ pub fn run_by(
     let program = stage.program();
     let mut input = Input::new(input, stage.records.clone(), &store)?;
     let call = Call::new()?;
+    let at_work = AtWork {
+        program: &program,
+        runner,
+        store: &store,
+    };
+    if alone::is_possible(stage) {
+        let stdout = output.try_clone().map_err(Error::Write)?;
+        let begun = alone::begin(stage, &program, &store, input, stdout, call.as_fd())?;
+        return match begun {
+            Begun::Over(ended, reason) => Ok(Outcome::alone(ended.end, reason)),
+            Begun::Ahead(ahead) => {
+                let Ahead {
+                    process,
+                    began,
+                    first,
+                    input,
+                    size,
+                    start,
+                } = *ahead;
+                let beginning = Beginning {
+                    start,
+                    size,
+                    ahead: Some((process, began)),
+                    ..Beginning::of(stage)
+                };
+                by_workers(stage, &at_work, call, (first, beginning), input, output)
+            }
+        };
+    }
     let about = Size::About((stage.size.bytes() as u64).min(FIRST));
     let first_size = runner.known_length(0)?.map_or(about, Size::Exactly);
     let first = match input.take(first_size, stage.idle, call.as_fd(), None)? {
@@ -207,11 +241,6 @@ pub fn run_by(
         let end = in_sequence(&program, &[&first, &kept], Some(rest), output)?;
         return Ok(Outcome::alone(end, reason));
     }
-    let at_work = AtWork {
-        program: &program,
-        runner,
-        store: &store,
-    };
     by_workers(stage, &at_work, call, (first, beginning), input, output)
 }
 
@@ -250,7 +279,15 @@ fn by_workers(
     let verify = verify(stage, program, store, &first, beginning.nothing)?;
     // Not before the command was found to allow it: a command that merges may write without an input.
     let mut refused = None;
+    let mut ahead = None;
     let gather = || {
+        if let Some((process, began)) = beginning.ahead {
+            let ended = process.end()?;
+            ahead = Some((ended, began.elapsed()));
+            if !goes_on(stage, ended) {
+                return Ok(None);
+            }
+        }
         if let Some((verify, sample)) = &verify {
             refused = match verify.check(sample)? {
                 Check::Same => None,
@@ -280,7 +317,7 @@ fn by_workers(
     };
     let setting = Setting {
         rules,
-        size: stage.size.clone(),
+        size: beginning.size,
         idle: stage.idle,
         only_text: stage.classified.only_text,
         reads_all: is_local && repeatable,
@@ -289,16 +326,34 @@ fn by_workers(
     };
     let scatter = Scatter::new(setting, runner, store.clone(), call);
     let ended = scatter.run((first, beginning.ended), input, gather)?;
+    let (before, on_core) =
+        ahead.map_or_else(Default::default, |(ended, time)| (time, ended.on_core));
+    let rule = stage.classified.status;
+    let with_first = |status: u8| match ahead {
+        Some((
+            FedEnd {
+                end: End::Status(first),
+                ..
+            },
+            _,
+        )) => rule.together(first, status),
+        _ => status,
+    };
     let outcome = |end: End, in_sequence: Option<InSequence>| Outcome {
         end,
         chunks: ended.chunks,
         again: ended.again,
-        run_time: ended.times.run,
-        on_core: ended.times.on_core,
+        run_time: before + ended.times.run,
+        on_core: on_core + ended.times.on_core,
         reading: ended.times.reading,
         giving: ended.times.giving,
         in_sequence,
     };
+    if let (Some((process, _)), Ending::Refused { .. }) = (ahead, &ended.ending)
+        && refused.is_none()
+    {
+        return Ok(outcome(process.end, Some(InSequence::FailedAt(0))));
+    }
     if let (Some(reason), Ending::Refused { left }) = (refused, &ended.ending) {
         let left: Vec<&Chunk> = left.iter().map(|chunk| &**chunk).collect();
         let (kept, rest) = ended.input.into_rest();
@@ -318,7 +373,7 @@ fn by_workers(
         Ending::All(status) => {
             let (reader, merged) = gather.end()?;
             let end = match merged {
-                Some(End::Status(0)) | None => End::Status(status),
+                Some(End::Status(0)) | None => End::Status(with_first(status)),
                 Some(failure) => failure,
             };
             let end = if reader == Reader::Gone {
@@ -359,10 +414,9 @@ fn by_workers(
                 end
             };
             let end = match (end, ended.status) {
-                (End::Status(status), Some(before))
-                    if stage.classified.status.is_success(status) =>
-                {
-                    End::Status(stage.classified.status.together(before, status))
+                (End::Status(status), before) if rule.is_success(status) => {
+                    let status = before.map_or(status, |before| rule.together(before, status));
+                    End::Status(with_first(status))
                 }
                 (end, _) => end,
             };
@@ -374,6 +428,14 @@ fn by_workers(
             Ok(outcome(end, Some(reason)))
         }
     }
+}
+
+/// Tells whether workers go on behind a process that was the first: it read all that it was given, and did
+/// not fail.
+fn goes_on(stage: &Stage, ended: FedEnd) -> bool {
+    let is_success =
+        matches!(ended.end, End::Status(status) if stage.classified.status.is_success(status));
+    is_success && !ended.left_input
 }
 
 /// Copies the first records that go to each run.
@@ -399,16 +461,28 @@ struct Beginning {
     nothing: Option<Ended>,
     /// A run on the first chunk.
     ended: Option<Ended>,
+    /// How large chunks are at first.
+    size: ChunkSize,
+    /// A process that has read what comes before the first chunk, and when it was started.
+    ahead: Option<(Fed, Instant)>,
+}
+
+impl Beginning {
+    fn of(stage: &Stage) -> Self {
+        Self {
+            in_sequence: None,
+            start: Duration::ZERO,
+            nothing: None,
+            ended: None,
+            size: stage.size.clone(),
+            ahead: None,
+        }
+    }
 }
 
 /// Looks at the beginning of the input and at the command.
 fn look(stage: &Stage, program: &Program, first: &Chunk, store: &Store) -> Result<Beginning> {
-    let mut beginning = Beginning {
-        in_sequence: None,
-        start: Duration::ZERO,
-        nothing: None,
-        ended: None,
-    };
+    let mut beginning = Beginning::of(stage);
     if stage.classified.only_text && !first.is_text().map_err(Error::store)? {
         beginning.in_sequence = Some(InSequence::NoTextAt(0));
     } else if stage.classified.repeatable && (stage.only_if_slow || stage.is_verified()) {
@@ -497,44 +571,7 @@ fn in_sequence(
         reads = reads && fed.feed(chunk)?;
     }
     if let (true, Some(rest)) = (reads, rest) {
-        hand_on(rest.as_fd(), fed.input().as_fd()).map_err(Error::Read)?;
+        fed.pour(rest.as_fd()).map_err(Error::Read)?;
     }
-    fed.end()
-}
-
-/// Moves `input` into a pipe until it ends or nobody reads from the pipe any more.
-fn hand_on(input: BorrowedFd<'_>, pipe: BorrowedFd<'_>) -> io::Result<()> {
-    const MOST: usize = 1 << 20;
-    loop {
-        // A command that has ended is seen even while the input is silent.
-        let mut polled = [
-            PollFd::from_borrowed_fd(input, PollFlags::IN),
-            PollFd::from_borrowed_fd(pipe, PollFlags::empty()),
-        ];
-        poll(&mut polled, None)?;
-        if polled[1].revents().contains(PollFlags::ERR) {
-            return Ok(());
-        }
-        let moved = match splice(input, None, pipe, None, MOST, SpliceFlags::empty()) {
-            // Some kinds of terminals and devices.
-            Err(Errno::INVAL) => {
-                let mut bytes = [0; 4096];
-                rustix::io::read(input, &mut bytes).and_then(|length| {
-                    let mut left = &bytes[..length];
-                    while !left.is_empty() {
-                        left = &left[rustix::io::write(pipe, left)?..];
-                    }
-                    Ok(length)
-                })
-            }
-            moved => moved,
-        };
-        match moved {
-            Ok(0) | Err(Errno::PIPE) => return Ok(()),
-            // Of an input that does not block, the pipe does not either.
-            Err(Errno::AGAIN) => wait_until_writable(pipe)?,
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
+    Ok(fed.end()?.end)
 }

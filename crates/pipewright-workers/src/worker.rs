@@ -172,7 +172,7 @@ pub(crate) fn feed(chunk: &Chunk, input: &PipeWriter) -> Result<bool> {
 }
 
 /// A reading end of the pipe of which this is the writing end.
-fn reader_of(input: &PipeWriter) -> io::Result<File> {
+pub(crate) fn reader_of(input: &PipeWriter) -> io::Result<File> {
     File::open(format!("/proc/self/fd/{}", input.as_fd().as_raw_fd()))
 }
 

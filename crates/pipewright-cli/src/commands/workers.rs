@@ -295,7 +295,9 @@ impl fmt::Display for Work {
 /// Why the command ran as one process.
 fn why(reason: &InSequence) -> String {
     match reason {
-        InSequence::Small => "its input is less than one chunk".to_owned(),
+        InSequence::Small => "it was over too soon".to_owned(),
+        InSequence::Waits => "it waits for its neighbours".to_owned(),
+        InSequence::NoIdleCore => "other programs have the other cores".to_owned(),
         InSequence::Fast => "it is faster than chunks can be handed on".to_owned(),
         InSequence::Fails => "it fails on the first records".to_owned(),
         InSequence::Differs(difference) => {
