@@ -13,8 +13,8 @@ use crate::fed::{Fed, FedEnd, Moved};
 use crate::gain::{Watch, Worth};
 use crate::input::{Input, Size, Taken};
 use crate::records::Records;
-use crate::run::{InSequence, Stage};
 use crate::size::ChunkSize;
+use crate::stage::{InSequence, Stage};
 use crate::verify::{Check, SAMPLE, Verify};
 use crate::worker::Program;
 

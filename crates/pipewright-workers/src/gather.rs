@@ -211,8 +211,9 @@ impl Then {
     }
 }
 
-/// How many parts of a kind are kept: each is an open file.
-const PARTS: usize = 32;
+/// How many parts of a kind are kept: each is an open file. `sort -m` merges 16 at once; of more it makes
+/// fewer first, in files on a disk.
+const PARTS: usize = 16;
 
 /// Merges the last parts into one as long as there are many that were merged equally often, so that a
 /// long stream has few parts and each byte is merged few times.

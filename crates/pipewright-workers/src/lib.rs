@@ -20,6 +20,7 @@ mod run;
 mod runner;
 mod scatter;
 mod size;
+mod stage;
 mod verify;
 mod worker;
 
@@ -28,8 +29,9 @@ pub use classes::{Class, Classified, Merge, classify, for_terminal};
 pub use error::{Error, Result};
 pub use order::{End, Next, Order, Retries, Rules, StatusRule};
 pub use records::{Records, UnknownRecords};
-pub use run::{InSequence, Outcome, Stage, run, run_by};
+pub use run::{run, run_by};
 pub use runner::{Ended, Runner, Started, Stop};
 pub use size::ChunkSize;
+pub use stage::{InSequence, Outcome, Stage};
 pub use verify::Difference;
 pub use worker::on_behalf;
