@@ -113,7 +113,7 @@ fn what_was_given_is_there_after_the_power_was_lost() {
 
 fn lose_the_power() {
     let bytes = stream(8 << 20);
-    for round in rounds(8, 150) {
+    for round in rounds(8, 60) {
         let machine = Machine::new();
         let machine = machine.and_then(|it| it.cutter().map(|cutter| (it, cutter)));
         let Some((machine, mut cutter)) = machine else {
