@@ -43,7 +43,8 @@ const SIGPIPE: i32 = 13;
 /// [`Error::Start`] when the command cannot be started; the others when the input, the output or the
 /// room for chunks fails. What was given before is a beginning of the right output.
 pub fn run(stage: &Stage, input: OwnedFd, output: OwnedFd) -> Result<Outcome> {
-    run_by(stage, &stage.program(), input, output)
+    let may_begin_alone = alone::is_possible(stage);
+    begin(stage, &stage.program(), may_begin_alone, input, output)
 }
 
 /// Runs a stage whose chunks this runner runs. What has to be one process runs here, and so do the checks
@@ -58,6 +59,17 @@ pub fn run_by(
     input: OwnedFd,
     output: OwnedFd,
 ) -> Result<Outcome> {
+    // Whether cores are idle here says nothing of those elsewhere.
+    begin(stage, runner, false, input, output)
+}
+
+fn begin(
+    stage: &Stage,
+    runner: &dyn Runner,
+    may_begin_alone: bool,
+    input: OwnedFd,
+    output: OwnedFd,
+) -> Result<Outcome> {
     widen(input.as_fd());
     widen(output.as_fd());
     let store = Store::new(stage.memory);
@@ -69,7 +81,7 @@ pub fn run_by(
         runner,
         store: &store,
     };
-    if alone::is_possible(stage) {
+    if may_begin_alone {
         let stdout = output.try_clone().map_err(Error::Write)?;
         let begun = alone::begin(stage, &program, &store, input, stdout, call.as_fd())?;
         return match begun {
