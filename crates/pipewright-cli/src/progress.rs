@@ -2,6 +2,7 @@
 
 mod elsewhere;
 pub(crate) mod look;
+mod source;
 mod stage;
 pub(crate) mod words;
 

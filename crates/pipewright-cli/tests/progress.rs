@@ -174,6 +174,13 @@ fn no_percent_is_told_where_a_later_stage_reads_what_the_first_one_names() {
             false,
         ),
         (beside("larger"), false),
+        (format!("cat a | {{ {SLOW}; cat larger; }}"), false),
+        (
+            format!(
+                "cat a | {{ {SLOW}; f=lar; for f in ${{f}}g*; do head -c 1 $f; sleep 0.3; done; }} 3<larger"
+            ),
+            false,
+        ),
         // A table that is looked up is no input.
         (beside("smaller"), true),
     ] {
@@ -182,9 +189,35 @@ fn no_percent_is_told_where_a_later_stage_reads_what_the_first_one_names() {
             continue;
         }
         let seen = percentages(&mut plain(at, &["--pipe-size", "default"], &text));
-        // Till it reads the first of its own, nobody can know.
-        let told = seen.iter().any(|it| *it > 50);
-        assert_eq!(told, is_told, "{text}: {seen:?}");
+        assert_eq!(!seen.is_empty(), is_told, "{text}: {seen:?}");
+    }
+}
+
+#[test]
+fn a_position_in_a_later_stages_own_file_counts_where_it_takes_nothing_else() {
+    let _watchdog = watchdog();
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    for (name, mib) in [("a", 12), ("small", 1)] {
+        file(at, name, mib);
+    }
+    for (before, is_told) in [
+        ("seq 3 | cat a", true),
+        ("for i in 1 2 3; do echo $i; done | cat a", true),
+        ("cat small | tr x y | cat < a", true),
+        ("seq 3 | tr x y < a", true),
+        ("seq 3 | sh -c 'cat a'", true),
+        // These read what comes from the stage before, first, last or all the time.
+        ("seq 3 | cat - a", false),
+        ("seq 3 | cat a /dev/stdin", false),
+        ("seq 3 | paste a -", false),
+        ("seq 3 | sh -c 'head -c 1 >/dev/null; cat a'", false),
+        ("seq 3 | { cat; cat a; }", false),
+    ] {
+        let text = format!("{before} | {{ {SLOW}; }}");
+        let seen = percentages(&mut plain(at, &["--pipe-size", "default"], &text));
+        assert_eq!(!seen.is_empty(), is_told, "{before}: {seen:?}");
+        assert!(seen.is_sorted(), "{before}: {seen:?}");
     }
 }
 

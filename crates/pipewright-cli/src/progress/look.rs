@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use pipewright_observe::workspace::{CommandLine, FilePosition};
 use pipewright_observe::{Process, ProcessId};
 
-use super::elsewhere::Elsewhere;
+use super::elsewhere::{Beside, Elsewhere};
+use super::source;
 use super::stage::{members, open_files};
 use super::words::Named;
 use super::{Files, Pace, Progress};
@@ -18,7 +19,7 @@ use super::{Files, Pace, Progress};
 const AGAIN: Duration = Duration::from_millis(200);
 
 /// Programs that choose what they read, or run others: their arguments name a part of the input.
-const OTHERWISE: &[&str] = &[
+pub(super) const OTHERWISE: &[&str] = &[
     "bash", "busybox", "dash", "docker", "env", "find", "fish", "head", "ksh", "make", "parallel",
     "sh", "ssh", "sudo", "xargs", "zsh",
 ];
@@ -31,8 +32,9 @@ pub(crate) struct Follower {
 }
 
 impl Follower {
-    /// Follows what the first of the stages reads, unless others read more. `started`: when it had
-    /// read nothing, if that is known.
+    /// Follows what the first of the stages reads, unless others read more; or a later one, if it
+    /// takes nothing from those before it. `named` is what is known of the first. `started`: when it
+    /// had read nothing, if that is known.
     pub(crate) fn start(
         stages: impl Iterator<Item = ProcessId>,
         named: Named,
@@ -41,7 +43,7 @@ impl Follower {
         let stages: Vec<ProcessId> = stages.collect();
         let latest = Arc::default();
         let shared = Arc::downgrade(&latest);
-        if named != Named::Unknown {
+        if named != Named::Unknown || stages.len() > 1 {
             // Without a thread there is no percentage, and that is all.
             let _ = std::thread::Builder::new()
                 .name("pipewright-input".into())
@@ -56,6 +58,28 @@ impl Follower {
     }
 }
 
+/// The stage whose input is that of the pipeline, and what was seen of it.
+#[derive(Debug)]
+struct Followed {
+    root: Process,
+    named: Named,
+    later: Elsewhere,
+    processes: Vec<Process>,
+    input: Files,
+    told: Vec<CommandLine>,
+    stdin: Option<FilePosition>,
+    before: Vec<FilePosition>,
+    beside: u64,
+}
+
+/// What one look says.
+enum Seen {
+    /// How far it is, and the whole; `None`: that is not known.
+    At(Option<(u64, u64)>),
+    /// It can never be known.
+    Never,
+}
+
 /// Looks until nobody wants to know any more, or the stage has ended.
 fn follow(
     stages: &[ProcessId],
@@ -63,59 +87,95 @@ fn follow(
     mut pace: Pace,
     shared: &Weak<Mutex<Option<Progress>>>,
 ) {
-    let Some((first, later)) = stages.split_first() else {
-        return;
-    };
-    let Ok(root) = Process::open_same(*first) else {
-        return;
-    };
-    let mut elsewhere = Elsewhere::new(later);
-    let mut beside = 0;
-    let mut input = Files::unknown();
-    let mut told: Vec<CommandLine> = Vec::new();
-    let mut stdin = None;
-    let mut before: Vec<FilePosition> = Vec::new();
-    let mut processes: Vec<Process> = Vec::new();
+    let mut first = 0;
+    let mut followed = Followed::new(stages, first, named.clone());
+    let is_believed =
+        |followed: &Option<Followed>| followed.as_ref().is_some_and(|it| it.input.is_believed());
     while let Some(latest) = shared.upgrade() {
-        if root.stat().is_err() {
-            return;
-        }
-        members(&root, &mut processes);
-        let open: Vec<FilePosition> = processes.iter().flat_map(open_files).collect();
         // A process may have been seen before it became the program that it is.
-        if !input.is_believed() && !open.is_empty() {
-            let lines: Option<Vec<_>> = processes.iter().map(|it| it.command_line().ok()).collect();
-            let lines = lines.unwrap_or_default();
-            if lines != told {
-                input = named_files(named, &processes, &lines);
-                told = lines;
+        if !is_believed(&followed)
+            && let Some((source, named)) = source::after(stages, first)
+        {
+            first = source;
+            followed = Followed::new(stages, source, named);
+        }
+        let Some(followed) = followed.as_mut().filter(|it| it.root.stat().is_ok()) else {
+            if is_believed(&followed) {
+                return;
+            }
+            // A later stage may still turn out to take nothing from the one that has ended.
+            drop(latest);
+            std::thread::sleep(AGAIN);
+            continue;
+        };
+        let seen = followed.look();
+        let set = |progress| {
+            *latest.lock().unwrap_or_else(PoisonError::into_inner) = progress;
+        };
+        match seen {
+            Seen::Never => return set(None),
+            Seen::At(seen) => {
+                set(seen.map(|(read, total)| pace.progress(Instant::now(), read, total)));
+            }
+        }
+        drop(latest);
+        std::thread::sleep(AGAIN);
+    }
+}
+
+impl Followed {
+    /// `None` if the stage has ended.
+    fn new(stages: &[ProcessId], first: usize, named: Named) -> Option<Self> {
+        Some(Self {
+            root: Process::open_same(*stages.get(first)?).ok()?,
+            named,
+            later: Elsewhere::new(&stages[first + 1..]),
+            processes: Vec::new(),
+            input: Files::unknown(),
+            told: Vec::new(),
+            stdin: None,
+            before: Vec::new(),
+            beside: 0,
+        })
+    }
+
+    fn look(&mut self) -> Seen {
+        if self.named == Named::Unknown {
+            return Seen::At(None);
+        }
+        members(&self.root, &mut self.processes);
+        let open: Vec<FilePosition> = self.processes.iter().flat_map(open_files).collect();
+        if !self.input.is_believed() && !open.is_empty() {
+            let lines = self.processes.iter().map(|it| it.command_line().ok());
+            let lines = lines.collect::<Option<Vec<_>>>().unwrap_or_default();
+            if lines != self.told {
+                self.input = named_files(&self.named, &self.processes, &lines);
+                self.told = lines;
             }
         }
         // A shell that becomes its last command has read what nobody counted.
         let advanced = |now: &FilePosition| {
-            let same = |it: &&FilePosition| it.path == now.path;
-            before
-                .iter()
-                .find(same)
-                .is_some_and(|it| it.offset < now.offset)
+            let same = self.before.iter().find(|it| it.path == now.path);
+            same.is_some_and(|it| it.offset < now.offset)
         };
-        if input.is_unknown() && open.iter().any(|file| !file.writable && advanced(file)) {
-            return;
+        if self.input.is_unknown() && open.iter().any(|file| !file.writable && advanced(file)) {
+            return Seen::Never;
         }
-        join_stdin(&mut input, &mut stdin, processes.last().unwrap_or(&root));
-        let counters = processes.iter().map(|it| Some(it.io().ok()?.read));
-        input.count(counters.sum());
-        let seen = input.see(&open);
-        before = open;
-        beside = beside.max(elsewhere.largest());
-        if seen.is_some_and(|(_, total)| beside >= total) {
-            *latest.lock().unwrap_or_else(PoisonError::into_inner) = None;
-            return;
+        let innermost = self.processes.last().unwrap_or(&self.root);
+        join_stdin(&mut self.input, &mut self.stdin, innermost);
+        let counters = self.processes.iter().map(|it| Some(it.io().ok()?.read));
+        self.input.count(counters.sum());
+        let seen = self.input.see(&open);
+        let beside = self.later.largest(&open);
+        self.before = open;
+        let Beside::Files(beside) = beside else {
+            return Seen::At(None);
+        };
+        self.beside = self.beside.max(beside);
+        match seen {
+            Some((_, total)) if self.beside >= total => Seen::Never,
+            seen => Seen::At(seen),
         }
-        let progress = seen.map(|(read, total)| pace.progress(Instant::now(), read, total));
-        *latest.lock().unwrap_or_else(PoisonError::into_inner) = progress;
-        drop(latest);
-        std::thread::sleep(AGAIN);
     }
 }
 
