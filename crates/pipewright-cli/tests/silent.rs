@@ -111,6 +111,28 @@ fn the_view_comes_back_when_the_terminal_has_been_silent_for_longer() {
 }
 
 #[test]
+fn a_flood_that_never_pauses_gets_the_whole_terminal() {
+    let _watchdog = watchdog();
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    // A line every few milliseconds.
+    let script = format!(
+        "{{ mkfifo '{0}'; exec 3<>'{0}'; {1}; while :; do echo flood; read -t 0.004 -u 3; done; }} | cat",
+        at("never").display(),
+        until_there(&at("tell"))
+    );
+    let terminal = Terminal::start(&PROMPT, &script);
+    terminal.wait_for("the view", |screen| screen.contains(VIEW));
+    std::fs::write(at("tell"), "").unwrap();
+    terminal.wait_for("the flood, and nothing else", |screen| {
+        screen.lines().count() > 20 && screen.lines().all(|line| "flood".starts_with(line))
+    });
+    terminal.signal(Signal::INT);
+    assert!(!terminal.end().success());
+    assert!(terminal.region_is_whole());
+}
+
+#[test]
 fn what_is_printed_at_random_moments_stays_whole_whatever_is_painted() {
     let _watchdog = watchdog();
     // Colours, wide characters and bursts, each line in one write; pauses about as long as those

@@ -18,6 +18,9 @@ use rustix::fs::{fstat, major, minor};
 const AGAIN: Duration = Duration::from_secs(3);
 /// Whoever writes in pieces (half a character, half an escape sequence) writes the next one sooner.
 const BREATH: Duration = Duration::from_millis(30);
+/// What comes without a pause for so long does not stop for the view. Who reads along loses less by one torn character
+/// than by figures that stand still in the way.
+const FLOOD: Duration = Duration::from_secs(1);
 
 /// The writes of others to the terminal of this process.
 #[derive(Debug)]
@@ -25,6 +28,8 @@ pub(crate) struct Silence {
     events: OwnedFd,
     /// The time of the last look that found a write.
     broken: Option<Instant>,
+    /// Since when there was no pause.
+    flooded: Option<Instant>,
     proven: bool,
 }
 
@@ -50,6 +55,7 @@ impl Silence {
         let silence = Self {
             events,
             broken: None,
+            flooded: None,
             proven: false,
         };
         Some((silence, own))
@@ -68,7 +74,11 @@ impl Silence {
     /// Looks for writes since the last look.
     pub(crate) fn look(&mut self) {
         if self.hears() {
-            self.broken = Some(Instant::now());
+            let now = Instant::now();
+            self.broken = Some(now);
+            self.flooded.get_or_insert(now);
+        } else if self.is_pause() {
+            self.flooded = None;
         }
     }
 
@@ -87,6 +97,11 @@ impl Silence {
     /// Nothing has come for so long that something may be shown.
     pub(crate) fn is_long(&self) -> bool {
         self.broken.is_none_or(|broken| broken.elapsed() >= AGAIN)
+    }
+
+    /// It has come for so long without a pause that there may be none.
+    pub(crate) fn is_flood(&self) -> bool {
+        self.flooded.is_some_and(|since| since.elapsed() >= FLOOD)
     }
 
     /// No more comes at this moment.

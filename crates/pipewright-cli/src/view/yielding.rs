@@ -40,7 +40,7 @@ impl Yielding {
     ///
     /// The rows are wiped in a pause, and not in the middle of a character or an escape sequence
     /// that a stage writes in two pieces. Till then they only stand still: what the stages write
-    /// scrolls above them.
+    /// scrolls above them. Where there is no pause for a second, they are wiped without one.
     pub(crate) fn look(&mut self, person: bool) {
         if matches!(self.hearing, Hearing::NotYet) && self.started.elapsed() >= LISTEN_AFTER {
             self.hearing = match super::would_take_text().then(Silence::listen).flatten() {
@@ -56,7 +56,9 @@ impl Yielding {
         };
         silence.look();
         let in_the_way = !silence.is_long() || person || !self.inline.may_paint();
-        if self.inline.is_shown() && in_the_way && silence.is_pause() && super::would_take_text() {
+        // A flood proves that the terminal takes text, though not at this very moment.
+        let is_time = || silence.is_flood() || silence.is_pause() && super::would_take_text();
+        if self.inline.is_shown() && in_the_way && is_time() {
             self.inline.restore();
         }
     }
