@@ -13,8 +13,9 @@ use schema::{Schema, TEXT, form_of, may_be_null};
 use serde_json::Value;
 use support::foreign::{Running, find, listed, mark};
 use support::{USUAL, pipewright, run};
+
 use testing::terminals::{Setup, Terminal};
-use testing::{stderr, watchdog};
+use testing::{fault, stderr, watchdog};
 
 /// A run, and what the row is there to show.
 struct Row {
@@ -270,12 +271,45 @@ fn every_field_that_is_written_is_in_the_schema_and_every_field_in_it_is_written
     }
     killed(&mut schema, directory.path());
     unwatched(&mut schema, directory.path());
+    lost(&mut schema, directory.path());
+    advised(&mut schema, directory.path());
     of_a_person(&mut schema, directory.path());
     lists(&mut schema);
     comparisons(&mut schema, directory.path());
     let limits = pipewright().args(["limits", "--json"]).output().unwrap();
     schema.check("limits", &serde_json::from_slice(&limits.stdout).unwrap());
     assert_all_seen(&schema);
+}
+
+/// Where a sandbox denies the status of what has ended.
+fn lost(schema: &mut Schema, directory: &Path) {
+    let directory = directory.to_owned();
+    // What starts a program from this thread passes the filter on.
+    let sandboxed = std::thread::spawn(move || {
+        fault(libc::SYS_waitid, libc::ECHILD).install();
+        recorded(&directory, &mut recording(&["sleep 0.1 | cat"]))
+    });
+    let (run, samples) = sandboxed.join().unwrap();
+    for stage in run["stages"].as_array().unwrap() {
+        assert_eq!(stage["end"]["kind"], "status_lost", "{run:#}");
+        assert!(stage["end"]["reason"].is_string(), "{run:#}");
+    }
+    assert_eq!(run["success"], false, "{run:#}");
+    check_run(schema, &run);
+    check_samples(schema, &samples);
+}
+
+/// What workers would gain is only told where a core was free.
+fn advised(schema: &mut Schema, directory: &Path) {
+    for _ in 0..10 {
+        let text = "seq 3000000 | sed -E 's/([0-9])[0-9]*9/x/g' | wc -c";
+        let (run, _) = recorded(directory, &mut recording(&[text]));
+        check_run(schema, &run);
+        if run["workers_advice"].is_string() {
+            return;
+        }
+    }
+    println!("skipped: no core was free for a stage that computes");
 }
 
 /// A signal that reaches pipewright.

@@ -279,6 +279,43 @@ fn a_thousand_stages_fit_into_what_room_there_is() {
     assert!(terminal.region_is_whole(), "{:?}", terminal.raw());
 }
 
+/// The stages that the rows of a view name, in order: `3` and `4-7`.
+fn numbered(screen: &str) -> Vec<std::ops::RangeInclusive<usize>> {
+    let numbers = |row: &str| {
+        let word = row.trim_start_matches(['▶', ' ']).split(' ').next()?;
+        let (first, last) = word.split_once('-').unwrap_or((word, word));
+        Some(first.parse().ok()?..=last.parse().ok()?)
+    };
+    screen.lines().filter_map(numbers).collect()
+}
+
+#[test]
+fn on_a_narrow_terminal_quiet_stages_share_a_row_and_none_is_missing() {
+    let _watchdog = watchdog();
+    for (lines, columns) in [(24, 80), (20, 60), (16, 40), (14, 30), (12, 20)] {
+        let directory = tempfile::tempdir().unwrap();
+        let done = directory.path().join("done");
+        let setup = Setup {
+            lines,
+            columns,
+            ..USUAL
+        };
+        let cats = " | cat".repeat(11);
+        let terminal = Terminal::start(&setup, &format!("{{ {}; }}{cats}", until_there(&done)));
+        terminal.wait_for("all stages, some of them in one row", |screen| {
+            let rows = numbered(screen);
+            let is_folded = rows.len() < 12;
+            is_folded && screen.contains('▶') && rows.into_iter().flatten().eq(1..=12)
+        });
+        let screen = terminal.screen();
+        let fits = |row: &str| row.chars().count() <= columns.into();
+        assert!(screen.lines().all(fits), "{screen}");
+        std::fs::write(&done, "").unwrap();
+        assert!(terminal.end().success());
+        assert!(terminal.region_is_whole(), "{:?}", terminal.raw());
+    }
+}
+
 /// `pipewright run` with plain progress, five lines a second, on a pipe.
 fn plain(
     options: &[&str],
