@@ -38,6 +38,7 @@ mod reason;
 mod shares;
 mod spool;
 mod tally;
+mod waits;
 
 /// Shares of time, and what follows from them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

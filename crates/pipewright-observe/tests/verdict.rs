@@ -76,11 +76,13 @@ fn with_figures(mut samples: Vec<Sample>, stages: &[(f64, f64)]) -> Vec<Sample> 
                 figures.scheduled = Some(Scheduled {
                     on_cpu: interval.mul_f64(1.0 - crowded),
                     waiting_for_cpu: interval.mul_f64(crowded),
+                    turns: 0,
                 });
                 figures
             })
             .collect(),
         pipes: vec![PipeFigures::default(); last.pipes.len()],
+        cores: None,
     });
     samples
 }
@@ -394,6 +396,7 @@ fn judge_spooled(stages: [&[Activity]; 3], taken: f64, given: f64) -> Verdict {
         interval: last.at,
         stages: figures,
         pipes: vec![PipeFigures::default(); 2],
+        cores: None,
     });
     Verdict::of(&layout, &samples)
 }

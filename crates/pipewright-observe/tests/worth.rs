@@ -37,6 +37,7 @@ fn steady(stages: &[&[Activity]], figures: &[(f64, f64)]) -> Verdict {
         figures.scheduled = Some(Scheduled {
             on_cpu: interval.mul_f64(cpus),
             waiting_for_cpu: interval.mul_f64(waiting),
+            turns: 0,
         });
         figures
     };
@@ -45,6 +46,7 @@ fn steady(stages: &[&[Activity]], figures: &[(f64, f64)]) -> Verdict {
             interval,
             stages: figures.iter().map(figure).collect(),
             pipes: vec![PipeFigures::default(); stages.len() - 1],
+            cores: None,
         });
     }
     Verdict::of(&line(stages.len()), &samples)
@@ -121,6 +123,81 @@ fn a_wait_for_a_cpu_goes_with_the_crowd_and_other_waits_stay() {
     let verdict = steady(&[sleeper, &[Running]], &[(0.1, 0.0), (1.0, 0.0)]);
     let prediction = verdict.prediction.unwrap();
     assert!((prediction.time - 0.43).abs() < 0.02, "{prediction:?}");
+}
+
+/// The first stage waits for the second, which computes: CPUs and system CPUs of the first, how often it got one, and
+/// bytes a second through the pipe.
+fn held_up(cpus: f64, system_cpus: f64, turns: u64, rate: f64) -> f64 {
+    let interval = Duration::from_secs(2);
+    let mut samples = in_turn(&[(2020, [BlockedOnOutput, Running])]);
+    let mut figures = [StageFigures::default(), StageFigures::default()];
+    (figures[0].cpus, figures[0].system_cpus) = (cpus, system_cpus);
+    figures[0].scheduled = Some(Scheduled {
+        on_cpu: interval.mul_f64(cpus),
+        waiting_for_cpu: Duration::ZERO,
+        turns,
+    });
+    figures[1].cpus = 1.0;
+    let mut pipe = PipeFigures::default();
+    pipe.rate = Some(rate);
+    samples.last_mut().unwrap().figures = Some(Figures {
+        interval,
+        stages: figures.to_vec(),
+        pipes: vec![pipe],
+        cores: Some(2),
+    });
+    Verdict::of(&line(2), &samples).prediction.unwrap().time
+}
+
+#[test]
+fn the_waits_for_a_bottleneck_that_reads_a_page_at_a_time_go_with_it() {
+    // 40 MB/s, a page at a time: what is left is to compute, 0.1, and to copy, 40e6 * 0.2e-9.
+    let by_pages = held_up(0.16, 0.06, 20_000, 40e6);
+    assert!((by_pages - 0.108).abs() < 1e-6, "{by_pages}");
+    // 64 KiB at a time: all of it stays.
+    let by_more = held_up(0.16, 0.06, 1_220, 40e6);
+    assert!((by_more - 0.16).abs() < 1e-6, "{by_more}");
+    // No wait costs more than 10 µs.
+    let opens_files = held_up(0.5, 0.4, 20_000, 40e6);
+    assert!((opens_files - 0.4).abs() < 1e-6, "{opens_files}");
+}
+
+#[test]
+fn the_others_share_all_cores_that_there_are() {
+    // Three stages of 0.3 beside one of 0.9, on two cores: 0.45 each.
+    let figures = [0.9, 0.3, 0.3, 0.3];
+    let mut samples = Vec::new();
+    for n in 0..=100_u32 {
+        samples.push(Sample {
+            at: Duration::from_millis(20) * n,
+            stages: vec![Running, WaitingForInput, WaitingForInput, WaitingForInput],
+            pipes: vec![None; 3],
+            figures: None,
+        });
+    }
+    let figures = figures.map(|cpus| {
+        let mut figures = StageFigures::default();
+        figures.cpus = cpus;
+        figures
+    });
+    let on = |cores: Option<usize>| {
+        let mut samples = samples.clone();
+        samples[100].figures = Some(Figures {
+            interval: Duration::from_secs(2),
+            stages: figures.to_vec(),
+            pipes: vec![PipeFigures::default(); 3],
+            cores,
+        });
+        Verdict::of(&line(4), &samples).prediction.unwrap()
+    };
+    let on_two = on(Some(2));
+    assert_eq!(on_two.limit, Limit::Cores);
+    assert!((on_two.time - 0.45).abs() < 1e-6, "{on_two:?}");
+    for cores in [Some(8), None] {
+        let wide = on(cores);
+        assert_eq!(wide.limit, limit(3, "s3"));
+        assert!((wide.time - 0.3).abs() < 1e-6, "{wide:?}");
+    }
 }
 
 #[test]

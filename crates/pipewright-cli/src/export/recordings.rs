@@ -80,6 +80,7 @@ impl Recorded {
             interval: Duration::from_secs(1),
             stages: vec![StageFigures::default(); self.layout.stages.len()],
             pipes: vec![PipeFigures::default(); self.layout.pipes.len()],
+            cores: None,
         };
         self.newest().figures.get_or_insert(figures).pipes[pipe].rate = rate;
         self

@@ -63,6 +63,8 @@ pub struct Stat {
     pub cpu_time: Duration,
     /// CPU time of the children it has waited for.
     pub reaped_cpu_time: Duration,
+    /// The part of both that was spent in kernel mode.
+    pub system_time: Duration,
     /// Number of threads; 0 or 1 for a zombie.
     pub threads: u32,
     /// When it started, in clock ticks since boot.
@@ -98,6 +100,7 @@ impl Stat {
             kernel_thread: fields[6] & KERNEL_THREAD != 0,
             cpu_time: ticks(fields[11] + fields[12]),
             reaped_cpu_time: ticks(fields[13].saturating_add(fields[14])),
+            system_time: ticks(fields[12].saturating_add(fields[14])),
             threads: fields[17] as u32,
             start_time: fields[19],
         })
@@ -153,6 +156,9 @@ pub struct Scheduled {
     /// Ready to run, with no CPU free, written as microseconds.
     #[serde(with = "crate::microseconds")]
     pub waiting_for_cpu: Duration,
+    /// How often they got a CPU: after each wait, and after each time that another had it.
+    #[serde(default)]
+    pub turns: u64,
 }
 
 impl Scheduled {
@@ -161,6 +167,7 @@ impl Scheduled {
         Some(Self {
             on_cpu: Duration::from_nanos(number(fields.next()?)?),
             waiting_for_cpu: Duration::from_nanos(number(fields.next()?)?),
+            turns: number(fields.next()?)?,
         })
     }
 }
@@ -197,6 +204,7 @@ mod tests {
         assert_eq!(stat.start_time, 8999);
         assert_eq!(stat.cpu_time, Duration::from_secs(2));
         assert_eq!(stat.reaped_cpu_time, Duration::from_millis(500));
+        assert_eq!(stat.system_time, Duration::from_millis(700));
         assert!(!stat.kernel_thread);
     }
 
@@ -223,6 +231,7 @@ mod tests {
         let schedule = Scheduled::parse(b"1000 2000 3\n").unwrap();
         assert_eq!(schedule.on_cpu, Duration::from_nanos(1000));
         assert_eq!(schedule.waiting_for_cpu, Duration::from_nanos(2000));
+        assert_eq!(schedule.turns, 3);
         assert_eq!(Scheduled::parse(b"x"), None);
     }
 }

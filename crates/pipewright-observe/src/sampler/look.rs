@@ -32,6 +32,7 @@ pub(super) struct Watched {
     stages: Vec<WatchedStage>,
     links: Vec<WatchedLink>,
     last_figures: Instant,
+    cores: Option<usize>,
 }
 
 #[derive(Debug)]
@@ -89,6 +90,7 @@ impl Watched {
             stages,
             links,
             last_figures,
+            cores: std::thread::available_parallelism().map(usize::from).ok(),
         }
     }
 
@@ -206,6 +208,7 @@ impl Watched {
             interval,
             stages,
             pipes,
+            cores: self.cores,
         }
     }
 }

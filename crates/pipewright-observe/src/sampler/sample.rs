@@ -175,6 +175,9 @@ pub struct Figures {
     pub stages: Vec<StageFigures>,
     /// One for each pipe.
     pub pipes: Vec<PipeFigures>,
+    /// Cores that this process may use, and so those that it has started; `None` is unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cores: Option<usize>,
 }
 
 /// The resources that a stage, all its processes together, has used.
@@ -186,6 +189,12 @@ pub struct StageFigures {
     pub cpu_time: Duration,
     /// CPUs used over the interval: 1.0 is one core.
     pub cpus: f64,
+    /// The part of `cpus` that was spent in the kernel.
+    #[serde(default)]
+    pub system_cpus: f64,
+    /// CPU time in the kernel since the start, written as microseconds. In steps of 10 ms.
+    #[serde(with = "crate::microseconds", default)]
+    pub system_time: Duration,
     /// Of the interval, thread by thread added up: time on a CPU, and time ready but with no CPU
     /// free. `None` where the kernel keeps no such account.
     pub scheduled: Option<Scheduled>,

@@ -200,6 +200,7 @@ impl Stage {
             };
             alive += 1;
             figures.cpu_time += stat.cpu_time + stat.reaped_cpu_time;
+            figures.system_time += stat.system_time;
             if stat.state != ProcessState::Zombie {
                 figures.processes += 1;
             }
@@ -216,6 +217,7 @@ impl Stage {
                     if let Some(sum) = &mut scheduled {
                         sum.on_cpu += passed.on_cpu;
                         sum.waiting_for_cpu += passed.waiting_for_cpu;
+                        sum.turns += passed.turns;
                     }
                 }
                 Err(error) if error.is_ended() => {}
@@ -250,12 +252,14 @@ impl Stage {
         }
         // A process that was waited for by nobody, or elsewhere, takes its figures with it.
         figures.cpu_time = figures.cpu_time.max(self.last.cpu_time);
+        figures.system_time = figures.system_time.max(self.last.system_time);
         figures.read = read.map(|read| read.max(self.last.read.unwrap_or(0)));
         figures.written = written.map(|written| written.max(self.last.written.unwrap_or(0)));
         figures.scheduled = scheduled;
         if !interval.is_zero() {
-            let used = figures.cpu_time - self.last.cpu_time;
-            figures.cpus = used.as_secs_f64() / interval.as_secs_f64();
+            let cpus = |used: Duration| used.as_secs_f64() / interval.as_secs_f64();
+            figures.cpus = cpus(figures.cpu_time - self.last.cpu_time);
+            figures.system_cpus = cpus(figures.system_time - self.last.system_time);
         }
         self.ran = false;
         self.last = figures.clone();
@@ -403,6 +407,7 @@ impl Member {
             passed.waiting_for_cpu += schedule
                 .waiting_for_cpu
                 .saturating_sub(before.waiting_for_cpu);
+            passed.turns += schedule.turns.saturating_sub(before.turns);
         }
         if self.threads.len() + 1 == now.len() {
             self.threads = now

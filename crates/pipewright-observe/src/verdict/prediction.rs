@@ -18,8 +18,9 @@ const WORTH_IT: f64 = 1.1;
 ///
 /// Each stage has work of its own, and waits for the others during the rest of the time. As all run
 /// side by side, the whole takes as long as the busiest stage. Without the bottleneck that is the
-/// busiest of the others. Where all cores are busy, the CPU time of the others, shared out over the
-/// cores that the pipeline had, is the limit if it is longer.
+/// busiest of the others. The CPU time of the others, shared out over the cores, is the limit if it is
+/// longer. Waiting costs CPU time too, where it is for a few pages again and again: that goes with the
+/// bottleneck.
 ///
 /// ```
 /// use pipewright_observe::verdict::{Limit, Prediction};
@@ -58,6 +59,24 @@ pub enum Limit {
     Cores,
 }
 
+/// The cores that the other stages will share: those that the pipeline had, where all were busy; else all that
+/// there are.
+fn cores(tally: &Tally, stages: &[StageShares], bottleneck: &Bottleneck, had: f64) -> f64 {
+    let waiting: f64 = stages.iter().map(|it| it.waiting_for_cpu).sum();
+    let on_cpu: f64 = stages.iter().map(|it| it.on_cpu).sum();
+    let crowded =
+        |waiting: f64, on_cpu: f64| waiting >= CROWDED * (waiting + on_cpu).max(f64::EPSILON);
+    // The others may only have been woken on the core of the one that keeps one busy.
+    let own = &stages[bottleneck.stage];
+    if crowded(waiting, on_cpu) && crowded(own.waiting_for_cpu, own.on_cpu) {
+        return had;
+    }
+    tally
+        .cores
+        .map_or(f64::INFINITY, |cores| cores as f64)
+        .max(had)
+}
+
 impl Prediction {
     /// Predicts from what the stages did. `None` where removing the bottleneck means nothing (what is
     /// slow lies outside the pipeline, or is a person) or where the others could not be looked at.
@@ -77,7 +96,9 @@ impl Prediction {
         if others().any(|stage| stages[stage].unknown > 1.0 - HARDLY_WAITS) {
             return None;
         }
-        // The kernel counts CPU time in full, where samples catch it by chance.
+        // What the others spend on waiting for their neighbours goes with the bottleneck. The kernel
+        // counts CPU time in full, where samples catch it by chance.
+        let waits = |stage: usize| tally.cpus_for_waits(layout, stage);
         let cpus = |stage: usize| {
             let counted = tally.cpus_counted(stage);
             counted.unwrap_or(stages[stage].on_cpu)
@@ -87,7 +108,8 @@ impl Prediction {
             let shares = &stages[stage];
             let own = shares.own(has_input, has_output);
             // Processes of one stage that compute at the same time count once.
-            let on_cpu = cpus(stage).min(1.0 - shares.waiting_for_something_else());
+            let on_cpu =
+                (cpus(stage) - waits(stage)).min(1.0 - shares.waiting_for_something_else());
             (own - shares.waiting_for_cpu - shares.on_cpu + on_cpu.max(0.0)).clamp(0.0, 1.0)
         };
         let (next, mut time) = others()
@@ -99,11 +121,11 @@ impl Prediction {
         };
         let cpu = cpus(bottleneck.stage);
         let all = (0..stages.len()).map(cpus).sum::<f64>();
-        let waiting: f64 = stages.iter().map(|it| it.waiting_for_cpu).sum();
-        let on_cpu: f64 = stages.iter().map(|it| it.on_cpu).sum();
-        let crowded = waiting >= CROWDED * (waiting + on_cpu).max(f64::EPSILON);
-        let together = (all - cpu) / all.max(f64::EPSILON);
-        if crowded && together > time {
+        let left: f64 = others()
+            .map(|stage| (cpus(stage) - waits(stage)).max(0.0))
+            .sum();
+        let together = left / cores(tally, stages, bottleneck, all).max(f64::EPSILON);
+        if together > time {
             (time, limit) = (together, Limit::Cores);
         }
         Some(Self {

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use crate::proc::Scheduled;
-use crate::sampler::{Activity, Layout, Sample};
+use crate::sampler::{Activity, Layout, PipeLayout, Sample};
 use crate::verdict::shares::{PipeShares, StageShares};
 use crate::verdict::spool::{SpoolShares, SpoolTally};
+use crate::verdict::waits::Waits;
 
 /// The sums of a series of samples: of constant size, however many they are.
 #[derive(Debug, Clone)]
@@ -15,6 +16,7 @@ pub(super) struct Tally {
     last: Duration,
     stages: Vec<StageTally>,
     pipes: Vec<PipeTally>,
+    pub(super) cores: Option<usize>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -24,6 +26,7 @@ struct StageTally {
     scheduled: Scheduled,
     /// Sum of CPUs times seconds, and the seconds.
     cpu_seconds: f64,
+    system_seconds: f64,
     seconds: f64,
     program: String,
     spool: SpoolTally,
@@ -36,6 +39,8 @@ struct PipeTally {
     empty: u64,
     unread: u128,
     capacity: u64,
+    /// Bytes that went through, where that is known.
+    passed: f64,
 }
 
 impl Tally {
@@ -46,6 +51,7 @@ impl Tally {
             last: Duration::ZERO,
             stages: vec![StageTally::default(); layout.stages.len()],
             pipes: vec![PipeTally::default(); layout.pipes.len()],
+            cores: None,
         }
     }
 
@@ -75,14 +81,20 @@ impl Tally {
             if let Some(scheduled) = figures.scheduled {
                 stage.scheduled.on_cpu += scheduled.on_cpu;
                 stage.scheduled.waiting_for_cpu += scheduled.waiting_for_cpu;
+                stage.scheduled.turns += scheduled.turns;
             }
             stage.cpu_seconds += figures.cpus * interval;
+            stage.system_seconds += figures.system_cpus * interval;
             stage.seconds += interval;
             stage.program.clone_from(&figures.program);
             if let Some(told) = &figures.spool {
                 stage.spool.add(told, interval);
             }
         }
+        for (pipe, figures) in self.pipes.iter_mut().zip(&figures.pipes) {
+            pipe.passed += figures.rate.unwrap_or(0.0) * interval;
+        }
+        self.cores = figures.cores.or(self.cores);
     }
 
     /// Adds the sums of the time that follows.
@@ -96,6 +108,7 @@ impl Tally {
         for (pipe, later) in self.pipes.iter_mut().zip(&later.pipes) {
             pipe.append(later);
         }
+        self.cores = later.cores.or(self.cores);
     }
 
     /// The time of the first sample.
@@ -125,6 +138,23 @@ impl Tally {
         let tally = &self.stages[stage];
         let scheduled = tally.scheduled.on_cpu.as_secs_f64() / tally.seconds.max(f64::EPSILON);
         self.cpus(stage).map(|cpus| cpus.max(scheduled))
+    }
+
+    /// The part of the CPUs used on average that went into waiting for neighbours, piece by piece.
+    pub(super) fn cpus_for_waits(&self, layout: &Layout, stage: usize) -> f64 {
+        let tally = &self.stages[stage];
+        let touches =
+            |pipe: &PipeLayout| pipe.readers.contains(&stage) || pipe.writers.contains(&stage);
+        let pipes = layout.pipes.iter().zip(&self.pipes);
+        let passed = pipes
+            .filter(|(pipe, _)| touches(pipe))
+            .map(|(_, it)| it.passed);
+        let waits = Waits {
+            turns: tally.scheduled.turns as f64,
+            bytes: passed.sum(),
+            system_seconds: tally.system_seconds,
+        };
+        waits.seconds() / tally.seconds.max(f64::EPSILON)
     }
 
     /// The program that was last seen to run in the stage; `None` if there were no figures.
@@ -160,7 +190,9 @@ impl StageTally {
         }
         self.scheduled.on_cpu += later.scheduled.on_cpu;
         self.scheduled.waiting_for_cpu += later.scheduled.waiting_for_cpu;
+        self.scheduled.turns += later.scheduled.turns;
         self.cpu_seconds += later.cpu_seconds;
+        self.system_seconds += later.system_seconds;
         self.seconds += later.seconds;
         self.spool.append(&later.spool);
         if !later.program.is_empty() {
@@ -206,6 +238,7 @@ impl PipeTally {
         self.full += later.full;
         self.empty += later.empty;
         self.unread += later.unread;
+        self.passed += later.passed;
         if later.looks > 0 {
             self.capacity = later.capacity;
         }

@@ -259,6 +259,7 @@ mod tests {
                 interval,
                 stages: vec![StageFigures::default(), busy.clone()],
                 pipes: vec![PipeFigures::default()],
+                cores: None,
             }),
         };
         Verdict::of(&layout, &(0..=100).map(sample).collect::<Vec<_>>())
