@@ -115,13 +115,19 @@ fn advice_is_broken_between_words_or_left_out_and_never_cut() {
         let mut command = pipewright();
         command.args(["watch", &pid]);
         let mut watch = Watch::sized(command, lines, columns);
-        watch.wait_until(|screen| {
-            let words = screen.contents().replace('\n', " ");
+        // Row by row: the terminal itself breaks anywhere.
+        let rows = |screen: &vt100::Screen| screen.rows(0, columns).collect::<Vec<_>>();
+        let has_advice = |screen: &vt100::Screen| {
+            let words = rows(screen).join(" ");
             let words: Vec<&str> = words.split_whitespace().collect();
-            let words = words.join(" ");
-            words.contains(advice)
-        });
+            words.join(" ").contains(advice)
+        };
+        watch.wait_until(has_advice);
         watch.press("q");
+        watch.wait_until(|screen| {
+            let is_summary = rows(screen).iter().any(|row| row.starts_with("     stage"));
+            is_summary && has_advice(screen)
+        });
         watch.child.wait().unwrap();
     }
     let mut command = pipewright();

@@ -96,6 +96,7 @@ pub(crate) fn watch(options: &cli::Watch) -> anyhow::Result<ExitCode> {
     let summary = OfOthers {
         observed: &screen.observation.into_observed(),
         palette: Palette::new(options.color, &std::io::stdout()),
+        width: terminal::size(std::io::stdout()).map_or(usize::MAX, |(columns, _)| columns),
     };
     view::say(&summary.to_string())?;
     match signals.end.load(Ordering::Relaxed) {

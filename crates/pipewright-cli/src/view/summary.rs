@@ -29,6 +29,7 @@ pub(crate) struct Summary<'a> {
 pub(crate) struct OfOthers<'a> {
     pub(crate) observed: &'a Observed,
     pub(crate) palette: Palette,
+    pub(crate) width: usize,
 }
 
 /// Columns that a stage's text gets before any figure is shown.
@@ -246,8 +247,12 @@ impl Summary<'_> {
                 self.palette.faint(head),
                 text::shortened(&names, room)
             )?;
-            let palette = self.palette;
-            write!(f, "{}", OfOthers { observed, palette })?;
+            let of_others = OfOthers {
+                observed,
+                palette: self.palette,
+                width: self.width,
+            };
+            write!(f, "{of_others}")?;
         }
         match whole.hint {
             Some(hint) => writeln!(f, "  {}", self.palette.warning(hint)),
@@ -286,14 +291,21 @@ impl fmt::Display for OfOthers<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let stages = &self.observed.layout.stages;
         let names = stages.iter().map(|stage| text::line(&stage.command));
-        let names: Vec<String> = names
-            .map(|name| text::shortened(&name, LONGEST_NAME))
-            .collect();
+        // Number and CPU time, and what was observed.
+        let (always, observed) = (16, text::width(OBSERVED_HEAD));
+        let is_wide = self.width >= always + NAME_WIDTH + observed;
+        let taken = always + if is_wide { observed } else { 0 };
+        let room = self
+            .width
+            .saturating_sub(taken)
+            .clamp(NAME_WIDTH, LONGEST_NAME);
+        let names: Vec<String> = names.map(|name| text::shortened(&name, room)).collect();
         let width = widest(names.iter(), "stage");
         let head = format!(
-            "     {}  {:>9}{OBSERVED_HEAD}",
+            "     {}  {:>9}{}",
             text::padded("stage", width),
-            "cpu"
+            "cpu",
+            if is_wide { OBSERVED_HEAD } else { "" },
         );
         writeln!(f, "{}", self.palette.faint(head))?;
         for (index, name) in names.iter().enumerate() {
@@ -305,10 +317,12 @@ impl fmt::Display for OfOthers<'_> {
                 index + 1,
                 self.palette.bold(text::padded(name, width)),
                 cpu.map_or_else(String::new, seconds),
-                observed_cells(self.observed, index),
+                Some(observed_cells(self.observed, index))
+                    .filter(|_| is_wide)
+                    .unwrap_or_default(),
             )?;
         }
-        write_finding(f, self.observed, self.palette, usize::MAX)
+        write_finding(f, self.observed, self.palette, self.width)
     }
 }
 
