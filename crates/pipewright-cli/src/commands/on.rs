@@ -211,6 +211,7 @@ impl Signals for Caught {
             scheduled: look.scheduled.map(|(on_cpu, waiting_for_cpu)| Scheduled {
                 on_cpu,
                 waiting_for_cpu,
+                turns: 0,
             }),
             read: look.read,
             written: look.written,

@@ -141,6 +141,8 @@ impl RemoteState {
             scheduled: known(on_cpu).map(|on_cpu| Scheduled {
                 on_cpu: Duration::from_micros(on_cpu),
                 waiting_for_cpu: Duration::from_micros(waiting_for_cpu),
+                // Not told: what it waits for there is the network.
+                turns: 0,
             }),
             read: known(read),
             written: known(written),
@@ -162,6 +164,7 @@ mod tests {
             scheduled: Some(Scheduled {
                 on_cpu: Duration::from_millis(3),
                 waiting_for_cpu: Duration::from_millis(4),
+                turns: 0,
             }),
             read: Some(5),
             written: None,

@@ -234,6 +234,7 @@ impl Stage {
         // What stands for it here is none of it.
         if let Some(state) = self.remote_state() {
             figures.cpu_time = state.cpu_time;
+            figures.system_time = Duration::ZERO;
             (read, written) = (state.read, state.written);
             figures.processes = usize::try_from(state.processes).unwrap_or(0);
             if !state.program.is_empty() {
@@ -244,6 +245,7 @@ impl Stage {
                 Scheduled {
                     on_cpu: now.on_cpu.saturating_sub(before.on_cpu),
                     waiting_for_cpu: now.waiting_for_cpu.saturating_sub(before.waiting_for_cpu),
+                    turns: now.turns.saturating_sub(before.turns),
                 }
             });
         }
