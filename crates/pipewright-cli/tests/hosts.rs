@@ -930,6 +930,7 @@ fn whatever_happens_to_the_link_and_when_the_bytes_and_the_status_are_the_same()
             input.len()
         );
         rounds += 1;
+        println!("round {rounds}: {channels} channels, {happened:?}, {ends:?}");
     }
     println!("{rounds} rounds, {faults} faults");
     host.await_nothing_left();

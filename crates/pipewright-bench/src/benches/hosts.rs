@@ -39,7 +39,7 @@ pub(crate) struct Options {
     #[arg(long, default_value = "512M", value_parser = bytes)]
     size: u64,
     /// Bytes of lines that are computed on.
-    #[arg(long, default_value = "32M", value_parser = bytes)]
+    #[arg(long, default_value = "128M", value_parser = bytes)]
     computed: u64,
     /// The way there and back, in milliseconds.
     #[arg(long, default_value = "50")]
