@@ -412,6 +412,99 @@ fn a_header_goes_to_each_run_and_comes_out_once() {
     assert!(plain.stdout == split.stdout, "{}", stderr(&split));
 }
 
+/// What the command makes of the header is known: it is left out, and nothing else.
+#[test]
+fn a_header_that_the_command_leaves_out_costs_no_line() {
+    let _watchdog = watchdog();
+    let table = [b"name,value\n".to_vec(), lines(3000)].concat();
+    for stage in [
+        &["grep", "7"][..],
+        &["sed", "s/^/a\\nb/"],
+        &["wc", "-l"],
+        &["sort", "-r"],
+        &["tail", "-n", "3"],
+    ] {
+        let plain = feed(Command::new(stage[0]).args(&stage[1..]), &table);
+        let options = ["-j3", "--block", "2K", "--header", "1", "--"];
+        let split = workers(&[&options, stage].concat(), &table);
+        assert!(
+            plain.stdout == split.stdout,
+            "{stage:?}: {}",
+            stderr(&split)
+        );
+        assert_eq!(plain.status, split.status, "{stage:?}");
+    }
+    // What it writes at its end comes behind the header, too: nobody knows what to leave out.
+    let stage = ["--assume-local", "--shell", "cat; echo end"];
+    let split = workers(
+        &[&["-j3", "--block", "2K", "--header", "1"], &stage[..]].concat(),
+        &table,
+    );
+    assert_eq!(split.status.code(), Some(125));
+    assert!(stderr(&split).contains("header"), "{}", stderr(&split));
+}
+
+/// The table is of commands that look at lines.
+#[test]
+fn records_that_are_no_lines_are_not_left_to_the_table() {
+    let input = b"a\0b\nc\0d\n".repeat(500);
+    let plain = feed(Command::new("sed").arg("s/^/x/"), &input);
+    let options = ["-j2", "--block", "100", "--records", "nul", "--"];
+    let split = workers(&[&options[..], &["sed", "s/^/x/"]].concat(), &input);
+    assert!(plain.stdout == split.stdout, "{}", stderr(&split));
+    assert!(
+        stderr(&split).contains("end with NUL"),
+        "{}",
+        stderr(&split)
+    );
+}
+
+/// `auto` is one worker for each core that this process may use.
+#[test]
+fn auto_counts_the_cores_that_it_may_use() {
+    let allowed = std::fs::read_to_string("/proc/self/status").unwrap();
+    let allowed = allowed
+        .lines()
+        .find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    let first: String = allowed
+        .unwrap()
+        .trim()
+        .chars()
+        .take_while(char::is_ascii_digit)
+        .collect();
+    let explain = |before: &str| {
+        let text = format!(
+            "{before} '{}' workers --explain -- sed s/a/b/",
+            env!("CARGO_BIN_EXE_pipewright")
+        );
+        let output = in_bash(&text);
+        assert!(output.status.success(), "{}", stderr(&output));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let one = explain(&format!("taskset -c {first}"));
+    assert!(one.contains("with one worker it runs once"), "{one}");
+    // A quota of the group counts as well, where one may be set.
+    for (above, quota, value) in [
+        ("/sys/fs/cgroup", "cpu.max", "100000 100000"),
+        ("/sys/fs/cgroup/cpu", "cpu.cfs_quota_us", "100000"),
+    ] {
+        // In what is no group there are no such files.
+        if !Path::new(above).join("cgroup.procs").exists() {
+            continue;
+        }
+        let group = format!("{above}/pipewright-test-{}", std::process::id());
+        let place = Path::new(&group).join(quota);
+        let made = std::fs::create_dir(&group).is_ok();
+        if made && place.exists() && std::fs::write(&place, value).is_ok() {
+            let one = explain(&format!("echo $$ >{group}/cgroup.procs;"));
+            assert!(one.contains("with one worker it runs once"), "{one}");
+        } else {
+            println!("no quota can be set by {quota} here");
+        }
+        let _ = std::fs::remove_dir(&group);
+    }
+}
+
 #[test]
 fn outputs_are_merged_by_a_command_of_one_s_own() {
     let _watchdog = watchdog();

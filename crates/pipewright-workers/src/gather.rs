@@ -6,12 +6,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use pipewright::Command;
 
 use crate::chunk::{Chunk, Store};
-use crate::classes::Merge;
+use crate::classes::{Merge, up_to_program};
 use crate::error::{Error, Result};
 use crate::fed::{Fed, ended_with_this_process};
 use crate::merge::{self, Seams};
 use crate::order::End;
-use crate::records::Records;
 use crate::worker::{Program, end_of};
 
 /// Whether somebody still reads.
@@ -28,10 +27,9 @@ pub(crate) struct Gather {
 }
 
 enum How {
-    /// One behind the other; of all but the first, so many first records are left out.
+    /// One behind the other; of all but the first, what the header gives is left out.
     Join {
-        records: Records,
-        header: usize,
+        header: Vec<u8>,
         first: bool,
     },
     /// Through one more run of the command.
@@ -59,10 +57,9 @@ enum Then {
 }
 
 impl Gather {
-    /// Outputs one behind the other. Of all but the first, `header` records are left out.
-    pub(crate) fn joined(output: OwnedFd, records: Records, header: usize) -> Self {
+    /// Outputs one behind the other. All but the first begin with `header`, which is left out.
+    pub(crate) fn joined(output: OwnedFd, header: Vec<u8>) -> Self {
         let how = How::Join {
-            records,
             header,
             first: true,
         };
@@ -91,7 +88,8 @@ impl Gather {
             Merge::Largest => keep(Then::Largest),
             Merge::Reverse => keep(Then::Reverse),
             Merge::Sort(flags) => {
-                let mut argv = vec![program.argv[0].clone(), "-m".into()];
+                let mut argv = up_to_program(&program.argv);
+                argv.push("-m".into());
                 argv.extend(flags.iter().map(Into::into));
                 keep(Then::Sorted(Program::new(argv)))
             }
@@ -124,21 +122,20 @@ impl Gather {
     /// Takes the next output.
     pub(crate) fn take(&mut self, part: Chunk) -> Result<Reader> {
         match &mut self.how {
-            How::Join {
-                records,
-                header,
-                first,
-            } => {
-                let from = if *header > 0 && !*first {
-                    let bytes = part.bytes().map_err(Error::store)?;
-                    records
-                        .length_of_first(*header, &bytes)
-                        .unwrap_or(bytes.len()) as u64
-                } else {
-                    0
-                };
-                *first = false;
-                given(part.give(from, self.output.as_fd()))
+            How::Join { header, first } => {
+                let is_first = std::mem::replace(first, false);
+                let length = header.len() as u64;
+                if is_first {
+                    return given(part.give(0, self.output.as_fd()));
+                }
+                let begins =
+                    part.len() >= length && part.read(0, length).map_err(Error::store)? == *header;
+                if !begins {
+                    let error = "an output does not begin with what the header alone gives, so nobody \
+                                 knows what of it to leave out; run the command without workers";
+                    return Err(Error::Merge(error.to_owned()));
+                }
+                given(part.give(length, self.output.as_fd()))
             }
             How::Again(fed) => Ok(if fed.feed(&part)? {
                 Reader::Here

@@ -25,7 +25,7 @@ mod verify;
 mod worker;
 
 pub use chunk::{Chunk, Store};
-pub use classes::{Class, Classified, Merge, classify, for_terminal};
+pub use classes::{Class, Classified, Merge, classify, classify_in, for_terminal};
 pub use error::{Error, Result};
 pub use order::{End, Next, Order, Retries, Rules, StatusRule};
 pub use records::{Records, UnknownRecords};

@@ -163,6 +163,12 @@ fn by_workers(
     let is_local = stage.merge.is_none() && !matches!(stage.classified.class, Class::Mergeable(_));
     let direct = output.try_clone().map_err(Error::Write)?;
     let verify = verify(stage, program, store, &first, beginning.nothing)?;
+    let header = header(stage, &first, store)?;
+    let mut given_by_header = Vec::new();
+    if let Some(header) = &header {
+        let ended = program.start(store)?.finish(&[header])?;
+        given_by_header = ended.output.bytes().map_err(Error::store)?;
+    }
     // Not before the command was found to allow it: a command that merges may write without an input.
     let mut refused = None;
     let mut ahead = None;
@@ -187,7 +193,7 @@ fn by_workers(
         Ok(Some(match (&stage.merge, &stage.classified.class) {
             (Some(argv), _) => Gather::by(output, Program::new(argv.clone()), store),
             (None, Class::Mergeable(merge)) => Gather::merged(output, program, merge, store)?,
-            _ => Gather::joined(output, stage.records.clone(), stage.header),
+            _ => Gather::joined(output, given_by_header),
         }))
     };
     let repeatable = stage.classified.repeatable;
@@ -207,7 +213,7 @@ fn by_workers(
         idle: stage.idle,
         only_text: stage.classified.only_text,
         reads_all: is_local && repeatable,
-        header: header(stage, &first, store)?,
+        header,
         start: beginning.start,
     };
     let scatter = Scatter::new(setting, runner, store.clone(), call);
@@ -369,7 +375,10 @@ impl Beginning {
 /// Looks at the beginning of the input and at the command.
 fn look(stage: &Stage, program: &Program, first: &Chunk, store: &Store) -> Result<Beginning> {
     let mut beginning = Beginning::of(stage);
-    if stage.classified.only_text && !first.is_text().map_err(Error::store)? {
+    let is_merged = stage.merge.is_none() && matches!(stage.classified.class, Class::Mergeable(_));
+    if stage.header > 0 && is_merged {
+        beginning.in_sequence = Some(InSequence::MergedHeader);
+    } else if stage.classified.only_text && !first.is_text().map_err(Error::store)? {
         beginning.in_sequence = Some(InSequence::NoTextAt(0));
     } else if stage.classified.repeatable && (stage.only_if_slow || stage.is_verified()) {
         let nothing = program.run_on(b"", store)?;

@@ -24,7 +24,8 @@ pub struct Stage {
     pub size: ChunkSize,
     /// What a record is.
     pub records: Records,
-    /// So many first records of the input go to each run, and are left out of its output but once.
+    /// So many first records of the input go to each run. What the command makes of them alone is left out
+    /// of all outputs but the first. A command whose outputs are merged is run as one process, then.
     pub header: usize,
     /// How often a chunk is run again.
     pub retries: Retries,
@@ -88,6 +89,8 @@ pub enum InSequence {
     NoIdleCore,
     /// The command is so fast that handing out chunks would take longer.
     Fast,
+    /// Each part would have the header, and merged they would have it more than once.
+    MergedHeader,
     /// The command does not do on parts what it does on the whole.
     Differs(Difference),
     /// The command fails on the first records.

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use pipewright::{Command, Guardian, Stdio};
 use pipewright_workers::{
-    ChunkSize, Class, Classified, End, Error, InSequence, Outcome, Retries, Stage, classify,
-    for_terminal, run,
+    ChunkSize, Class, Classified, End, Error, InSequence, Outcome, Records, Retries, Stage,
+    classify, classify_in, for_terminal, run,
 };
 
 use super::on_hosts;
@@ -169,6 +169,15 @@ impl Work {
                 (options.command, known)
             }
         };
+        let known = if matches!(options.records, Records::Nul) && known.may_be_cut() {
+            let mut unknown = classify::<&str>(&[]);
+            unknown.reason =
+                "the table is of commands that look at lines, and these records end with NUL"
+                    .to_owned();
+            unknown
+        } else {
+            known
+        };
         let merged = options.merge.is_some();
         let classified = if options.assume_local || merged {
             known.clone().assumed_local()
@@ -254,7 +263,7 @@ fn of_shell_text(text: String) -> (Vec<OsString>, Classified) {
 
 fn of_words(words: &[OsString]) -> Classified {
     let texts: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
-    classify(&texts)
+    classify_in(&texts, |name| std::env::var_os(name).is_some())
 }
 
 impl fmt::Display for Work {
@@ -299,6 +308,10 @@ fn why(reason: &InSequence) -> String {
         InSequence::Waits => "it waits for its neighbours".to_owned(),
         InSequence::NoIdleCore => "other programs have the other cores".to_owned(),
         InSequence::Fast => "it is faster than chunks can be handed on".to_owned(),
+        InSequence::MergedHeader => {
+            "each part would have the header, and merged they would have it more than once"
+                .to_owned()
+        }
         InSequence::Fails => "it fails on the first records".to_owned(),
         InSequence::Differs(difference) => {
             format!("it does not do on parts what it does on the whole ({difference})")

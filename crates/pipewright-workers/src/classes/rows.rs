@@ -49,8 +49,11 @@ pub(super) const ROWS: &[Row] = &[
         needs: &["c", "count"],
         operands: PATTERN,
         kind: Kind::Add,
+        check: |arguments| match arguments.operands.iter().filter(|it| **it == "-").count() {
+            0 | 1 => Ok(()),
+            _ => Err("of several files it names each".to_owned()),
+        },
         reason: "the counts of the parts add up",
-        ..ROW
     },
     Row {
         names: GREP,
@@ -98,7 +101,7 @@ pub(super) const ROWS: &[Row] = &[
             if assigned.contains(&"RS") {
                 return Err("RS makes other records than lines".to_owned());
             }
-            awk::check(arguments.operands[0], &assigned)
+            awk::check(arguments.operands[0])
         },
         reason: "its program looks at each record by itself",
         ..ROW
@@ -293,6 +296,7 @@ pub(super) const ROWS: &[Row] = &[
         names: &["wc"],
         flags: flags("lwmc", "lines words chars bytes"),
         kind: Kind::Add,
+        check: names_no_file,
         reason: "the counts of the parts add up",
         ..ROW
     },
@@ -300,6 +304,7 @@ pub(super) const ROWS: &[Row] = &[
         names: &["wc"],
         flags: flags("L", "max-line-length"),
         kind: Kind::Largest,
+        check: names_no_file,
         reason: "the longest line of all is the longest of its part",
         ..ROW
     },
@@ -307,7 +312,10 @@ pub(super) const ROWS: &[Row] = &[
         names: &["head"],
         flags: with_numbers(flags("n:", "lines:")),
         kind: Kind::Again,
-        check: |arguments| only_digits(arguments, "a count from the end needs all of the input"),
+        check: |arguments| {
+            one_file(arguments)?;
+            only_digits(arguments, "a count from the end needs all of the input")
+        },
         reason: "the first lines of all are among the first of each part",
         ..ROW
     },
@@ -316,6 +324,7 @@ pub(super) const ROWS: &[Row] = &[
         flags: with_numbers(flags("n:", "lines:")),
         kind: Kind::Again,
         check: |arguments| {
+            one_file(arguments)?;
             only_digits(arguments, "a count from the start needs what stands before")
         },
         reason: "the last lines of all are among the last of each part",
@@ -397,6 +406,20 @@ fn text_of(arguments: &Arguments<'_>, flags: &'static [&'static str]) -> String 
     given.join("\n")
 }
 
+fn names_no_file(arguments: &Arguments<'_>) -> Result<(), String> {
+    if arguments.operands.is_empty() {
+        return Ok(());
+    }
+    Err("behind its counts it writes the name".to_owned())
+}
+
+fn one_file(arguments: &Arguments<'_>) -> Result<(), String> {
+    if arguments.operands.len() < 2 {
+        return Ok(());
+    }
+    Err("of several files it writes their names".to_owned())
+}
+
 fn only_digits(arguments: &Arguments<'_>, otherwise: &str) -> Result<(), String> {
     let mut counts = arguments.values(&["n", "lines"]);
     if counts.all(|count| !count.is_empty() && count.bytes().all(|byte| byte.is_ascii_digit())) {
@@ -421,7 +444,8 @@ fn squeezes_no_new_line(arguments: &Arguments<'_>) -> Result<(), String> {
         let simple = |character: char| {
             matches!(character, ' '..='~') && !matches!(character, '\\' | '[' | ']')
         };
-        without.replace("\\t", "").chars().all(simple)
+        // From a tab on, a range has the new line, too.
+        !without.contains("\\t-") && without.replace("\\t", "").chars().all(simple)
     };
     let complement = arguments.has(&["c", "C", "complement"]);
     if !complement && arguments.operands.iter().all(|set| plain(set)) {

@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use pipewright::{PipeReader, PipeWriter};
 use pipewright_observe::verdict::{Finding, Reason, Verdict};
-use pipewright_workers::{Classified, classify};
+use pipewright_workers::{Classified, classify_in};
 
 use crate::cli::{Auto, Widening};
 use crate::outcome::ByWorkers;
@@ -213,7 +213,7 @@ fn classified(stage: &StageText) -> Result<Classified, &'static str> {
         Start::Direct(_) if stage.stderr_too => Err("its stderr goes down the pipe, in no order"),
         Start::Direct(words) => {
             let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
-            Ok(classify(&words))
+            Ok(classify_in(&words, |name| std::env::var_os(name).is_some()))
         }
     }
 }
