@@ -18,6 +18,7 @@ pub(crate) struct Observation {
     history: History,
     latest: Option<Sample>,
     figures: Option<Figures>,
+    before: usize,
 }
 
 impl Observation {
@@ -29,7 +30,18 @@ impl Observation {
             history,
             latest: None,
             figures: None,
+            before: 0,
         }
+    }
+
+    /// So many stages of the pipeline come before those that are watched.
+    pub(crate) fn behind(self, before: usize) -> Self {
+        Self { before, ..self }
+    }
+
+    /// The number of stages that come before those that are watched.
+    pub(crate) fn before(&self) -> usize {
+        self.before
     }
 
     /// The time until the next look; zero: it is due.
@@ -92,6 +104,7 @@ impl Observation {
             layout: self.layout().clone(),
             figures: self.figures,
             input: None,
+            before: self.before,
         }
     }
 }

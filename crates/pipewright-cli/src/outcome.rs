@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use pipewright::{Error, ResourceUsage, StageEnd};
-use pipewright_observe::verdict::{Finding, PipeShares, Verdict};
+use pipewright_observe::verdict::{Finding, Limit, PipeShares, Verdict};
 use pipewright_observe::{Figures, Layout};
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +22,8 @@ pub(crate) const LINK_LOST: u8 = 121;
 /// One run of one pipeline, from its start to the end of its last stage.
 #[derive(Debug)]
 pub(crate) struct Outcome {
+    /// Stages of the pipeline that come before these, and were not run: they are in a recording.
+    pub(crate) before: usize,
     /// The text as it was given.
     pub(crate) text: String,
     /// From the first to the last.
@@ -81,6 +83,8 @@ pub(crate) struct Stage {
     pub(crate) reader_gone: bool,
     /// Its end would be a failure, but was forgiven.
     pub(crate) forgiven: bool,
+    /// How often it was started again; `None` where that was not asked for.
+    pub(crate) restarts: Option<u32>,
     /// Workers ran it.
     pub(crate) workers: Option<ByWorkers>,
     /// It ran on another host.
@@ -232,16 +236,14 @@ pub(crate) struct Observed {
     pub(crate) figures: Option<Figures>,
     /// How far it was in its input, where that is known.
     pub(crate) input: Option<Progress>,
+    /// Stages of the pipeline that come before these.
+    pub(crate) before: usize,
 }
 
 impl Outcome {
-    /// Leaves out what the counters say of the pipes behind these stages.
-    pub(crate) fn forget_bytes_after(&mut self, stages: &[usize]) {
-        if let Some(observed) = &mut self.observed {
-            for &stage in stages {
-                observed.count_after(stage, None);
-            }
-        }
+    /// The number of a stage in its pipeline, from 1.
+    pub(crate) fn number(&self, index: usize) -> usize {
+        self.before + index + 1
     }
 
     /// The status of pipewright, unless a signal ends it.
@@ -352,6 +354,7 @@ impl Observed {
             layout,
             figures: None,
             input: None,
+            before: 0,
         }
     }
 
@@ -375,13 +378,12 @@ impl Observed {
         self.figures.as_ref()?.pipes.get(pipe)?.bytes
     }
 
-    /// Puts what was counted behind a stage in place of what the kernel's counters allow to say: nothing,
-    /// where others do more than the stage.
-    pub(crate) fn count_after(&mut self, stage: usize, bytes: Option<u64>) {
+    /// Puts what was counted behind a stage in place of what was seen until the last look.
+    pub(crate) fn count_after(&mut self, stage: usize, bytes: u64) {
         let pipe = self.index_after(stage);
         let figures = self.figures.as_mut().zip(pipe);
         if let Some(pipe) = figures.and_then(|(figures, pipe)| figures.pipes.get_mut(pipe)) {
-            pipe.bytes = bytes;
+            pipe.bytes = Some(bytes);
         }
     }
 
@@ -401,6 +403,26 @@ impl Observed {
     pub(crate) fn bottleneck(&self) -> Option<usize> {
         bottleneck(&self.verdict)
     }
+}
+
+/// A verdict to be told, of stages that come behind so many others: its sentences count all of them.
+pub(crate) fn behind(mut verdict: Verdict, before: usize) -> Verdict {
+    let phases = verdict.phases.iter_mut();
+    let moved = phases.filter_map(|phase| phase.bottleneck.as_mut());
+    moved.for_each(|bottleneck| bottleneck.stage += before);
+    verdict
+        .spools
+        .iter_mut()
+        .for_each(|spool| spool.stage += before);
+    if let Finding::Bottleneck(bottleneck) = &mut verdict.finding {
+        bottleneck.stage += before;
+    }
+    if let Some(prediction) = &mut verdict.prediction
+        && let Limit::Stage { stage, .. } = &mut prediction.limit
+    {
+        *stage += before;
+    }
+    verdict
 }
 
 /// The stage that the others wait for.

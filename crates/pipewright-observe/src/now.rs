@@ -9,7 +9,7 @@ use crate::pipe::PipeLevel;
 use crate::proc::{self, BlockedOn, Process, ProcessId, ProcessState, Target, root};
 use crate::sampler::Activity;
 use crate::sampler::activity::{self, Neighbour, Neighbours};
-use crate::spool_state::{self, SpoolState};
+use crate::spool_state::{self, Board, SpoolState};
 use crate::topology::{FoundPipe, Pipeline};
 
 /// A pipeline at this moment.
@@ -31,7 +31,7 @@ pub struct StageNow {
     pub activity: Activity,
     /// It did not answer in time.
     pub silent: bool,
-    /// What it tells of itself, if it is a `pipewright spool`.
+    /// What it tells of itself, if it is a `pipewright spool`; of its recorded input, if it has one.
     pub spool: Option<SpoolState>,
 }
 
@@ -63,10 +63,12 @@ pub fn look_at(pipelines: &[Pipeline]) -> Result<Vec<PipelineNow>> {
             .map(|member| Process::open_in(&proc, member));
         let processes = std::iter::once(root).chain(members).filter_map(Result::ok);
         let processes: Vec<Process> = processes.collect();
-        let spool = processes.iter().find_map(|process| {
-            let file = process.memory_file(spool_state::NAME)?;
-            file.read(SpoolState::decode)
-        });
+        let at = |name: &str, process: &Process| {
+            let file = process.memory_file(name)?;
+            file.read(Board::decode)?.spool
+        };
+        let spool = processes.iter().find_map(|process| at(spool_state::NAME, process));
+        let spool = spool.or_else(|| at(spool_state::KEEPER, processes.first()?));
         let moments: Vec<Moment> = processes.iter().filter_map(moment).collect();
         (moments, spool)
     })

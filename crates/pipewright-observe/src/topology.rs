@@ -6,7 +6,8 @@
 //!    a pipeline; careless programs hold them for ever. Such an end counts only if nobody else holds
 //!    that side.
 //! 2. **A stage is a process and its descendants.** A process whose ends are all held by an
-//!    ancestor too has inherited them: it is part of that ancestor's stage.
+//!    ancestor too has inherited them: it is part of that ancestor's stage. What a keeper of
+//!    `pipewright run --record` has started is part of the keeper's, whatever it holds.
 //! 3. **A shell that only waits is no stage.** When every end of a process is also held by
 //!    descendants that are stages of their own, as in `a | (b | c) | d`, they do the work.
 //! 4. **Pipes between relatives and pipes for messages are weak.** A process and its own ancestor

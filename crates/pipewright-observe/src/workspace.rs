@@ -7,6 +7,6 @@ pub use crate::proc::{
     BlockedOn, CommandLine, FilePosition, IoCounters, ProcessState, Stat, Target, command_lines,
 };
 pub use crate::sampler::remote::{NAME as REMOTE_STATE, RemoteState, now as remote_state_now};
-pub use crate::spool_state::NAME as SPOOL_STATE;
+pub use crate::spool_state::{Board, EndedRuns, KEEPER as KEEPER_STATE, NAME as SPOOL_STATE};
 pub use crate::text::displayable;
 pub use crate::topology::{Direction, Holder, PipeEnd, SocketEnd, SocketId};

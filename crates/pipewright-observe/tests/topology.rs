@@ -40,7 +40,14 @@ impl Table {
                 .map(end(Direction::Read))
                 .chain(writes.iter().map(end(Direction::Write)))
                 .collect(),
+            keeps: false,
         });
+        self
+    }
+
+    /// The process added last is a keeper.
+    fn that_keeps(mut self) -> Table {
+        self.scan.holders.last_mut().unwrap().keeps = true;
         self
     }
 
@@ -63,6 +70,28 @@ fn pids(pipeline: &Pipeline) -> Vec<u32> {
         .iter()
         .map(|stage| stage.process.pid)
         .collect()
+}
+
+#[test]
+fn a_keeper_and_what_it_has_started_are_one_stage() {
+    // 10 | 11 | 12, of which the last two have keepers: pipe 1 leads to 21, which gives to 11 by pipe 5.
+    let table = Table::default()
+        .process(10, 1, &[], &[(1, 1)])
+        .process(21, 1, &[(0, 1)], &[(9, 5)])
+        .that_keeps()
+        .process(11, 21, &[(0, 5)], &[(1, 2)])
+        .process(22, 1, &[(0, 2)], &[(9, 6)])
+        .that_keeps()
+        // It has started others, as a shell does, and one of these reads.
+        .process(12, 22, &[(0, 6)], &[(4, 7)])
+        .process(13, 12, &[(0, 7)], &[]);
+    let pipeline = table.only_pipeline();
+    assert_eq!(pids(&pipeline), [10, 21, 22]);
+    assert_eq!(pipeline.shape, Shape::Linear);
+    assert_eq!(pipeline.stages[1].members, [11]);
+    assert_eq!(pipeline.stages[2].members, [12, 13]);
+    let pipes: Vec<u64> = pipeline.pipes.iter().map(|pipe| pipe.pipe.0).collect();
+    assert_eq!(pipes, [1, 2]);
 }
 
 #[test]
@@ -413,6 +442,7 @@ proptest! {
     fn no_table_breaks_the_rules(
         parents in proptest::collection::vec(0_u32..12, 12),
         ends in proptest::collection::vec((0_u32..12, 0_u32..4, 0_u64..8, any::<bool>()), 0..60),
+        keepers in proptest::collection::btree_set(0_u32..12, 0..3),
     ) {
         let mut scan = Scan { parents: HashMap::new(), ..Scan::default() };
         for pid in 0..12_u32 {
@@ -425,6 +455,7 @@ proptest! {
             if !held.is_empty() {
                 scan.holders.push(Holder {
                     process: ProcessId { pid: pid + 1, start_time: 0 }, name: String::new(), ends: held,
+                    keeps: keepers.contains(&pid),
                 });
             }
         }

@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 
 use super::shared::{Talk, TimeLimits};
 use super::spool::SpoolSync;
-use super::values::{Restarting, When, Widening, restarting, stage_on, widening};
+use super::values::{Restarting, When, Widening, path, restarting, stage_on, widening};
 use crate::forgiveness::Forgiven;
 use crate::quantity;
 
@@ -131,7 +131,7 @@ pub(crate) struct Run {
     /// Each stage gets its bytes by way of the disk, in the same order; a stage ahead of a slow one is done
     /// as fast as the disk takes its output. A stdin that is a pipe is recorded, too. DIR must not hold a
     /// recording yet. See `pipewright resume`, `pipewright replay` and `pipewright diff`.
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["compare", "whole"], value_hint = clap::ValueHint::DirPath)]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["compare", "whole"], value_hint = clap::ValueHint::DirPath, value_parser = path())]
     pub(crate) record: Option<PathBuf>,
 
     /// With --record: only these links, 1,2; link 1 leads from stage 1 to stage 2, and link 0 is stdin

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use super::shared::{Talk, TimeLimits};
+use super::values::path;
 use crate::quantity;
 use crate::recording::plan::Intake;
 
@@ -71,14 +72,14 @@ Exit status:
 #[command(after_long_help = RESUME_NOTES)]
 pub(crate) struct Resume {
     /// The directory of the recording, as given to `pipewright run --record`
-    #[arg(value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    #[arg(value_name = "DIR", value_hint = clap::ValueHint::DirPath, value_parser = path())]
     pub(crate) directory: PathBuf,
 
     /// Write the output to FILE, all of it or nothing
     ///
     /// It is written to a file beside, brought to the disk, and renamed when the pipeline has succeeded.
     /// If everything has finished but the output is not in FILE, the last stage is run again.
-    #[arg(short, long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    #[arg(short, long, value_name = "FILE", value_hint = clap::ValueHint::FilePath, value_parser = path())]
     pub(crate) output: Option<PathBuf>,
 
     #[command(flatten)]
@@ -108,7 +109,7 @@ Exit status:
 #[command(after_long_help = REPLAY_NOTES)]
 pub(crate) struct Replay {
     /// The directory of the stream, or of a recording
-    #[arg(value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    #[arg(value_name = "DIR", value_hint = clap::ValueHint::DirPath, value_parser = path())]
     pub(crate) directory: PathBuf,
 
     /// Of a recording: the stage, from 1, whose input is given
@@ -177,6 +178,10 @@ pub(crate) struct Keep {
     #[arg(long, value_name = "STATUS", value_delimiter = ',', requires = "again")]
     pub(crate) well: Vec<u8>,
 
+    /// The file that is told how often it was started again
+    #[arg(long, value_name = "FILE", requires = "again")]
+    pub(crate) told_to: Option<PathBuf>,
+
     /// Its stderr goes where its stdout goes
     #[arg(long)]
     pub(crate) stderr_too: bool,
@@ -195,11 +200,11 @@ pub(crate) struct Keep {
 #[command(after_long_help = DIFF_NOTES)]
 pub(crate) struct Diff {
     /// A recording, or a spool
-    #[arg(value_name = "DIR1", value_hint = clap::ValueHint::DirPath)]
+    #[arg(value_name = "DIR1", value_hint = clap::ValueHint::DirPath, value_parser = path())]
     pub(crate) one: PathBuf,
 
     /// Another of the same kind
-    #[arg(value_name = "DIR2", value_hint = clap::ValueHint::DirPath)]
+    #[arg(value_name = "DIR2", value_hint = clap::ValueHint::DirPath, value_parser = path())]
     pub(crate) other: PathBuf,
 }
 

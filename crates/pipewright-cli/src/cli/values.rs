@@ -1,6 +1,17 @@
 //! The values of options of several subcommands, from the text that people type. Pure.
 
+use std::path::PathBuf;
+
 use clap::ValueEnum;
+use clap::builder::{OsStringValueParser, TypedValueParser};
+
+/// A path. clap says of an empty one that there is none.
+pub(super) fn path() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().try_map(|text| match text.is_empty() {
+        true => Err("it is empty, and names nothing"),
+        false => Ok(PathBuf::from(text)),
+    })
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub(crate) enum When {

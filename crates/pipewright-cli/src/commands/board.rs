@@ -1,36 +1,61 @@
-//! The state of a spool, for whoever may look at its process.
+//! The state of a spool, or of a keeper, for whoever may look at its process.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::sync::{Mutex, PoisonError};
+use std::process::ExitStatus;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use pipewright_observe::workspace::SPOOL_STATE;
-use pipewright_observe::{SpoolState, SpoolWait};
+use pipewright::Child;
+use pipewright_observe::workspace::{Board as Told, KEEPER_STATE, SPOOL_STATE};
+use pipewright_observe::{Process, SpoolState, SpoolWait};
 use pipewright_spool::{FileSystem, Spool};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::io::Errno;
 
 /// A file in memory, which the observer finds among this process's descriptors.
 pub(super) struct Board {
     /// Where there can be none, nobody is told.
     file: Option<File>,
-    state: Mutex<SpoolState>,
+    told: Mutex<Told>,
+    limit: Option<u64>,
     /// A durable offset is promised.
     is_durable: bool,
+    is_input: bool,
+    /// Held by whoever waits for a run that has ended.
+    reaping: Mutex<()>,
 }
 
 impl Board {
+    /// Of a stage that is a spool.
     pub(super) fn new(limit: Option<u64>, is_durable: bool) -> Self {
-        let file = memfd_create(SPOOL_STATE, MemfdFlags::CLOEXEC);
-        let state = SpoolState {
-            limit,
-            ..SpoolState::default()
-        };
+        Self::named(SPOOL_STATE, limit, is_durable)
+    }
+
+    /// Of a stage's keeper.
+    pub(super) fn of_keeper(is_durable: bool) -> Self {
+        // The observer looks at no other program.
+        let _ = rustix::thread::set_name(c"pipewright");
+        let board = Self::named(KEEPER_STATE, None, is_durable);
+        board.change(|_| {});
+        board
+    }
+
+    fn named(name: &str, limit: Option<u64>, is_durable: bool) -> Self {
         Self {
-            file: file.ok().map(File::from),
-            state: Mutex::new(state),
+            file: memfd_create(name, MemfdFlags::CLOEXEC).ok().map(File::from),
+            told: Mutex::new(Told::default()),
+            limit,
             is_durable,
+            is_input: name == KEEPER_STATE,
+            reaping: Mutex::new(()),
         }
+    }
+
+    /// Bytes up to these offsets were taken in, and given, before.
+    pub(super) fn begin<F: FileSystem>(&self, spool: &Spool<F>, taken: u64, given: u64) {
+        self.tell(spool, |state| (state.taken, state.given) = (taken, given));
     }
 
     /// Bytes up to this offset were taken in.
@@ -58,15 +83,58 @@ impl Board {
         });
     }
 
+    /// A stage was given its recorded input up to this offset.
+    pub(super) fn fed(&self, offset: u64) {
+        self.change(|told| {
+            if let Some(state) = &mut told.spool {
+                state.given = offset;
+            }
+        });
+    }
+
+    /// Waits for a run of the stage's program. What that has read and written is taken down first, for the
+    /// kernel then counts it as this process's own.
+    pub(super) fn await_end(&self, child: &Child) -> pipewright::Result<ExitStatus> {
+        let mut polled = [PollFd::new(child, PollFlags::IN)];
+        while poll(&mut polled, None) == Err(Errno::INTR) {}
+        let _reaping = self.reaping.lock().unwrap_or_else(PoisonError::into_inner);
+        let pid = child.id();
+        let is_told = self.lock().ended.last == pid;
+        let counters = Process::open(pid).and_then(|process| process.io());
+        if let (false, Ok(counters)) = (is_told, counters) {
+            self.change(|told| {
+                told.ended.last = pid;
+                told.ended.read += counters.read;
+                told.ended.written += counters.written;
+            });
+        }
+        child.wait()
+    }
+
     fn tell<F: FileSystem>(&self, spool: &Spool<F>, change: impl FnOnce(&mut SpoolState)) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        change(&mut state);
         let progress = spool.progress();
-        state.durable = self.is_durable.then_some(progress.durable);
-        state.held = state.taken.saturating_sub(progress.first);
+        self.change(|told| {
+            let state = told.spool.get_or_insert_with(|| SpoolState {
+                limit: self.limit,
+                is_input: self.is_input,
+                ..SpoolState::default()
+            });
+            change(state);
+            state.durable = self.is_durable.then_some(progress.durable);
+            state.held = state.taken.saturating_sub(progress.first);
+        });
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Told)) {
+        let mut told = self.lock();
+        change(&mut told);
         if let Some(file) = &self.file {
             // Who looks sees the state before, then.
-            let _ = file.write_all_at(&state.encode(), 0);
+            let _ = file.write_all_at(&told.encode(), 0);
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -24,6 +24,7 @@ use pipewright_spool::{
 use rustix::pipe::{fcntl_getpipe_size, fcntl_setpipe_size};
 use rustix::process::{Resource, Rlimit, setrlimit};
 
+use crate::commands::board::Board;
 use crate::commands::giving::give;
 use crate::commands::taking::{DISK_PATIENCE, Taken, Wants, finish, take_in};
 use crate::recording::directory::{Seat, link_path};
@@ -46,6 +47,7 @@ pub(crate) fn keep(options: &cli::Keep) -> anyhow::Result<ExitCode> {
         seat: seat.transpose()?,
         // Files without a name are open as long as this lives.
         limit: inherited::raise_descriptor_limit(),
+        board: Arc::new(Board::of_keeper(options.sync == cli::SpoolSync::Disk)),
     };
     let end = match (options.intake, &options.recording) {
         (Intake::Direct, _) => keeper.stage::<Directory>(None)?,
@@ -71,6 +73,7 @@ struct Keeper<'a> {
     seat: Option<Seat>,
     /// The stage's own limit on descriptors.
     limit: Rlimit,
+    board: Arc<Board>,
 }
 
 /// The recorded input of a stage. Without a writer nothing more is taken.
@@ -130,7 +133,7 @@ impl Keeper<'_> {
         };
         let why = "so this recording cannot be resumed: only what gives the same output each time it \
                    is run can be run again";
-        match compare(spool)? {
+        match compare(spool, &self.board)? {
             Compared::Same => Ok(true),
             Compared::Short(offset) => {
                 let producer = self.seat.as_ref().and_then(Seat::await_producer);
@@ -164,6 +167,11 @@ impl Keeper<'_> {
             }) => (Some(spool), writer, place),
             None => (None, None, String::new()),
         };
+        if let Some(spool) = &spool {
+            let taken = spool.progress().committed;
+            self.board.begin(spool, taken, 0);
+        }
+        let board = &*self.board;
         let ran = std::thread::scope(|scope| {
             let intake = |until: PipeWriter, more: Box<dyn Fn() -> bool + Send>| {
                 let (spool, mut writer, place) = (spool.as_ref()?, writer?, &place);
@@ -172,7 +180,7 @@ impl Keeper<'_> {
                         pipe: until.as_fd(),
                         more: &*more,
                     };
-                    let taken = take_in(spool, &mut writer, None, place, Some(wants), None);
+                    let taken = take_in(spool, &mut writer, None, place, Some(wants), Some(board));
                     let taken = taken.unwrap_or_else(|error| fail(&error));
                     // The stage gets its end of file when nobody has this any more.
                     drop(until);
@@ -184,10 +192,9 @@ impl Keeper<'_> {
                     (taken, writer)
                 }))
             };
-            let reader = || spool.as_ref().map(Spool::passer_by);
             let ran = match self.options.again {
-                None => self.once(&asked, reader, intake),
-                Some(most) => self.again(most, &asked, reader, intake),
+                None => self.once(&asked, spool.as_ref(), intake),
+                Some(most) => self.again(most, &asked, spool.as_ref(), intake),
             };
             let (mut ran, intake) = match ran {
                 Ok(ran) => ran,
@@ -218,10 +225,10 @@ impl Keeper<'_> {
     fn once<F: FileSystem<File = File>, T>(
         &self,
         asked: &Arc<Asked>,
-        reader: impl Fn() -> Option<Reader<F>>,
+        spool: Option<&Spool<F>>,
         intake: impl FnOnce(PipeWriter, Box<dyn Fn() -> bool + Send>) -> Option<T>,
     ) -> anyhow::Result<(Ran, Option<T>)> {
-        let (input, feeding) = piped(reader())?;
+        let (input, feeding) = piped(spool)?;
         let child = match self.start(input, None) {
             Ok(child) => Arc::new(child),
             Err(error) => return Ok((not_started(&error), None)),
@@ -231,7 +238,7 @@ impl Keeper<'_> {
         let Some((reader, writer)) = feeding else {
             // Whoever writes there is told when the stage wants no more, and not when this ends.
             close(rustix::stdio::dup2_stdin);
-            let end = child.wait()?.into();
+            let end = self.board.await_end(&child)?.into();
             let saw_end = false;
             return Ok((
                 Ran {
@@ -244,12 +251,13 @@ impl Keeper<'_> {
         };
         let keep_going = self.options.keep_going;
         let (watched, to_end) = (Arc::clone(&child), Arc::clone(asked));
+        let board = Arc::clone(&self.board);
         let more = move || {
             let failed = |status| {
                 let end = End::from(status);
                 end != End::Exited(0) && !end.is_sigpipe()
             };
-            keep_going && watched.wait().is_ok_and(failed) && !to_end.to_end()
+            keep_going && board.await_end(&watched).is_ok_and(failed) && !to_end.to_end()
         };
         let until = writer.as_fd().try_clone_to_owned();
         let until = PipeWriter::from(until.context("cannot copy a descriptor")?);
@@ -257,8 +265,8 @@ impl Keeper<'_> {
         if intake.is_none() {
             close(rustix::stdio::dup2_stdin);
         }
-        let feeding = feed(reader, writer);
-        let end = child.wait()?.into();
+        let feeding = feed(reader, writer, Arc::clone(&self.board));
+        let end = self.board.await_end(&child)?.into();
         // What it has started may read on.
         let saw_end = feeding.join().is_ok_and(|all| all);
         let ran = Ran {
@@ -364,9 +372,9 @@ impl Keeper<'_> {
 type Feeding<F> = (Reader<F>, PipeWriter);
 
 fn piped<F: FileSystem>(
-    reader: Option<Reader<F>>,
+    spool: Option<&Spool<F>>,
 ) -> anyhow::Result<(Option<PipeReader>, Option<Feeding<F>>)> {
-    let Some(reader) = reader else {
+    let Some(reader) = spool.map(Spool::passer_by) else {
         return Ok((None, None));
     };
     let (input, writer) = pipewright::pipe().context("cannot make a pipe")?;
@@ -378,12 +386,16 @@ fn piped<F: FileSystem>(
 }
 
 /// Gives a stage its input, in a thread that tells in the end whether it got all of it.
-fn feed<F: FileSystem<File = File>>(mut reader: Reader<F>, to: PipeWriter) -> JoinHandle<bool> {
+fn feed<F: FileSystem<File = File>>(
+    mut reader: Reader<F>,
+    to: PipeWriter,
+    board: Arc<Board>,
+) -> JoinHandle<bool> {
     std::thread::spawn(move || {
         loop {
             match reader.next_piece() {
                 Ok(Next::Bytes(piece)) => match give(&piece, to.as_fd()) {
-                    Ok(()) => {}
+                    Ok(()) => board.fed(reader.offset()),
                     Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return false,
                     Err(error) => fail(&anyhow::Error::from(error).context("cannot feed a stage")),
                 },

@@ -52,7 +52,7 @@ struct ListedStage {
     age_seconds: f64,
     /// Its standard streams that are sockets.
     sockets: Vec<Socket>,
-    /// Null: it is no `pipewright spool`.
+    /// Null: it is no `pipewright spool`, and its input is not recorded.
     spool: Option<Spool>,
     #[serde(skip)]
     spool_state: Option<SpoolState>,
@@ -327,7 +327,12 @@ impl Told<'_> {
                 }
             }
             if let Some(state) = &stage.spool_state {
-                write!(f, ", {}", spool::state(state))?;
+                let recorded = if state.is_input {
+                    "input recorded, "
+                } else {
+                    ""
+                };
+                write!(f, ", {recorded}{}", spool::state(state))?;
             }
             writeln!(f)?;
             let leaving = |pipe: &&ListedPipe| pipe.writers.iter().min() == Some(&stage.number);

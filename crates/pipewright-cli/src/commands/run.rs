@@ -32,6 +32,7 @@ use rustix::process::{getpid, set_child_subreaper};
 use crate::cli::{self, Widening};
 use crate::disposition;
 use crate::outcome::{OWN_ERROR, Outcome, Pipe, Stage};
+use crate::recording::directory::Recording;
 use crate::view;
 use crate::view::tags::Tags;
 use plan::{Plan, Rules, Task};
@@ -39,7 +40,7 @@ use recorder::{Paths, Recorder};
 use signals::Signals;
 use telling::Telling;
 use wait::Waited;
-use watching::{Face, Watch, Watching};
+use watching::{Face, Kind, Watch, Watching};
 use work::{Manner, Source, Streams, Work};
 
 pub(crate) fn run(options: cli::Run) -> anyhow::Result<ExitCode> {
@@ -92,12 +93,6 @@ pub(crate) fn run(options: cli::Run) -> anyhow::Result<ExitCode> {
         return Ok(conclude(&outcome, &plan.telling, recorder));
     }
 
-    let mut recording = match &decided {
-        Some(decided) => plan
-            .keeping
-            .begin(decided, &mut work, &plan.rules.forgiven)?,
-        None => None,
-    };
     let mut signals = Signals::catch(plan.watch.paints()).context("cannot catch signals")?;
     adopt_orphans();
     let (tags, errors) = if plan.tag {
@@ -107,20 +102,33 @@ pub(crate) fn run(options: cli::Run) -> anyhow::Result<ExitCode> {
     } else {
         (None, Vec::new())
     };
+    // The last of what may fail before something runs, for it leaves something behind.
+    let mut recording = match &decided {
+        Some(decided) => plan
+            .keeping
+            .begin(decided, &mut work, &plan.rules.forgiven)?,
+        None => None,
+    };
     let streams = Streams {
         errors,
         ..Streams::default()
     };
-    let kept_links = work.kept_links();
-    let mut outcome = once(
+    let outcome = once(
         work,
         &plan.rules,
         plan.watch,
         Some(streams),
         &mut signals,
         &mut recorder,
-    )?;
-    outcome.forget_bytes_after(&kept_links);
+    );
+    let mut outcome = match outcome {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            // What has run stays; of what could not be started nothing does.
+            recording.iter().for_each(Recording::discard);
+            return Err(error);
+        }
+    };
     if let Some(recording) = &mut recording {
         recorded::end(recording, &mut outcome, 0, None);
     }
@@ -177,13 +185,17 @@ fn once(
         work.names_with_workers(&names),
         work.named_input(),
         watch,
-        work.is_whole(),
+        Kind {
+            before: work.kept().before(),
+            whole: work.is_whole(),
+        },
         recorder,
     );
     let waited = wait::wait(&running, signals, watching, &rules.limit);
     let status = running.wait()?;
 
     let mut outcome = Outcome {
+        before: work.kept().before(),
         text: work.text(),
         stages: stages(&work, names, &running, &status, &waited),
         pipes: pipes(&work, &running),
@@ -200,6 +212,9 @@ fn once(
     let observed = outcome.observed.as_ref();
     outcome.workers_advice = observed.and_then(|it| work.workers_advice(&it.verdict));
     outcome.count_the_unwaited();
+    for (index, stage) in outcome.stages.iter_mut().enumerate() {
+        stage.restarts = work.kept().restarts(index);
+    }
     for (index, workers) in work.by_workers() {
         outcome.stages[index].workers = Some(workers);
     }
@@ -243,10 +258,12 @@ fn nothing_started(work: &Work, ends: Vec<StageEnd>) -> Outcome {
         killed_for_memory: false,
         reader_gone: false,
         forgiven: false,
+        restarts: None,
         workers: None,
         on_host: None,
     });
     Outcome {
+        before: 0,
         text: work.text(),
         stages: stages.collect(),
         pipes: Vec::new(),
@@ -300,6 +317,7 @@ fn stages(
             usage: status.usage,
             reader_gone: status.reader_gone,
             forgiven: status.forgiven,
+            restarts: None,
             workers: None,
             on_host: None,
         })

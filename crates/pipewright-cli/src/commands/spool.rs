@@ -139,8 +139,7 @@ fn stand_between<F: FileSystem<File = File>>(
     let is_durable = options.sync == cli::SpoolSync::Disk && options.directory.is_some();
     let board = Board::new(options.limit, is_durable);
     let reader = spool.reader(READER)?;
-    board.given(spool, reader.offset());
-    board.taken(spool, writer.end());
+    board.begin(spool, writer.end(), reader.offset());
     if reader.offset() > writer.end() {
         view::complain(&format!(
             "the power was lost, and with it the stream from byte {} on, of which the reader had taken {}: \

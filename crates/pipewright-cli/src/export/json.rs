@@ -132,11 +132,13 @@ struct Stage<'a> {
     reader_gone: bool,
     /// Its end would be a failure, but for --forgive.
     forgiven: bool,
+    /// Null: it was not to be started again.
+    restarts: Option<u32>,
     /// Null: it was run once.
     workers: Option<&'a ByWorkers>,
     /// Null: it ran here.
     on_host: Option<&'a OnHost>,
-    /// Null: it is no `pipewright spool`, or was not watched.
+    /// Null: it is no `pipewright spool` and its input is not recorded, or it was not watched.
     spool: Option<Spool>,
 }
 
@@ -235,6 +237,7 @@ fn stages(outcome: &Outcome) -> Vec<Stage<'_>> {
         killed_for_memory: stage.killed_for_memory,
         reader_gone: stage.reader_gone,
         forgiven: stage.forgiven,
+        restarts: stage.restarts,
         workers: stage.workers.as_ref(),
         on_host: stage.on_host.as_ref(),
         spool: observed

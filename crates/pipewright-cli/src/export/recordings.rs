@@ -104,11 +104,13 @@ impl Recorded {
             killed_for_memory: false,
             reader_gone: false,
             forgiven: false,
+            restarts: None,
             workers: None,
             on_host: None,
         });
         let figures = self.samples.iter().rev();
         Outcome {
+            before: 0,
             text: self
                 .layout
                 .stages
@@ -133,6 +135,7 @@ impl Recorded {
                     .into_iter()
                     .find_map(|sample| sample.figures.clone()),
                 input: None,
+                before: 0,
             }),
         }
     }

@@ -26,6 +26,8 @@ const LOCK: &str = "lock";
 pub(crate) struct Recording {
     pub(crate) path: PathBuf,
     pub(crate) manifest: Manifest,
+    /// Its directory was made for it.
+    is_new: bool,
     _lock: File,
 }
 
@@ -43,11 +45,11 @@ impl Recording {
         };
         is_free(path)?;
         let context = || format!("cannot make a recording in {shown}");
-        match std::fs::create_dir(path) {
-            Ok(()) => sync_directory(above(path)).with_context(context)?,
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        let is_new = match std::fs::create_dir(path) {
+            Ok(()) => true,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
             Err(error) => return Err(error).with_context(context),
-        }
+        };
         let path = path.canonicalize().with_context(context)?;
         for entry in std::fs::read_dir(&path).with_context(context)? {
             let name = entry.with_context(context)?.file_name();
@@ -60,19 +62,59 @@ impl Recording {
                 );
             }
         }
-        let lock = taken(&path)?;
+        let lock = match taken(&path) {
+            Ok(lock) => lock,
+            Err(error) => {
+                if is_new {
+                    // Where somebody else has begun there, it is not empty.
+                    let _ = std::fs::remove_dir(&path);
+                }
+                return Err(error);
+            }
+        };
         // Somebody may have been here before the lock was.
         is_free(&path)?;
-        for stage in 1..=manifest.stages.len() {
-            lock_file(&stage_lock(&path, stage)).with_context(context)?;
-        }
         let recording = Self {
             path,
             manifest,
+            is_new,
             _lock: lock,
         };
-        recording.write().with_context(context)?;
+        let made = || {
+            for stage in 1..=recording.manifest.stages.len() {
+                lock_file(&stage_lock(&recording.path, stage))?;
+            }
+            recording.write()?;
+            sync_directory(above(&recording.path))
+        };
+        if let Err(error) = made() {
+            recording.discard();
+            return Err(error).with_context(context);
+        }
         Ok(recording)
+    }
+
+    /// Removes one that nothing has been recorded in.
+    pub(crate) fn discard(&self) {
+        let stages = 1..=self.manifest.stages.len();
+        let has_begun = stages.clone().any(|stage| {
+            self.path.join(stage_name(stage)).exists() || link_path(&self.path, stage - 1).exists()
+        });
+        if has_begun {
+            return;
+        }
+        let locks = stages.map(|stage| stage_lock(&self.path, stage));
+        let names = [
+            MANIFEST.to_owned(),
+            format!("{MANIFEST}.new"),
+            LOCK.to_owned(),
+        ];
+        let all = locks.chain(names.iter().map(|name| self.path.join(name)));
+        // What cannot be removed is in nobody's way: the next start takes it over.
+        all.for_each(|path| drop(std::fs::remove_file(path)));
+        if self.is_new {
+            let _ = std::fs::remove_dir(&self.path);
+        }
     }
 
     /// Opens one to go on with it. No other may do so, and no stage of it may still run.
@@ -98,6 +140,7 @@ impl Recording {
         let recording = Self {
             path,
             manifest,
+            is_new: false,
             _lock: lock,
         };
         for link in 0..recording.manifest.stages.len() {

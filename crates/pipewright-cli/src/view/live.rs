@@ -32,6 +32,8 @@ pub(crate) struct Frame {
     /// Those of the stages that keep the stream on disk.
     pub(crate) spools: Vec<SpoolShares>,
     pub(crate) progress: Option<Progress>,
+    /// Stages of the pipeline that come before these.
+    pub(crate) before: usize,
     /// The pipeline is as old as `elapsed`: not only the time that somebody watches it.
     pub(crate) since_start: bool,
 }
@@ -86,6 +88,8 @@ impl Frame {
                 bottleneck: bottleneck == Some(index),
                 selected: false,
             });
+        let before = observation.before();
+        let verdict = outcome::behind(verdict, before);
         let pipes = layout.pipes.iter().enumerate().map(|(index, pipe)| {
             let shares = verdict.pipes.get(index).and_then(Option::as_ref);
             let figures = figures.and_then(|figures| figures.pipes.get(index));
@@ -109,6 +113,7 @@ impl Frame {
             worth: verdict.prediction.map(|it| text::line(&it.sentence())),
             spools: verdict.spools,
             progress,
+            before,
             since_start: false,
         }
     }

@@ -1,4 +1,4 @@
-//! A spool between two stages, in words. Pure.
+//! A spool between two stages, or a stage's recorded input, in words. Pure.
 
 use pipewright_observe::verdict::SpoolShares;
 use pipewright_observe::{SpoolState, SpoolWait};
@@ -38,17 +38,25 @@ fn waits(state: &SpoolState) -> &'static str {
 /// The same with its number and both rates.
 pub(crate) fn told(spool: &SpoolShares) -> String {
     format!(
-        "stage {} is a spool: in {}, out {}, {}",
-        spool.stage + 1,
+        "{}: in {}, out {}, {}",
+        name(spool),
         rate(Some(spool.taken_rate)),
         rate(Some(spool.given_rate)),
         state(&spool.state)
     )
 }
 
+fn name(spool: &SpoolShares) -> String {
+    let number = spool.stage + 1;
+    match spool.state.is_input {
+        true => format!("the input of stage {number} is recorded"),
+        false => format!("stage {number} is a spool"),
+    }
+}
+
 /// The same where there is room for so many columns: what matters less is left out, never half of it.
 pub(crate) fn in_columns(spool: &SpoolShares, columns: usize) -> String {
-    let head = format!("stage {} is a spool: ", spool.stage + 1);
+    let head = format!("{}: ", name(spool));
     let now = format!("{}{}", backlog(&spool.state), waits(&spool.state));
     let [taken, given] = [spool.taken_rate, spool.given_rate].map(|bytes| rate(Some(bytes)));
     let shorter = [
@@ -58,7 +66,8 @@ pub(crate) fn in_columns(spool: &SpoolShares, columns: usize) -> String {
     ];
     let fits = |it: &String| text::width(it) <= columns;
     let shorter = shorter.into_iter().find(fits);
-    shorter.unwrap_or_else(|| format!("spool {}: {now}", spool.stage + 1))
+    let word = if spool.state.is_input { "input" } else { "spool" };
+    shorter.unwrap_or_else(|| format!("{word} {}: {now}", spool.stage + 1))
 }
 
 #[cfg(test)]
@@ -109,5 +118,26 @@ mod tests {
         ] {
             assert_eq!(in_columns(&spool, columns), shown);
         }
+    }
+
+    #[test]
+    fn a_recorded_input_is_told_as_one() {
+        let state = SpoolState {
+            taken: 5 << 20,
+            is_input: true,
+            ..SpoolState::default()
+        };
+        let shares = serde_json::json!({
+            "stage": 1, "state": state, "taken_rate": 2e6, "given_rate": 0.0,
+            "full": 0.0, "no_room": 0.0, "disk": 0.0,
+        });
+        let spool: SpoolShares = serde_json::from_value(shares).unwrap();
+        let now = "5.0 MiB to give";
+        assert!(told(&spool).starts_with("the input of stage 2 is recorded: in "));
+        assert_eq!(
+            in_columns(&spool, 60),
+            format!("the input of stage 2 is recorded: {now}")
+        );
+        assert_eq!(in_columns(&spool, 30), format!("input 2: {now}"));
     }
 }

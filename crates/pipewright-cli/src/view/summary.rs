@@ -13,7 +13,7 @@ use super::text;
 use super::units::{self, percent, seconds, size};
 use crate::by_ssh;
 use crate::missing;
-use crate::outcome::{Observed, Outcome, Stage, Whole};
+use crate::outcome::{Observed, Outcome, Stage, Whole, behind};
 
 /// The summary of a run, for a terminal of so many columns.
 #[derive(Debug)]
@@ -47,7 +47,11 @@ struct Column {
 impl fmt::Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let stages = &self.outcome.stages;
-        let digits = stages.len().to_string().len();
+        let digits = self
+            .outcome
+            .number(stages.len().max(1) - 1)
+            .to_string()
+            .len();
         let mut ends: Vec<String> = stages.iter().map(Stage::ended).collect();
         if 2 + digits + 2 + NAME_WIDTH + 2 + widest(ends.iter(), "ended") > self.width {
             // Whole in one word, before the terminal breaks it anywhere.
@@ -88,7 +92,8 @@ impl fmt::Display for Summary<'_> {
             };
             let cells = columns.iter().map(|column| &column.cells[index][..]);
             let cells: String = cells.collect();
-            writeln!(f, "  {:>digits$}  {name}  {end}{cells}", index + 1)?;
+            let number = self.outcome.number(index);
+            writeln!(f, "  {number:>digits$}  {name}  {end}{cells}")?;
             if self.verbose {
                 let details = self.palette.faint(self.details(index));
                 writeln!(f, "  {:digits$}  {details}", "")?;
@@ -183,7 +188,7 @@ impl Summary<'_> {
                         ..
                     }) => format!("failed: status {status}"),
                     Some(_) => format!("failed: {reason}"),
-                    None => format!("stage {} failed: {reason}", index + 1),
+                    None => format!("stage {} failed: {reason}", outcome.number(index)),
                 };
                 write!(f, "  {} in {wall}", self.palette.bad(failed))?;
             }
@@ -193,7 +198,15 @@ impl Summary<'_> {
         }
         writeln!(f)?;
         self.write_whole(f)?;
-        for (stage, number) in outcome.stages.iter().zip(1..) {
+        for (stage, number) in outcome.stages.iter().zip(outcome.number(0)..) {
+            if let Some(restarts) = stage.restarts.filter(|restarts| *restarts > 0) {
+                let times = match restarts {
+                    1 => "once".to_owned(),
+                    restarts => format!("{restarts} times"),
+                };
+                let told = format!("stage {number} was started again {times}");
+                writeln!(f, "  {}", self.palette.faint(told))?;
+            }
             if let Some(workers) = &stage.workers {
                 let told = format!("stage {number} ran {}", text::line(&workers.to_string()));
                 writeln!(f, "  {}", self.palette.faint(told))?;
@@ -371,7 +384,7 @@ fn write_finding(
     palette: Palette,
     width: usize,
 ) -> fmt::Result {
-    let verdict = &observed.verdict;
+    let verdict = &behind(observed.verdict.clone(), observed.before);
     let wrapped = |sentence: &str| text::wrapped(&text::line(sentence), width);
     writeln!(f, "{}", wrapped(&verdict.sentence()))?;
     if let Some(prediction) = &verdict.prediction {
@@ -388,7 +401,7 @@ fn write_finding(
             writeln!(f, "{}", wrapped(&sentence))?;
         }
     }
-    match observed.verdict.advice() {
+    match verdict.advice() {
         Some(advice) => writeln!(f, "{}", palette.warning(wrapped(&advice))),
         None => Ok(()),
     }

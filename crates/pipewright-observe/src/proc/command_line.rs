@@ -54,14 +54,23 @@ impl CommandLine {
 }
 
 impl CommandLine {
-    /// The text to show, cut off after 4096 characters.
+    /// The text to show, cut off after 4096 characters. For a keeper of `pipewright run --record` that is
+    /// the command of its stage.
     pub fn shortened(&self) -> String {
-        let mut text = self.to_string();
+        let mut text = self.kept().as_ref().unwrap_or(self).to_string();
         if let Some((end, _)) = text.char_indices().nth(4096) {
             text.truncate(end);
             text.push('…');
         }
         text
+    }
+
+    /// The command that a keeper was started with.
+    fn kept(&self) -> Option<Self> {
+        let rest = self.bytes.strip_prefix(b"/proc/self/exe\0keep\0")?;
+        let dashes = b"\0--\0";
+        let at = rest.windows(dashes.len()).position(|it| it == dashes)?;
+        Some(Self::from_bytes(rest[at + dashes.len()..].to_vec()))
     }
 }
 
@@ -93,6 +102,21 @@ mod tests {
         assert_eq!(line.arguments().count(), 0);
         assert_eq!(line.to_string(), "");
         assert_eq!(line.program(), "");
+    }
+
+    #[test]
+    fn a_keeper_is_shown_as_the_command_that_it_keeps() {
+        let shown = |text: &str| CommandLine::from_bytes(text.as_bytes().to_vec()).shortened();
+        let keeper = "/proc/self/exe\0keep\0--stage\x002\0--name\0sort -r\0--\0sort\0-r\0--\0-x\0";
+        assert_eq!(shown(keeper), "sort -r -- -x");
+        assert_eq!(
+            shown("pipewright\0keep\0--\0sort\0"),
+            "pipewright keep -- sort"
+        );
+        assert_eq!(
+            shown("/proc/self/exe\0keep\0sort\0"),
+            "/proc/self/exe keep sort"
+        );
     }
 
     #[test]

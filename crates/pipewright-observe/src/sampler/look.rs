@@ -189,7 +189,20 @@ impl Watched {
                         .iter()
                         .any(|&stage| if before { ran[stage].0 } else { ran[stage].1 }),
                 };
+                // Who records the input of the only reader knows it to the byte.
+                let recorded = |all: &[StageFigures]| match watched.link.readers[..] {
+                    [reader] => all[reader].input,
+                    _ => None,
+                };
                 let through = |before: bool, passed: Passed| {
+                    if let Some(total) = recorded(&stages) {
+                        let start = if before {
+                            recorded(&earlier).unwrap_or(0)
+                        } else {
+                            0
+                        };
+                        return Some(total.saturating_sub(start));
+                    }
                     let written = side(&watched.link.writers, |stage| stage.written, before);
                     let read = side(&watched.link.readers, |stage| stage.read, before);
                     flow::through(written, read, passed)

@@ -208,9 +208,12 @@ pub struct StageFigures {
     pub processes: usize,
     /// Name of the program that runs, or of the stage's first process, safe to show.
     pub program: String,
-    /// What it tells of itself, if it is a `pipewright spool`.
+    /// What it tells of itself, if it is a `pipewright spool`; of its recorded input, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spool: Option<SpoolFigures>,
+    /// Bytes of its recorded input that the stage before it has given; `None` where nobody records it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<u64>,
 }
 
 /// What a stage that keeps the stream on disk tells of itself. These are its own counts, no estimates.

@@ -7,7 +7,7 @@ use crate::proc::{BlockedOn, MemoryFile, Process, ProcessId, ProcessState, Sched
 use crate::sampler::activity::{self, Neighbours};
 use crate::sampler::remote::{self, RemoteState};
 use crate::sampler::sample::{Activity, SpoolFigures, StageFigures};
-use crate::spool_state::{self, SpoolState};
+use crate::spool_state::{self, Board};
 use crate::text::displayable;
 
 /// A process that still waits in the very same call is asked for no more than that, this many times
@@ -57,6 +57,9 @@ pub(crate) struct Stage {
     remote: Option<MemoryFile>,
     /// What it was told to have had of CPUs there, for the difference.
     remote_schedule: Scheduled,
+    /// What its keeper tells, if its first process is one: that records the input of the program which it
+    /// runs, so its counters are not the stage's.
+    keeper: Option<MemoryFile>,
 }
 
 impl Stage {
@@ -72,6 +75,7 @@ impl Stage {
             spool: None,
             remote: None,
             remote_schedule: Scheduled::default(),
+            keeper: None,
         };
         let schedules = root.schedules().unwrap_or_default();
         stage.members.push(Member::new(root, schedules));
@@ -181,18 +185,11 @@ impl Stage {
             program: self.last.program.clone(),
             ..StageFigures::default()
         };
-        if self.spool.is_none() {
-            self.spool = self
-                .members
-                .iter()
-                .find_map(|member| member.process.memory_file(spool_state::NAME));
-        }
-        let before = self.last.spool.unwrap_or_default().state;
-        let state = self.spool.as_ref();
-        let state = state.and_then(|file| file.read(SpoolState::decode));
-        figures.spool = state.map(|state| SpoolFigures::since(&before, state, interval));
+        let kept = self.tells(&mut figures, interval);
+        // What has been waited for since is in the sums of the next figures.
+        let ended = kept.unwrap_or_default().ended;
         let mut scheduled = Some(Scheduled::default());
-        let (mut read, mut written) = (Some(0), Some(0));
+        let (mut read, mut written) = (Some(ended.read), Some(ended.written));
         let mut alive = 0;
         for member in &mut self.members {
             let Ok(stat) = member.process.stat() else {
@@ -204,6 +201,11 @@ impl Stage {
             if stat.state != ProcessState::Zombie {
                 figures.processes += 1;
             }
+            let pid = member.process.id().pid;
+            if kept.is_some() && (member.process.id() == self.root || pid == ended.last) {
+                add_schedule(member, &mut scheduled);
+                continue;
+            }
             match member.process.io() {
                 Ok(io) => {
                     read = read.map(|sum: u64| sum.saturating_add(io.read));
@@ -212,17 +214,7 @@ impl Stage {
                 Err(Error::Ended { .. }) => {}
                 Err(_) => (read, written) = (None, None),
             }
-            match member.schedule() {
-                Ok(passed) => {
-                    if let Some(sum) = &mut scheduled {
-                        sum.on_cpu += passed.on_cpu;
-                        sum.waiting_for_cpu += passed.waiting_for_cpu;
-                        sum.turns += passed.turns;
-                    }
-                }
-                Err(error) if error.is_ended() => {}
-                Err(_) => scheduled = None,
-            }
+            add_schedule(member, &mut scheduled);
         }
         if let Some(program) = self.program() {
             figures.program = program;
@@ -268,6 +260,32 @@ impl Stage {
         figures
     }
 
+    /// Asks the stage's spool or keeper. What a keeper tells is returned, too.
+    fn tells(&mut self, figures: &mut StageFigures, interval: Duration) -> Option<Board> {
+        if self.keeper.is_none() {
+            let root = self.members.iter().find(|it| it.process.id() == self.root);
+            self.keeper = root.and_then(|root| root.process.memory_file(spool_state::KEEPER));
+            if self.keeper.is_some() {
+                // Until now its own counters were taken for the stage's.
+                (self.last.read, self.last.written) = (None, None);
+            }
+        }
+        if self.spool.is_none() {
+            let mut members = self.members.iter();
+            self.spool = members.find_map(|member| member.process.memory_file(spool_state::NAME));
+        }
+        let kept = self.keeper.as_ref();
+        let kept = kept.and_then(|file| file.read(Board::decode));
+        let spool = self.spool.as_ref();
+        let spool = spool.and_then(|file| file.read(Board::decode));
+        let state = |board: Option<Board>| board.and_then(|board| board.spool);
+        figures.input = state(kept).map(|state| state.taken);
+        let before = self.last.spool.unwrap_or_default().state;
+        let state = state(spool).or(state(kept));
+        figures.spool = state.map(|state| SpoolFigures::since(&before, state, interval));
+        kept
+    }
+
     /// The command line of its first process, safe to show; `None` while it is in the midst of exec.
     pub(crate) fn command(&self) -> Option<String> {
         let root = self
@@ -293,6 +311,21 @@ impl Stage {
             .or_else(|| self.members.iter().find(root))?;
         let program = displayable(&member.process.stat().ok()?.name);
         (!program.is_empty()).then_some(program)
+    }
+}
+
+/// Adds the time that a member was on a CPU, or ready for one.
+fn add_schedule(member: &mut Member, sum: &mut Option<Scheduled>) {
+    match member.schedule() {
+        Ok(passed) => {
+            if let Some(sum) = sum {
+                sum.on_cpu += passed.on_cpu;
+                sum.waiting_for_cpu += passed.waiting_for_cpu;
+                sum.turns += passed.turns;
+            }
+        }
+        Err(error) if error.is_ended() => {}
+        Err(_) => *sum = None,
     }
 }
 

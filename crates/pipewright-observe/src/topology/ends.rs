@@ -39,6 +39,10 @@ pub struct Holder {
     pub name: String,
     /// The ends that it holds.
     pub ends: Vec<PipeEnd>,
+    /// It is a keeper of `pipewright run --record`: it gives a stage's program its input, and is a part of
+    /// that stage.
+    #[serde(default)]
+    pub keeps: bool,
 }
 
 /// A socket, by the number of its inode.

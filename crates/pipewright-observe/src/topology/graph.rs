@@ -62,8 +62,13 @@ impl Graph {
                     .keys()
                     .all(|side| sides[ancestor].contains_key(side))
             };
+            // What a keeper has started is the keeper's stage, whatever it holds; a keeper in it keeps a
+            // stage of another pipeline.
+            let is_keeper = scan.holders[child].keeps;
+            let kept = |&&ancestor: &&usize| !is_keeper && scan.holders[ancestor].keeps;
             if !sides[child].is_empty() {
-                stage[child] = above.iter().find(inherited).copied().unwrap_or(child);
+                let part_of = above.iter().find(|it| kept(it) || inherited(it));
+                stage[child] = part_of.copied().unwrap_or(child);
             }
             ancestors.push(above);
         }
@@ -310,14 +315,19 @@ impl Graph {
 
     /// A process and a descriptor of it that lead to the pipe.
     fn way_to(&self, scan: &Scan, pipe: PipeId, ends: &Ends) -> (ProcessId, u32) {
+        let way = |(holder, direction): (usize, Direction)| {
+            let descriptor = self.sides[holder].get(&(pipe, direction))?;
+            Some((scan.holders[holder].process, *descriptor))
+        };
+        // A keeper has given its ends to what it has started.
+        let parts = (0..self.sides.len())
+            .flat_map(|holder| [(holder, Direction::Write), (holder, Direction::Read)]);
         ends.writers
             .iter()
             .map(|&writer| (writer, Direction::Write))
             .chain(ends.readers.iter().map(|&reader| (reader, Direction::Read)))
-            .find_map(|(stage, direction)| {
-                let descriptor = self.sides[stage].get(&(pipe, direction))?;
-                Some((scan.holders[stage].process, *descriptor))
-            })
+            .chain(parts)
+            .find_map(way)
             .expect("a pipe connects stages that hold it")
     }
 }

@@ -13,6 +13,7 @@ use crate::parallel::in_parallel;
 use crate::pipe::PipeId;
 use crate::proc::stat::number;
 use crate::proc::{ProcessId, Stat, numbers_in, root};
+use crate::spool_state::KEEPER;
 use crate::text::displayable;
 
 /// Long enough for `socket:[18446744073709551615]`; of longer links the rest is not wanted.
@@ -108,7 +109,7 @@ impl Scan {
             match look.found {
                 Found::Nothing => {}
                 Found::Denied => scan.denied.push(look.pid),
-                Found::Ends(stat, ends, sockets) => {
+                Found::Ends(stat, ends, sockets, keeps) => {
                     let process = ProcessId {
                         pid: look.pid,
                         start_time: stat.start_time,
@@ -124,6 +125,7 @@ impl Scan {
                             process,
                             name: displayable(&stat.name),
                             ends,
+                            keeps,
                         });
                     }
                     stats.insert(look.pid, stat);
@@ -168,26 +170,29 @@ enum Found {
     Nothing,
     /// It may not be looked at.
     Denied,
-    /// Its ends of pipes, and its sockets by descriptor.
-    Ends(Stat, Vec<PipeEnd>, Vec<(u32, SocketId)>),
+    /// Its ends of pipes, its sockets by descriptor, and whether it is a keeper.
+    Ends(Stat, Vec<PipeEnd>, Vec<(u32, SocketId)>, bool),
 }
 
 impl Look {
     fn at(proc: &OwnedFd, pid: u32) -> Self {
         let mut descriptors = 0;
         let (mut ends, mut sockets) = (Vec::new(), Vec::new());
+        let mut keeps = false;
         let listed = for_each_link(proc, pid, |directory, name, link| {
             descriptors += 1;
             if let Some(pipe) = PipeId::from_link(link) {
                 ends.extend(directions(directory, name, pipe));
             } else if let Some(socket) = SocketId::from_link(link) {
                 sockets.push((descriptor_number(name), socket));
+            } else {
+                keeps |= is_keepers_state(link);
             }
         });
         let found = match listed {
             Ok(()) if ends.is_empty() && sockets.is_empty() => Found::Nothing,
             Ok(()) => match stat_of(proc, pid) {
-                Ok(stat) => Found::Ends(stat, ends, sockets),
+                Ok(stat) => Found::Ends(stat, ends, sockets, keeps),
                 // It has ended since; then its ends are gone too.
                 Err(_) => Found::Nothing,
             },
@@ -252,6 +257,13 @@ fn for_each_link(
         }
     }
     Ok(())
+}
+
+/// Tells whether a link is that of a keeper's state. It may be cut off, but not within the name.
+fn is_keepers_state(link: &[u8]) -> bool {
+    let name = link.strip_prefix(b"/memfd:");
+    let name = name.and_then(|name| name.strip_prefix(KEEPER.as_bytes()));
+    name.is_some_and(|rest| rest.starts_with(b" "))
 }
 
 /// The ends of the pipe that one descriptor is.

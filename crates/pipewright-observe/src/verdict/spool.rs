@@ -1,4 +1,4 @@
-//! What a spool between two stages came to: pure.
+//! What a spool between two stages came to, or the recorded input of a stage: pure.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +8,7 @@ use crate::spool_state::SpoolState;
 /// From this share of time on, a spool is worth a word.
 const NOTEWORTHY: f64 = 0.1;
 
-/// A stage that keeps the stream on disk.
+/// A stage that keeps the stream on disk, or whose input is kept there.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct SpoolShares {
@@ -39,6 +39,16 @@ impl SpoolShares {
     pub fn sentence(&self) -> Option<String> {
         let number = self.stage + 1;
         let percent = |share: f64| format!("{:.0} % of the time", share * 100.0);
+        if self.state.is_input {
+            let time = percent(self.no_room);
+            // What disk the stage's program waits for is its own matter.
+            return (self.no_room >= NOTEWORTHY).then(|| {
+                format!(
+                    "the disk that records the input of stage {number} had no room, {time}: everybody \
+                     waited for some"
+                )
+            });
+        }
         if self.no_room >= NOTEWORTHY {
             let time = percent(self.no_room);
             Some(format!(
@@ -114,7 +124,10 @@ mod tests {
     use super::*;
 
     fn told(full: f64, no_room: f64, disk: f64) -> Option<String> {
-        let before = SpoolState::default();
+        told_of(SpoolState::default(), full, no_room, disk)
+    }
+
+    fn told_of(before: SpoolState, full: f64, no_room: f64, disk: f64) -> Option<String> {
         let state = SpoolState {
             taken: 4000,
             given: 1000,
@@ -146,6 +159,20 @@ mod tests {
             "the disk limits the spool (stage 2), 90 % of the time"
         );
         assert_eq!(told(0.1, 0.0, 0.3), "");
+    }
+
+    #[test]
+    fn a_recorded_input_says_only_that_its_disk_had_no_room() {
+        let input = SpoolState {
+            is_input: true,
+            ..SpoolState::default()
+        };
+        assert_eq!(told_of(input, 0.0, 0.0, 0.9), None);
+        let told = told_of(input, 0.0, 0.5, 0.9).unwrap();
+        assert!(
+            told.starts_with("the disk that records the input of stage 2 had no room, 25 %"),
+            "{told}"
+        );
     }
 
     #[test]

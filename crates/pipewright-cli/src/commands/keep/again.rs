@@ -1,14 +1,16 @@
 //! A stage that is started again when it dies: its input comes from the beginning, and what it gives is
 //! compared with what it has given.
 
+use std::fs::File;
 use std::io::{self, Read, Write};
+use std::os::unix::fs::FileExt;
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use pipewright::{Child, Guardian, PipeReader, PipeWriter, reap_adopted};
-use pipewright_spool::{FileSystem, Reader};
+use pipewright_spool::{FileSystem, Spool};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, SeekFrom, fstat, seek, tell};
 use rustix::io::Errno;
@@ -36,11 +38,11 @@ enum Gave {
 
 impl Keeper<'_> {
     /// Runs the program until it ends well, `most` more times at most. Its output passes through here.
-    pub(super) fn again<F: FileSystem<File = std::fs::File>, T>(
+    pub(super) fn again<F: FileSystem<File = File>, T>(
         &self,
         most: u32,
         asked: &Arc<Asked>,
-        reader: impl Fn() -> Option<Reader<F>>,
+        spool: Option<&Spool<F>>,
         intake: impl FnOnce(PipeWriter, Box<dyn Fn() -> bool + Send>) -> Option<T>,
     ) -> anyhow::Result<(Ran, Option<T>)> {
         // What a shell had started, and left, is to end before the next one starts.
@@ -51,7 +53,7 @@ impl Keeper<'_> {
         let mut given = Given::new();
         let mut restarts = 0;
         let (end, feeding) = loop {
-            let (input, feeding) = piped(reader())?;
+            let (input, feeding) = piped(spool)?;
             if feeding.is_none() {
                 source.rewind()?;
             }
@@ -67,12 +69,13 @@ impl Keeper<'_> {
                 }
             };
             asked.follow(&child);
-            let feeding = feeding.map(|(reader, to)| feed(reader, to));
+            let feeding = feeding.map(|(reader, to)| feed(reader, to, Arc::clone(&self.board)));
             let may_retry = |status: ExitStatus| {
                 let end = End::from(status);
                 restarts < most && !self.is_well(end) && !asked.to_end()
             };
-            let (status, output) = pump(&child, output, &mut given, may_retry)?;
+            let await_end = || self.board.await_end(&child);
+            let (status, output) = pump(&child, &await_end, output, &mut given, may_retry)?;
             match output {
                 Gave::Given if may_retry(status) => {}
                 Gave::Differs(difference) => {
@@ -87,6 +90,7 @@ impl Keeper<'_> {
                 _ => break (status.into(), feeding),
             }
             restarts += 1;
+            self.tell(restarts);
             end_leftovers();
             let how = match End::from(status) {
                 End::Exited(status) => format!("ended with status {status}"),
@@ -109,6 +113,14 @@ impl Keeper<'_> {
         Ok((ran, intake))
     }
 
+    /// Tells the run, if that is still there, how often the stage was started again.
+    fn tell(&self, restarts: u32) {
+        let file = self.options.told_to.as_ref();
+        if let Some(file) = file.and_then(|path| File::options().write(true).open(path).ok()) {
+            let _ = file.write_all_at(restarts.to_string().as_bytes(), 0);
+        }
+    }
+
     fn is_well(&self, end: End) -> bool {
         match end {
             End::Exited(status) => status == 0 || self.options.well.contains(&(status as u8)),
@@ -120,6 +132,7 @@ impl Keeper<'_> {
 /// Gives a run's output, what is new of it, until that or the run is over.
 fn pump(
     child: &Child,
+    await_end: &dyn Fn() -> pipewright::Result<ExitStatus>,
     mut output: PipeReader,
     given: &mut Given,
     may_retry: impl Fn(ExitStatus) -> bool,
@@ -145,26 +158,26 @@ fn pump(
                 Err(difference) => {
                     // It is of no more use.
                     child.kill()?;
-                    return Ok((child.wait()?, Gave::Differs(difference)));
+                    return Ok((await_end()?, Gave::Differs(difference)));
                 }
             };
             given.add(new);
             match stdout.write_all(new) {
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                     drop(output);
-                    return Ok((child.wait()?, Gave::Unwanted));
+                    return Ok((await_end()?, Gave::Unwanted));
                 }
                 written => written?,
             }
         } else if has_ended {
-            status = Some(child.wait()?);
+            status = Some(await_end()?);
         } else if retry {
             break;
         }
     }
     let status = match status {
         Some(status) => status,
-        None => child.wait()?,
+        None => await_end()?,
     };
     let short = check.end().err().filter(|_| status.success());
     Ok((status, short.map_or(Gave::Given, Gave::Differs)))

@@ -10,6 +10,7 @@ use pipewright_spool::{FileSystem, Next, Spool};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
+use crate::commands::board::Board;
 use crate::view::hexdump;
 
 /// What came of it.
@@ -30,8 +31,13 @@ pub(super) enum Compared {
 /// So much of both sides is shown.
 const SHOWN: usize = 48;
 
-/// Compares stdin with all that a spool holds, and reads no more of it than that.
-pub(super) fn compare<F: FileSystem<File = File>>(spool: &Spool<F>) -> anyhow::Result<Compared> {
+/// Compares stdin with all that a spool holds, and reads no more of it than that. Tells the board how far
+/// it is.
+pub(super) fn compare<F: FileSystem<File = File>>(
+    spool: &Spool<F>,
+    board: &Board,
+) -> anyhow::Result<Compared> {
+    board.begin(spool, 0, 0);
     let stdin = rustix::stdio::stdin();
     let mut reader = spool.passer_by();
     let (mut recorded, mut given) = (vec![0; 1 << 16], vec![0; 1 << 16]);
@@ -62,6 +68,7 @@ pub(super) fn compare<F: FileSystem<File = File>>(spool: &Spool<F>) -> anyhow::R
                 return Ok(Compared::Short(offset + read as u64));
             }
             done += length as u64;
+            board.taken(spool, offset + length as u64);
         }
     }
     Ok(Compared::Same)

@@ -1,11 +1,14 @@
 //! Stages that have keepers: which, where their input comes from, how they are started.
 
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 
 use anyhow::Context;
 use pipewright::Command;
-use rustix::fs::{FileType, fstat};
+use rustix::fs::{FileType, MemfdFlags, fstat, memfd_create};
 
 use crate::cli::SpoolSync;
 use crate::recording::plan::Intake;
@@ -31,6 +34,8 @@ pub(super) struct KeptStage {
     pub(super) intake: Intake,
     /// How often it is started again.
     pub(super) again: Option<u32>,
+    /// Where its keeper tells how often it has done so.
+    pub(super) told: Option<File>,
     /// Statuses that are no failure.
     pub(super) well: Vec<u8>,
     pub(super) stderr_too: bool,
@@ -57,6 +62,11 @@ impl Kept {
         option("--sync", &name_of(&self.sync));
         if let Some(again) = stage.again {
             option("--again", &again.to_string());
+            if let Some(told) = &stage.told {
+                // By its path: what a stage inherits, what it starts inherits, too.
+                let (pid, descriptor) = (std::process::id(), told.as_raw_fd());
+                option("--told-to", &format!("/proc/{pid}/fd/{descriptor}"));
+            }
             let well: Vec<String> = stage.well.iter().map(u8::to_string).collect();
             if !well.is_empty() {
                 option("--well", &well.join(","));
@@ -79,11 +89,34 @@ impl Kept {
         self.stages.get(index).is_some_and(Option::is_some)
     }
 
+    /// How often a stage was started again, once it has ended; `None` where that was not asked for.
+    pub(super) fn restarts(&self, index: usize) -> Option<u32> {
+        let mut told = self.stages.get(index)?.as_ref()?.told.as_ref()?;
+        let mut text = String::new();
+        told.seek(SeekFrom::Start(0)).ok()?;
+        told.read_to_string(&mut text).ok()?;
+        // Nothing is told of none.
+        Some(text.parse().unwrap_or(0))
+    }
+
+    /// The number of the stages before the first that runs: they are in the recording alone.
+    pub(super) fn before(&self) -> usize {
+        let first = self.stages.first().and_then(Option::as_ref);
+        first.map_or(0, |stage| stage.number - 1)
+    }
+
     /// The statuses of a stage that are no failure.
     pub(super) fn well(&self, index: usize) -> &[u8] {
         let stage = self.stages.get(index).and_then(Option::as_ref);
         stage.map_or(&[], |stage| &stage.well)
     }
+}
+
+/// A file in memory, for a keeper to tell how often its stage was started again.
+pub(super) fn to_be_told(again: Option<u32>) -> anyhow::Result<Option<File>> {
+    let file = again.map(|_| memfd_create("pipewright-restarts", MemfdFlags::CLOEXEC));
+    let file = file.transpose().context("cannot make a file in memory")?;
+    Ok(file.map(File::from))
 }
 
 /// What the command line calls a value.

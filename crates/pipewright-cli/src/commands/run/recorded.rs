@@ -13,6 +13,7 @@ use super::wide::{TOLD_TO, Wide};
 use super::work::{self, Work};
 use crate::cli::{Restart, Restarting, SpoolSync};
 use crate::forgiveness::Forgiven;
+use crate::inherited;
 use crate::outcome::Outcome;
 use crate::recording::directory::Recording;
 use crate::recording::manifest::{self, Input, Manifest, Words};
@@ -77,6 +78,12 @@ impl Keeping {
                             1 => "link 1 only".to_owned(),
                             last => format!("links 1 to {last}"),
                         }
+                    );
+                }
+                if asked.contains(&0) && inherited::was_closed(0) {
+                    anyhow::bail!(
+                        "--record-links names link 0, and stdin is closed: leave it out, or give the \
+                         pipeline a stdin"
                     );
                 }
                 asked.iter().copied().collect()
@@ -149,9 +156,10 @@ impl Keeping {
         let stages = work.stages().iter().zip(&decided.again).enumerate();
         let stages = stages.map(|(index, (stage, &again))| {
             if recording.is_none() && again.is_none() {
-                return None;
+                return Ok(None);
             }
-            Some(KeptStage {
+            Ok(Some(KeptStage {
+                told: kept::to_be_told(again)?,
                 number: index + 1,
                 name: work::name(stage),
                 intake: match decided.inputs.contains(&index) {
@@ -162,14 +170,22 @@ impl Keeping {
                 well: well(stage, forgiven),
                 stderr_too: stage.start != Start::Shell && stage.stderr_too,
                 environment: Vec::new(),
-            })
+            }))
         });
+        let stages = stages.collect::<anyhow::Result<_>>();
+        let stages = match (stages, recording.as_ref()) {
+            (Err(error), Some(recording)) => {
+                recording.discard();
+                return Err(error);
+            }
+            (stages, _) => stages?,
+        };
         let kept = Kept {
             recording: recording.as_ref().map(|it| it.path.clone()),
             attempt: 1,
             sync: self.sync,
             keep_going: self.keep_going,
-            stages: stages.collect(),
+            stages,
         };
         work.keep(kept);
         Ok(recording)
@@ -215,7 +231,7 @@ impl Keeping {
 
 /// Writes down how an attempt ended, whose first stage is this one of the recording, from 0.
 ///
-/// The recording knows how long each link is; the counters of a stage have what its keeper did, too.
+/// The recording knows how long each link is, also where nobody has looked.
 pub(super) fn end(
     recording: &mut Recording,
     outcome: &mut Outcome,
@@ -229,7 +245,7 @@ pub(super) fn end(
         for (link, contents) in &links {
             let stage = link.checked_sub(first + 1);
             if let Some((stage, observed)) = stage.zip(outcome.observed.as_mut()) {
-                observed.count_after(stage, Some(contents.bytes));
+                observed.count_after(stage, contents.bytes);
             }
         }
         let result = manifest::Outcome {

@@ -10,7 +10,7 @@ use anyhow::Context;
 use clap::ValueEnum;
 use pipewright::{Capacity, Stdio};
 
-use super::kept::{Kept, KeptStage, stdin_is_pipe};
+use super::kept::{self, Kept, KeptStage, stdin_is_pipe};
 use super::plan::{Rules, Shown};
 use super::recorded;
 use super::recorder::{Paths, Recorder};
@@ -70,7 +70,7 @@ pub(crate) fn resume(options: &cli::Resume) -> anyhow::Result<ExitCode> {
     for (index, intake) in (plan.first..).zip(&plan.intakes) {
         recording.forget(index + 1, (*intake == Intake::Anew).then_some(index))?;
     }
-    let work = work(&recording, &plan);
+    let work = work(&recording, &plan)?;
     let streams = Streams {
         input,
         output: output.as_ref().map(Placed::stdout).transpose()?,
@@ -79,7 +79,6 @@ pub(crate) fn resume(options: &cli::Resume) -> anyhow::Result<ExitCode> {
     let mut recorder = Recorder::open(Paths::default())?;
     let mut signals = Signals::catch(watch.paints()).context("cannot catch signals")?;
     adopt_orphans();
-    let kept_links = work.kept_links();
     let mut outcome = once(
         work,
         &rules,
@@ -88,7 +87,6 @@ pub(crate) fn resume(options: &cli::Resume) -> anyhow::Result<ExitCode> {
         &mut signals,
         &mut recorder,
     )?;
-    outcome.forget_bytes_after(&kept_links);
     signals.release();
     let mut delivered = None;
     if let (0, Some(placed)) = (outcome.exit_code(), output.take()) {
@@ -238,7 +236,7 @@ fn enter(manifest: &Manifest) {
 }
 
 /// The stages that are run.
-fn work(recording: &Recording, plan: &Plan) -> Work {
+fn work(recording: &Recording, plan: &Plan) -> anyhow::Result<Work> {
     let manifest = &recording.manifest;
     let stages = manifest.stages.iter().enumerate().skip(plan.first);
     let texts = stages.clone().map(|(_, stage)| StageText {
@@ -260,7 +258,8 @@ fn work(recording: &Recording, plan: &Plan) -> Work {
             "PATH" => (name, with_own_path(value)),
             _ => (name, value),
         });
-        Some(KeptStage {
+        Ok(Some(KeptStage {
+            told: kept::to_be_told(stage.restart_max)?,
             number: index + 1,
             name: stage.text.to_string(),
             intake: *intake,
@@ -268,7 +267,7 @@ fn work(recording: &Recording, plan: &Plan) -> Work {
             well: stage.forgive.clone(),
             stderr_too: stage.stderr_too,
             environment: variables.collect(),
-        })
+        }))
     });
     let kept = Kept {
         recording: Some(recording.path.clone()),
@@ -278,9 +277,9 @@ fn work(recording: &Recording, plan: &Plan) -> Work {
             false => SpoolSync::None,
         },
         keep_going: manifest.keep_going,
-        stages: kept.collect(),
+        stages: kept.collect::<anyhow::Result<_>>()?,
     };
-    Work::resumed(script, manifest.text.to_os(), kept)
+    Ok(Work::resumed(script, manifest.text.to_os(), kept))
 }
 
 /// On another machine programs may lie elsewhere.

@@ -59,10 +59,18 @@ pub(super) struct Watching<'a> {
     named: Named,
     sight: Sight,
     watch: Watch,
-    /// One shell runs the text: its pipelines are to be looked for.
-    whole: bool,
+    kind: Kind,
     recorder: &'a mut Recorder,
     next_show: Instant,
+}
+
+/// What its stages are.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Kind {
+    /// Stages of the pipeline that come before them, and do not run.
+    pub(super) before: usize,
+    /// One shell runs the text: its pipelines are to be looked for.
+    pub(super) whole: bool,
 }
 
 #[derive(Debug)]
@@ -166,7 +174,7 @@ impl<'a> Watching<'a> {
         names: Vec<String>,
         named: Named,
         watch: Watch,
-        whole: bool,
+        kind: Kind,
         recorder: &'a mut Recorder,
     ) -> Self {
         let complete = running.stages().iter().all(|stage| stage.child().is_some());
@@ -185,7 +193,7 @@ impl<'a> Watching<'a> {
                 Sight::Off
             },
             watch,
-            whole,
+            kind,
             recorder,
             next_show: running.started() + first,
         }
@@ -408,7 +416,7 @@ impl<'a> Watching<'a> {
         let sampler = Sampler::new(stages, links.collect(), intervals)
             .ok()?
             .around_each_close(pipewright::note_closes);
-        let observation = Box::new(Observation::new(sampler));
+        let observation = Box::new(Observation::new(sampler).behind(self.kind.before));
         let processes = observation.layout().stages.iter().map(|it| it.process);
         let processes: Vec<ProcessId> = processes.collect();
         Some(Sight::Attached {
@@ -420,6 +428,7 @@ impl<'a> Watching<'a> {
                 self.running.started(),
             ),
             pipelines: self
+                .kind
                 .whole
                 .then(|| Box::new(Pipelines::new(pids[0], intervals))),
         })

@@ -214,11 +214,9 @@ impl Work {
         self.kept = kept;
     }
 
-    /// The stages, from 0, behind which a keeper reads or writes what the counters have, too.
-    pub(super) fn kept_links(&self) -> Vec<usize> {
-        let behind = 0..self.script.stages.len();
-        let is_kept = |stage: &usize| self.kept.has(*stage) || self.kept.has(stage + 1);
-        behind.filter(is_kept).collect()
+    /// How the stages are kept.
+    pub(super) fn kept(&self) -> &Kept {
+        &self.kept
     }
 
     /// Has workers run the stages that were asked for.

@@ -48,9 +48,11 @@ impl<T: Serialize> Serialize for Word<T> {
     }
 }
 
-/// A stage that keeps the stream on disk.
+/// A stage that keeps the stream on disk, or whose input is kept there.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(crate) struct Spool {
+    /// It is the input of a stage that does something else.
+    is_input: bool,
     taken_bytes: u64,
     given_bytes: u64,
     backlog_bytes: u64,
@@ -70,6 +72,7 @@ impl Spool {
     /// At one moment.
     pub(crate) fn now(state: &SpoolState) -> Self {
         Self {
+            is_input: state.is_input,
             taken_bytes: state.taken,
             given_bytes: state.given,
             backlog_bytes: state.backlog(),

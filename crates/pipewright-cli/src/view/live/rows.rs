@@ -42,7 +42,7 @@ impl Frame {
                 let first = pipe.writers.iter().min();
                 if with_pipes.contains(&index) && first.is_some_and(|it| stages.contains(it)) {
                     let above = (!is_folded).then_some(stages.start);
-                    rows.push(pipe.row(above, width));
+                    rows.push(pipe.row(above, self.before, width));
                 }
             }
         }
@@ -85,8 +85,12 @@ impl Frame {
 
     fn stage_row(&self, which: &Shown, stage: &StageRow, shown: &[Shown], width: usize) -> Row {
         let mark = if stage.bottleneck { "▶" } else { " " };
-        let digits = shown.iter().map(|it| number(it).len()).max().unwrap_or(0);
-        let head = format!("{mark} {:>digits$}  ", number(which));
+        let digits = shown
+            .iter()
+            .map(|it| number(it, self.before).len())
+            .max()
+            .unwrap_or(0);
+        let head = format!("{mark} {:>digits$}  ", number(which, self.before));
         // Number and command stay; the state goes first, then the word, then the CPU.
         let (with_cpu, with_word, with_state) = (width >= 18, width >= 40, width >= 60);
         let (word, emphasis) = match stage.bottleneck {
@@ -172,10 +176,10 @@ impl Frame {
 }
 
 /// The number in front of a row: `7`, and `8-11` for several.
-fn number(shown: &Shown) -> String {
+fn number(shown: &Shown, before: usize) -> String {
     match shown {
-        Shown::Stage(index) => (index + 1).to_string(),
-        Shown::Folded(range) => format!("{}-{}", range.start + 1, range.end),
+        Shown::Stage(index) => (before + index + 1).to_string(),
+        Shown::Folded(range) => format!("{}-{}", before + range.start + 1, before + range.end),
     }
 }
 
@@ -193,11 +197,11 @@ impl StageRow {
 
 impl PipeRow {
     /// `above`: the stage in the row above, if the next one is in the row below.
-    fn row(&self, above: Option<usize>, width: usize) -> Row {
+    fn row(&self, above: Option<usize>, before: usize, width: usize) -> Row {
         let total = self.bytes.map(|bytes| format!("≈ {}", size(bytes as f64)));
         let capacity = self.level.map(|level| size(level.capacity as f64));
         let mut pieces = vec![
-            (Tone::Faint, format!("     │ {}", self.ends(above))),
+            (Tone::Faint, format!("     │ {}", self.ends(above, before))),
             (Tone::Plain, format!("{:>14}", rate(self.rate))),
         ];
         if width >= 72 {
@@ -218,13 +222,13 @@ impl PipeRow {
     }
 
     /// The stages at its ends, unless it just leads from the one above to the one below.
-    fn ends(&self, above: Option<usize>) -> String {
+    fn ends(&self, above: Option<usize>, before: usize) -> String {
         let leads_on = |stage| self.readers == [stage + 1] && self.writers == [stage];
         if above.is_some_and(leads_on) {
             return String::new();
         }
         let numbers = |stages: &[usize]| {
-            let numbers = stages.iter().map(|stage| (stage + 1).to_string());
+            let numbers = stages.iter().map(|stage| (before + stage + 1).to_string());
             numbers.collect::<Vec<_>>().join(",")
         };
         format!("{} → {}  ", numbers(&self.writers), numbers(&self.readers))
@@ -301,6 +305,7 @@ pub(super) mod tests {
             advice: None,
             worth: None,
             spools: Vec::new(),
+            before: 0,
             progress: Some(Progress {
                 read: 430 << 20,
                 total: 1000 << 20,
