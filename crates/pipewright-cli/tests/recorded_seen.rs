@@ -197,7 +197,7 @@ fn the_live_view_of_a_resumed_stage_has_its_number_and_its_input() {
     let _watchdog = watchdog();
     let place = tempfile::tempdir().unwrap();
     let place = place.path();
-    let text = "seq 9 | { cat >/dev/null; [ -e slow ] && exec sleep 1000; exit 3; }";
+    let text = "seq 9 | { cat >/dev/null; [ -e slow ] && sleep 1000; exit 3; }";
     assert_eq!(
         told(place, &["run", "--record", "kept", text])
             .status

@@ -197,6 +197,20 @@ fn a_stage_that_does_not_give_the_same_again_is_refused_with_the_byte() {
             "{ [ -e short ] || { touch short; seq 9; sleep 0.2; exit 1; }; echo 1; }",
             2..3,
         ),
+        ("{ shuf -i 1-9999; sleep 0.2; exit 1; }", 0..48_890),
+        // A header has the time of the file, where nobody says -n.
+        (
+            "{ echo >>n; seq 9 >f; touch -d @$(wc -c <n)00000 f; gzip -c f; sleep 0.2; exit 1; }",
+            4..8,
+        ),
+        ("bash -c 'echo pid $$; sleep 0.2; exit 1'", 4..12),
+        ("{ echo more >>f; ls -l f; sleep 0.2; exit 1; }", 10..80),
+        // Whoever of several at once is first.
+        (
+            "{ one=1 two=2; [ -e n ] && one=2 two=1; touch n; \
+             echo $one & wait; echo $two & wait; sleep 0.2; exit 1; }",
+            0..1,
+        ),
     ];
     for (source, place_of_it) in sources {
         for (ways, text) in [

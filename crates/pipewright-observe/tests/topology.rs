@@ -95,6 +95,24 @@ fn a_keeper_and_what_it_has_started_are_one_stage() {
 }
 
 #[test]
+fn a_keeper_that_has_only_what_it_inherited_is_a_stage() {
+    // The run, 9, its keepers and all stages have a pipe as standard error.
+    let table = Table::default()
+        .process(8, 1, &[(0, 3)], &[])
+        .process(9, 1, &[], &[(2, 3)])
+        .process(20, 9, &[], &[(2, 3)])
+        .that_keeps()
+        .process(10, 20, &[], &[(1, 1), (2, 3)])
+        .process(21, 9, &[(0, 1)], &[(9, 5), (2, 3)])
+        .that_keeps()
+        .process(11, 21, &[(0, 5)], &[(2, 3)]);
+    let found = table.scan.pipelines();
+    let line = found.iter().find(|it| pids(it).contains(&21)).unwrap();
+    assert!(pids(line).starts_with(&[20, 21]), "{found:#?}");
+    assert_eq!(line.pipes[0].pipe, PipeId(1), "{found:#?}");
+}
+
+#[test]
 fn stages_side_by_side_are_a_line_in_the_order_of_the_bytes() {
     // Started last first.
     let table = Table::default()

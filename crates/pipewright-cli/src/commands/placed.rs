@@ -1,8 +1,9 @@
 //! A file that is there with all of its content, or as it was before.
 
 use std::ffi::OsString;
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -44,9 +45,10 @@ impl Placed {
         name.push(path.file_name().unwrap_or_default());
         name.push(".unfinished");
         let beside = path.with_file_name(name);
-        let file = File::create(&beside).with_context(context)?;
+        let file = own(&beside).with_context(context)?;
         if let Some(before) = before {
             // Where it cannot be, it is as for a new file.
+            let _ = fchown(&file, Some(before.uid()), Some(before.gid()));
             let _ = file.set_permissions(before.permissions());
         }
         Ok(Self { path, beside, file })
@@ -72,6 +74,34 @@ impl Placed {
         };
         put().with_context(|| format!("cannot write to {}", self.path.display()))?;
         Ok(self.path.clone())
+    }
+}
+
+/// Makes a file, empty, for this process alone.
+fn own(path: &Path) -> io::Result<File> {
+    loop {
+        let mut options = File::options();
+        options.write(true).create(true).truncate(false);
+        // Nobody lets it be written elsewhere.
+        let file = options.custom_flags(libc::O_NOFOLLOW).open(path)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(io::Error::new(
+                    io::ErrorKind::ResourceBusy,
+                    format!("another process is writing it, to {}", path.display()),
+                ));
+            }
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        // Who had it may have put it in its place meanwhile.
+        let is_there = path
+            .symlink_metadata()
+            .is_ok_and(|there| file.metadata().is_ok_and(|own| own.ino() == there.ino()));
+        if is_there {
+            file.set_len(0)?;
+            return Ok(file);
+        }
     }
 }
 

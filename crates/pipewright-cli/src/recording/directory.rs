@@ -15,6 +15,7 @@ use anyhow::Context;
 use pipewright_spool::{Directory as SpoolDirectory, Spool};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::recording::manifest::{Contents, Ended, Manifest, VERSION};
 
@@ -342,9 +343,28 @@ fn read<T: DeserializeOwned>(path: &Path) -> anyhow::Result<Option<T>> {
         }
         Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
     };
-    let read = serde_json::from_slice(&text);
-    read.map(Some)
-        .with_context(|| format!("cannot make sense of {}", path.display()))
+    let context = || format!("cannot make sense of {}", path.display());
+    let mut value: Value = serde_json::from_slice(&text).with_context(context)?;
+    let sum = value.as_object_mut().and_then(|it| it.remove(CHECKSUM));
+    // Another form may have none.
+    let is_other = value.get("version").is_some_and(|it| *it != VERSION);
+    if !is_other && sum != Some(checksum(&value)?) {
+        anyhow::bail!(
+            "{} is damaged, or was changed: its checksum is not that of what it says",
+            path.display()
+        );
+    }
+    serde_json::from_value(value)
+        .map(Some)
+        .with_context(context)
+}
+
+/// The name of the field that has the checksum of all the others.
+const CHECKSUM: &str = "crc32c";
+
+/// The checksum of a value, whose fields have no order here.
+fn checksum(value: &Value) -> serde_json::Result<Value> {
+    Ok(crc32c::crc32c(&serde_json::to_vec(value)?).into())
 }
 
 /// Only for its owner: variables and arguments may be secrets.
@@ -353,7 +373,12 @@ fn write(directory: &Path, name: &str, value: &impl Serialize) -> io::Result<()>
     let mut options = File::options();
     options.write(true).create(true).truncate(true).mode(0o600);
     let mut file = options.open(&beside)?;
-    let mut text = serde_json::to_vec_pretty(value)?;
+    let mut value = serde_json::to_value(value)?;
+    let sum = checksum(&value)?;
+    if let Some(fields) = value.as_object_mut() {
+        fields.insert(CHECKSUM.to_owned(), sum);
+    }
+    let mut text = serde_json::to_vec_pretty(&value)?;
     text.push(b'\n');
     file.write_all(&text)?;
     file.sync_all()?;

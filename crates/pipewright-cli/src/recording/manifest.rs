@@ -8,7 +8,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use serde::{Deserialize, Serialize};
 
 /// The form of a manifest that is written here.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 
 /// What was run, and how.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -43,6 +43,8 @@ pub(crate) struct Manifest {
 pub(crate) struct Stage {
     pub(crate) text: Words,
     pub(crate) command: Vec<Words>,
+    /// The file that was executed; none where it may not be read, or is very large.
+    pub(crate) program: Option<ProgramFile>,
     pub(crate) stderr_too: bool,
     /// Variables of its own.
     pub(crate) environment: BTreeMap<String, Words>,
@@ -50,6 +52,14 @@ pub(crate) struct Stage {
     pub(crate) forgive: Vec<u8>,
     /// How often it is started again.
     pub(crate) restart_max: Option<u32>,
+}
+
+/// A program, to tell it from another version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ProgramFile {
+    pub(crate) path: Words,
+    pub(crate) bytes: u64,
+    pub(crate) crc32c: u32,
 }
 
 /// The stdin of the first stage.

@@ -66,7 +66,11 @@ pub(crate) fn in_columns(spool: &SpoolShares, columns: usize) -> String {
     ];
     let fits = |it: &String| text::width(it) <= columns;
     let shorter = shorter.into_iter().find(fits);
-    let word = if spool.state.is_input { "input" } else { "spool" };
+    let word = if spool.state.is_input {
+        "input"
+    } else {
+        "spool"
+    };
     shorter.unwrap_or_else(|| format!("{word} {}: {now}", spool.stage + 1))
 }
 

@@ -62,11 +62,10 @@ impl Graph {
                     .keys()
                     .all(|side| sides[ancestor].contains_key(side))
             };
-            // What a keeper has started is the keeper's stage, whatever it holds; a keeper in it keeps a
-            // stage of another pipeline.
-            let is_keeper = scan.holders[child].keeps;
-            let kept = |&&ancestor: &&usize| !is_keeper && scan.holders[ancestor].keeps;
-            if !sides[child].is_empty() {
+            // What a keeper has started is the keeper's stage, whatever it holds. A keeper is a stage of its
+            // own, also where it has inherited all that it holds, such as a standard error.
+            let kept = |&&ancestor: &&usize| scan.holders[ancestor].keeps;
+            if !sides[child].is_empty() && !scan.holders[child].keeps {
                 let part_of = above.iter().find(|it| kept(it) || inherited(it));
                 stage[child] = part_of.copied().unwrap_or(child);
             }

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, access};
 
+use crate::recording::manifest::{ProgramFile, Words};
+
 /// What a name on a command line leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Program {
@@ -35,11 +37,12 @@ impl Program {
         }
     }
 
-    fn locate(name: &OsStr) -> (Self, PathBuf) {
+    /// Finds it along another `PATH`.
+    pub(super) fn along(name: &OsStr, path: Option<&OsStr>) -> (Self, PathBuf) {
         if name.as_encoded_bytes().contains(&b'/') {
             return (Self::at(Path::new(name)), name.into());
         }
-        let Some(path) = std::env::var_os("PATH") else {
+        let Some(path) = path else {
             // A shell has a path of its own for this, and it is not written anywhere.
             return (Self::Foreign, name.into());
         };
@@ -54,6 +57,10 @@ impl Program {
             }
         }
         found
+    }
+
+    fn locate(name: &OsStr) -> (Self, PathBuf) {
+        Self::along(name, std::env::var_os("PATH").as_deref())
     }
 
     fn at(path: &Path) -> Self {
@@ -71,6 +78,19 @@ impl Program {
             Ok(_) => Self::Foreign,
         }
     }
+}
+
+/// Reads a program, to tell it from another version: `None` where that cannot be done in no time.
+pub(super) fn read_program(path: &Path) -> Option<ProgramFile> {
+    const LARGEST: u64 = 64 << 20;
+    let path = path.canonicalize().ok()?;
+    let bytes = path.metadata().ok()?.len();
+    let content = (bytes <= LARGEST).then(|| std::fs::read(&path).ok())??;
+    Some(ProgramFile {
+        path: Words::from(&path),
+        bytes: content.len() as u64,
+        crc32c: crc32c::crc32c(&content),
+    })
 }
 
 /// Tells whether this is the head of an ELF file for this machine, as elf(5) lays it out.

@@ -9,6 +9,7 @@ use pipewright::Command;
 use rustix::fs::{FileType, fstat, tell};
 
 use super::kept::{self, Kept, KeptStage, stdin_is_pipe};
+use super::programs::{Program, read_program};
 use super::wide::{TOLD_TO, Wide};
 use super::work::{self, Work};
 use crate::cli::{Restart, Restarting, SpoolSync};
@@ -198,6 +199,8 @@ impl Keeping {
         let shell = stages.iter().find_map(|stage| work.shell_of(stage));
         let entry = |(index, stage): (usize, &StageText)| manifest::Stage {
             text: Words::from(&stage.text),
+            program: Program::path_of(&work.argv(index, stage)[0])
+                .and_then(|path| read_program(&path)),
             command: portable(work.argv(index, stage)),
             stderr_too: stage.start != Start::Shell && stage.stderr_too,
             environment: work

@@ -12,6 +12,7 @@ use pipewright::{Capacity, Stdio};
 
 use super::kept::{self, Kept, KeptStage, stdin_is_pipe};
 use super::plan::{Rules, Shown};
+use super::programs::{Program, read_program};
 use super::recorded;
 use super::recorder::{Paths, Recorder};
 use super::signals::Signals;
@@ -26,6 +27,7 @@ use crate::recording::manifest::{End, Input, Manifest, Words};
 use crate::recording::plan::{Intake, Known, Plan, plan};
 use crate::shell::{Script, StageText, Start};
 use crate::view;
+use crate::view::text;
 
 pub(crate) fn resume(options: &cli::Resume) -> anyhow::Result<ExitCode> {
     let mut recording = Recording::open(&options.directory)?;
@@ -61,6 +63,10 @@ pub(crate) fn resume(options: &cli::Resume) -> anyhow::Result<ExitCode> {
     let watch = shown.watch(true);
 
     enter(manifest);
+    let others = other_programs(&plan, manifest)?;
+    if !options.talk.quiet {
+        others.iter().for_each(|told| view::complain(told));
+    }
     if !options.talk.quiet {
         view::complain(&told(&plan, manifest));
     }
@@ -221,6 +227,42 @@ fn stdin_is_file() -> bool {
     stdin.is_ok_and(|it| {
         rustix::fs::FileType::from_raw_mode(it.st_mode) == rustix::fs::FileType::RegularFile
     })
+}
+
+/// Looks for the programs before anything starts, and says which are others than those that ran before.
+///
+/// # Errors
+///
+/// One is not here.
+fn other_programs(plan: &Plan, manifest: &Manifest) -> anyhow::Result<Vec<String>> {
+    let mut told = Vec::new();
+    for (stage, number) in manifest.stages.iter().zip(1..).skip(plan.first) {
+        let Some(name) = stage.command.first().map(Words::to_os) else {
+            anyhow::bail!("stage {number} has no command: the manifest was changed");
+        };
+        let recorded = manifest.environment.get("PATH").map(Words::to_os);
+        let path = recorded.map(with_own_path);
+        let (found, path) = Program::along(&name, path.as_deref());
+        let shown = text::line(&name.to_string_lossy());
+        if matches!(found, Program::Missing | Program::Forbidden) {
+            anyhow::bail!(
+                "stage {number} needs {shown}, which cannot be executed here: install it, or add its directory \
+                 to PATH; nothing was started"
+            );
+        }
+        let Some(before) = &stage.program else {
+            continue;
+        };
+        let now = read_program(&path);
+        if now.is_some_and(|now| (now.bytes, now.crc32c) != (before.bytes, before.crc32c)) {
+            told.push(format!(
+                "{shown} of stage {number} is not the version that was recorded ({}); what it gives is \
+                 compared as far as it is recorded",
+                text::line(&before.path.to_string())
+            ));
+        }
+    }
+    Ok(told)
 }
 
 /// Goes where the pipeline was run, if that is here.
