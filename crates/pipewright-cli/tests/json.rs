@@ -152,6 +152,17 @@ const ROWS: &[Row] = &[
         shows: |run| run["stages"][1]["spool"]["given_bytes"] == 18,
     },
     Row {
+        what: "a stage that is started again",
+        arguments: &[
+            "--restart",
+            "2=replay",
+            "seq 9 | { [ -e again ] || { touch again; exit 3; }; cat; sleep 1; } | cat",
+        ],
+        shows: |run| {
+            run["stages"][1]["restarts"] == 1 && run["stages"][1]["spool"]["is_input"] == true
+        },
+    },
+    Row {
         what: "a script of several pipelines",
         arguments: &[
             "yes | gzip -9 | head -c 300K >/dev/null; for i in 1 2; do sleep 1 | cat; done",

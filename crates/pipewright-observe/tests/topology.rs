@@ -105,7 +105,10 @@ fn a_keeper_that_has_only_what_it_inherited_is_a_stage() {
         .process(10, 20, &[], &[(1, 1), (2, 3)])
         .process(21, 9, &[(0, 1)], &[(9, 5), (2, 3)])
         .that_keeps()
-        .process(11, 21, &[(0, 5)], &[(2, 3)]);
+        .process(11, 21, &[(0, 5)], &[(2, 3)])
+        // It shares the descriptors of the keeper that it watches.
+        .process(31, 21, &[(0, 1)], &[(9, 5), (2, 3)])
+        .that_keeps();
     let found = table.scan.pipelines();
     let line = found.iter().find(|it| pids(it).contains(&21)).unwrap();
     assert!(pids(line).starts_with(&[20, 21]), "{found:#?}");

@@ -63,10 +63,15 @@ impl Graph {
                     .all(|side| sides[ancestor].contains_key(side))
             };
             // What a keeper has started is the keeper's stage, whatever it holds. A keeper is a stage of its
-            // own, also where it has inherited all that it holds, such as a standard error.
+            // own, also where it has inherited all that it holds, such as a standard error; but a copy of a
+            // keeper, which shares its descriptors, is not.
             let kept = |&&ancestor: &&usize| scan.holders[ancestor].keeps;
-            if !sides[child].is_empty() && !scan.holders[child].keeps {
-                let part_of = above.iter().find(|it| kept(it) || inherited(it));
+            let is_keeper = scan.holders[child].keeps;
+            if !sides[child].is_empty() {
+                let part_of = above.iter().find(|it| match is_keeper {
+                    true => kept(it) && inherited(it),
+                    false => kept(it) || inherited(it),
+                });
                 stage[child] = part_of.copied().unwrap_or(child);
             }
             ancestors.push(above);
