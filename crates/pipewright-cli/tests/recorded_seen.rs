@@ -184,33 +184,6 @@ fn a_stage_that_is_resumed_keeps_its_number() {
     assert!(!told.contains("stage 1 "), "{told}");
 }
 
-#[test]
-fn the_live_view_of_a_resumed_stage_has_its_number_and_its_input() {
-    let _watchdog = watchdog();
-    let place = tempfile::tempdir().unwrap();
-    let place = place.path();
-    let text = "seq 9 | { cat >/dev/null; [ -e slow ] && sleep 1000; exit 3; }";
-    assert_eq!(
-        told(place, &["run", "--record", "kept", text])
-            .status
-            .code(),
-        Some(3)
-    );
-    std::fs::write(place.join("slow"), "").unwrap();
-    let mut command = Command::new("bash");
-    let text = concat!(
-        "exec ",
-        env!("CARGO_BIN_EXE_pipewright"),
-        " resume kept >out"
-    );
-    command.current_dir(place).args(["-c", text]);
-    let mut watch = Watch::run(command);
-    watch.wait_for(&["  2  { cat >", "the input of stage 2 is recorded"]);
-    let pid = rustix::process::Pid::from_child(&watch.child);
-    let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-    watch.child.wait().unwrap();
-}
-
 /// What a flag of `run` is to a recording.
 enum With {
     /// The pipeline gives what it gives without a recording, and can be resumed.
