@@ -7,7 +7,6 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
-use support::foreign::{Watch, find_when, mark};
 use support::pipewright;
 use testing::{stderr, watchdog};
 
@@ -79,57 +78,6 @@ fn each_byte_of_a_recorded_pipeline_counts_once_in_json_and_samples() {
             "pipewright"
         );
     }
-}
-
-#[test]
-fn ls_and_watch_show_a_recording_by_its_stages_and_what_their_input_holds() {
-    let _watchdog = watchdog();
-    let place = tempfile::tempdir().unwrap();
-    let place = place.path();
-    let mark = mark(2101);
-    std::fs::write(place.join("input"), vec![b'x'; 3 << 20]).unwrap();
-    let text = format!("tail -c +1 -f input | sleep {mark} | cat");
-    let mut command = pipewright();
-    command
-        .current_dir(place)
-        .args(["run", "--record", "kept", &text]);
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    let mut run = command.spawn().unwrap();
-    let all_taken = |found: &Value| found["stages"][1]["spool"]["taken_bytes"] == 3 << 20;
-    let found = find_when(&mark, 3, all_taken);
-    let commands = (0..3).map(|stage| found["stages"][stage]["command"].as_str().unwrap());
-    let expected = ["tail -c +1 -f input", &format!("sleep {mark}"), "cat"];
-    assert!(commands.eq(expected), "{found:#}");
-    assert_eq!(
-        found["pipes"][0]["readers"],
-        serde_json::json!([2]),
-        "{found:#}"
-    );
-    assert_eq!(found["pipes"].as_array().unwrap().len(), 2, "{found:#}");
-    for stage in 1..3 {
-        assert_eq!(
-            found["stages"][stage]["spool"]["is_input"], true,
-            "{found:#}"
-        );
-    }
-    let list = told(place, &["ls"]);
-    let list = String::from_utf8(list.stdout).unwrap();
-    let line = list
-        .lines()
-        .find(|line| line.contains(&mark) && line.contains("sleep"));
-    assert!(line.unwrap().contains("input recorded, "), "{list}");
-
-    let mut watch = Watch::start(&found["stages"][1]["pid"].to_string());
-    watch.wait_for(&["sleep", "the input of stage 2 is recorded", "to give"]);
-    watch.press("q");
-    watch.child.wait().unwrap();
-
-    let run_pid = rustix::process::Pid::from_child(&run);
-    rustix::process::kill_process(run_pid, rustix::process::Signal::TERM).unwrap();
-    run.wait().unwrap();
 }
 
 #[test]

@@ -67,7 +67,9 @@ pub fn look_at(pipelines: &[Pipeline]) -> Result<Vec<PipelineNow>> {
             let file = process.memory_file(name)?;
             file.read(Board::decode)?.spool
         };
-        let spool = processes.iter().find_map(|process| at(spool_state::NAME, process));
+        let spool = processes
+            .iter()
+            .find_map(|process| at(spool_state::NAME, process));
         let spool = spool.or_else(|| at(spool_state::KEEPER, processes.first()?));
         let moments: Vec<Moment> = processes.iter().filter_map(moment).collect();
         (moments, spool)
