@@ -8,8 +8,7 @@ use std::path::PathBuf;
 use pipewright_observe::workspace::{CommandLine, FilePosition};
 use pipewright_observe::{Process, ProcessId};
 
-use super::look::OTHERWISE;
-use super::stage::{members, open_files};
+use super::stage::{OTHERWISE, members, open_files};
 
 /// So many later stages are looked at.
 const MOST: usize = 16;
@@ -144,7 +143,7 @@ fn largest_named((process, line): (&Process, &CommandLine)) -> u64 {
     let size = |word: &[u8]| {
         let metadata = std::fs::metadata(directory.join(OsStr::from_bytes(word))).ok()?;
         let is_program = metadata.permissions().mode() & 0o111 != 0;
-        (metadata.is_file() && !is_program).then(|| metadata.len())
+        (metadata.is_file() && !is_program).then_some(metadata.len())
     };
     let arguments = line.arguments().skip(1).flat_map(words);
     arguments.filter_map(size).max().unwrap_or(0)

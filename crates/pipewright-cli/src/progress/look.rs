@@ -11,18 +11,12 @@ use pipewright_observe::{Process, ProcessId};
 
 use super::elsewhere::{Beside, Elsewhere};
 use super::source;
-use super::stage::{members, open_files};
+use super::stage::{OTHERWISE, members, open_files};
 use super::words::Named;
 use super::{Files, Pace, Progress};
 
 /// Between two looks.
 const AGAIN: Duration = Duration::from_millis(200);
-
-/// Programs that choose what they read, or run others: their arguments name a part of the input.
-pub(super) const OTHERWISE: &[&str] = &[
-    "bash", "busybox", "dash", "docker", "env", "find", "fish", "head", "ksh", "make", "parallel",
-    "sh", "ssh", "sudo", "xargs", "zsh",
-];
 
 /// Follows the input of one pipeline. Only this thread may wait for a file system that does not
 /// answer.

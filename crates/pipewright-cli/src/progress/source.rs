@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use pipewright_observe::workspace::CommandLine;
 use pipewright_observe::{Process, ProcessId};
 
-use super::look::OTHERWISE;
+use super::stage::OTHERWISE;
 use super::words::Named;
 
 /// Programs that read the files that they are given, one after the other, and leave their stdin alone then.

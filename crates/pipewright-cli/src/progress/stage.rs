@@ -3,6 +3,12 @@
 use pipewright_observe::Process;
 use pipewright_observe::workspace::FilePosition;
 
+/// Programs that choose what they read, or run others: their arguments name a part of the input.
+pub(super) const OTHERWISE: &[&str] = &[
+    "bash", "busybox", "dash", "docker", "env", "find", "fish", "head", "ksh", "make", "parallel",
+    "sh", "ssh", "sudo", "xargs", "zsh",
+];
+
 /// So many processes of a stage are looked at.
 const MOST: usize = 32;
 
