@@ -8,8 +8,8 @@ use pipewright::{
     Command, Error, PipeReader, PipeWriter, Signal, Stdio, Unreached, pipe, reap_adopted,
 };
 use testing::{
-    await_no_children, children, is_root, isolated, open_descriptors, sh_on_a_pipe, watchdog,
-    with_time_enough,
+    await_no_children, campaign, children, is_root, isolated, open_descriptors, sh_on_a_pipe,
+    watchdog, with_time_enough,
 };
 
 /// Longer than anything here takes; a shorter time would be a test of the machine.
@@ -75,6 +75,25 @@ fn a_daemon_ends_with_its_tree_and_leaves_no_zombie() {
         assert_eq!(children(), Vec::<String>::new());
         assert_eq!(open_descriptors(), before);
     });
+}
+
+#[test]
+fn a_daemon_that_is_between_two_programs_ends_too() {
+    let _watchdog = watchdog();
+    let directory = tempfile::tempdir().unwrap();
+    let restless = directory.path().join("restless");
+    // Most of the time it has no environment by which it could be known.
+    std::fs::write(&restless, "exec sh \"$0\"\n").unwrap();
+    for _ in 0..campaign(20, 1000) {
+        let daemon = format!("(setsid sh -c 'echo; exec sh {}' &)", restless.display());
+        let (command, reader) = sh_on_a_pipe(&format!("{daemon}; sleep 1000; :"));
+        let child = command.own_tree().spawn().unwrap();
+        await_lines(&reader, 1);
+        let report = child.kill_tree(LONG).unwrap();
+        assert!(report.unreached.is_empty(), "{report:?}");
+        assert_ended(reader);
+        child.wait().unwrap();
+    }
 }
 
 #[test]

@@ -132,8 +132,33 @@ impl Proc {
 
     /// Reads the environment. This may take as long as the process wants: see
     /// [`words`](super::words).
+    ///
+    /// It is read in one step: the file belongs to the program that ran when it was opened, and ends
+    /// wherever a reader is when another program comes. A part would pass for the whole.
     pub(super) fn environment(&self, pid: i32) -> io::Result<Vec<u8>> {
-        read(self.0.as_fd(), &format!("{pid}/environ"))
+        let path = format!("{pid}/environ");
+        let mut bytes = vec![0; 64 << 10];
+        loop {
+            let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+            let mut file = File::from(openat(&self.0, &path, flags, Mode::empty())?);
+            let length = file.read(&mut bytes)?;
+            if length < bytes.len() {
+                bytes.truncate(length);
+                return Ok(bytes);
+            }
+            bytes.resize(2 * length, 0);
+        }
+    }
+
+    /// Tells whether the process is in the midst of exec: the old program's memory is gone, and the
+    /// new one has no arguments and no environment yet.
+    pub(super) fn is_between_programs(&self, pid: i32) -> bool {
+        let arguments = read(self.0.as_fd(), &format!("{pid}/cmdline"));
+        arguments.is_ok_and(|it| it.is_empty())
+    }
+
+    pub(super) fn has_ended(&self, pid: i32) -> bool {
+        self.process(pid).map_or(true, |it| it.zombie)
     }
 
     fn read(&self, path: &str) -> io::Result<String> {

@@ -20,7 +20,7 @@ use crate::poll::Deadline;
 pub(crate) enum Answer {
     /// The words of the trees that it is in.
     Words(Vec<Vec<u8>>),
-    /// There is no environment: it has ended, is a thread of the kernel, or is executing just now.
+    /// There is no environment: it was started without one, has ended, or is a thread of the kernel.
     Empty,
     /// It may not be read: a process of another user.
     Hidden,
@@ -34,6 +34,9 @@ const MOST_READERS: usize = 32;
 
 /// After so long a process counts as stuck for others that ask, and is not read by another thread.
 const STUCK: Duration = Duration::from_millis(500);
+
+/// How long a process may take from one program to the next.
+const EXEC: Duration = Duration::from_secs(2);
 
 /// The processes whose environment a thread is reading, of all that ask, and since when.
 static READING: Mutex<Vec<(Key, Instant)>> = Mutex::new(Vec::new());
@@ -117,12 +120,27 @@ fn next(queue: &Queue) -> Option<Key> {
 }
 
 fn words_of(proc: &Proc, pid: i32) -> Answer {
-    match proc.environment(pid) {
-        Ok(environment) if environment.is_empty() => Answer::Empty,
-        Ok(environment) => Answer::Words(words(&environment)),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Answer::Hidden,
-        // It is gone.
-        Err(_) => Answer::Empty,
+    let begin = Instant::now();
+    // How often it was seen with arguments, but without an environment. Once is not enough: its next
+    // program may have come between the two looks.
+    let mut without = 0;
+    loop {
+        return match proc.environment(pid) {
+            Ok(environment) if environment.is_empty() => {
+                if !proc.is_between_programs(pid) {
+                    without += 1;
+                }
+                if without < 5 && begin.elapsed() < EXEC && !proc.has_ended(pid) {
+                    std::thread::sleep(Duration::from_millis(1));
+                    continue;
+                }
+                Answer::Empty
+            }
+            Ok(environment) => Answer::Words(words(&environment)),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Answer::Hidden,
+            // It is gone.
+            Err(_) => Answer::Empty,
+        };
     }
 }
 
