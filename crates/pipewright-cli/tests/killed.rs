@@ -86,7 +86,13 @@ fn resume(place: &Path) -> Output {
             .args(["resume", "kept", "-o", "result"]);
         let output = command.stdin(Stdio::null()).output().unwrap();
         let told = stderr(&output);
-        if !(told.contains("still runs, although") || told.contains("runs already")) {
+        // What was killed may not be gone yet.
+        let still = [
+            "still runs, although",
+            "runs already",
+            "another process is writing it",
+        ];
+        if !still.iter().any(|it| told.contains(it)) {
             return output;
         }
         assert!(began.elapsed() < PATIENCE, "{told}");

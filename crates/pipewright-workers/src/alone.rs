@@ -1,6 +1,7 @@
 //! One process first, and workers from where they would make it faster.
 
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,13 @@ use crate::worker::Program;
 /// So much is moved on at a time; and where the input has to be looked at, so much.
 const MOST: u64 = 1 << 20;
 const PIECE: u64 = 256 << 10;
+
+/// Commands that end where they fail, if they fail. After a failure nobody could tell of another one
+/// whether it would have gone on with what follows, as factor and jq do, and its output is given already.
+const END_WHERE_THEY_FAIL: &[&str] = &[
+    "awk", "cat", "cut", "egrep", "expand", "fgrep", "fold", "gawk", "grep", "mawk", "nawk", "nl",
+    "paste", "perl", "rev", "sed", "tr", "unexpand",
+];
 
 /// How a stage went on that began as one process.
 pub(crate) enum Begun {
@@ -47,7 +55,13 @@ pub(crate) struct Ahead {
 /// Tells whether a stage may begin as one process, and workers go on from any record: what the process
 /// writes is the first part of the output then.
 pub(crate) fn is_possible(stage: &Stage) -> bool {
+    let name = stage.argv.first().and_then(|it| Path::new(it).file_name());
+    let ends_where_it_fails = name.is_some_and(|name| {
+        let mut known = END_WHERE_THEY_FAIL.iter();
+        known.any(|it| name == *it)
+    });
     stage.only_if_slow
+        && ends_where_it_fails
         && stage.classified.class == Class::Local
         && stage.classified.repeatable
         && stage.merge.is_none()
