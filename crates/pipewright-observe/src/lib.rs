@@ -115,6 +115,7 @@ mod patience;
 mod pipe;
 mod proc;
 mod sampler;
+mod sealed;
 mod spool_state;
 mod text;
 pub mod topology;

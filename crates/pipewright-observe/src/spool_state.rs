@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::sealed::{NOTHING, seal, unseal};
+
 /// The name that the memory file of a spool is made with.
 pub const NAME: &str = "pipewright-spool";
 
@@ -21,8 +23,6 @@ pub(crate) const SIZE: usize = 8 * WORDS;
 
 const WORDS: usize = 13;
 const VERSION: u64 = 2;
-/// In the place of what there is not.
-pub(crate) const NOTHING: u64 = u64::MAX;
 
 /// How far a spool is. Offsets are bytes from the beginning of the stream.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,7 +100,7 @@ impl Board {
             None => NEITHER,
         };
         let state = self.spool.unwrap_or_default();
-        let mut words = [
+        let words = [
             VERSION,
             state.taken,
             state.given,
@@ -115,20 +115,11 @@ impl Board {
             self.ended.written,
             0,
         ];
-        words[WORDS - 1] = check(&words[..WORDS - 1]);
-        let mut bytes = [0; SIZE];
-        for (bytes, word) in bytes.chunks_exact_mut(8).zip(words) {
-            bytes.copy_from_slice(&word.to_le_bytes());
-        }
-        bytes
+        seal(words)
     }
 
     /// Reads a board back; `None` if the bytes are not one, or of two.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut words = [0; WORDS];
-        for (word, bytes) in words.iter_mut().zip(bytes.chunks_exact(8)) {
-            *word = u64::from_le_bytes(bytes.try_into().ok()?);
-        }
         let [
             VERSION,
             taken,
@@ -142,14 +133,11 @@ impl Board {
             last,
             read,
             written,
-            sum,
-        ] = words
+            _,
+        ] = unseal(bytes)?
         else {
             return None;
         };
-        if sum != check(&words[..WORDS - 1]) {
-            return None;
-        }
         let known = |word: u64| (word != NOTHING).then_some(word);
         let waits = [SpoolWait::Nothing, SpoolWait::Full, SpoolWait::NoRoom];
         let (kind, wait) = (kind_and_wait >> 8, kind_and_wait & 0xff);
@@ -179,13 +167,6 @@ impl Board {
 const STAGE: u64 = 0;
 const INPUT: u64 = 1;
 const NEITHER: u64 = 2;
-
-/// FNV-1a over words: enough to tell one state from halves of two.
-pub(crate) fn check(words: &[u64]) -> u64 {
-    words.iter().fold(0xcbf2_9ce4_8422_2325, |sum, word| {
-        (sum ^ word).wrapping_mul(0x100_0000_01b3).rotate_left(29)
-    })
-}
 
 #[cfg(test)]
 mod tests {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use pipewright::poll::poll;
 use pipewright::{Child, Command, Guardian, PipeExt, PipeWriter, Signal, Stdio};
 use rustix::event::{PollFd, PollFlags};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use rustix::pipe::{SpliceFlags, splice};
 
 use crate::chunk::{Chunk, wait_until_writable};
@@ -145,7 +145,8 @@ impl Fed {
         let length = rustix::io::read(input, &mut bytes[..most.min(4096)])?;
         let mut left = &bytes[..length];
         while !left.is_empty() {
-            left = &left[rustix::io::write(&self.input, left)?..];
+            // What was read is in no other place: a signal must not lose it.
+            left = &left[retry_on_intr(|| rustix::io::write(&self.input, left))?..];
         }
         Ok(length)
     }

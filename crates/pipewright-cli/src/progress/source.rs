@@ -45,12 +45,15 @@ const READ_FILES: &[&str] = &[
     "zstdcat",
 ];
 
+/// So many stages behind the first are looked at: that is done again and again.
+const MOST: usize = 16;
+
 /// Words that stand for the stdin.
 const STDIN: &[&[u8]] = &[b"-", b"/dev/stdin", b"/dev/fd/0", b"/proc/self/fd/0"];
 
 /// The last stage after this one that is proven to read files of its own and nothing else, and where they are named.
 pub(super) fn after(stages: &[ProcessId], first: usize) -> Option<(usize, Named)> {
-    let later = stages.iter().enumerate().skip(first + 1).rev();
+    let later = stages.iter().enumerate().skip(first + 1).take(MOST).rev();
     let mut proven = later.filter_map(|(index, stage)| {
         let process = Process::open_same(*stage).ok()?;
         Some((index, reads_files(&process)?))

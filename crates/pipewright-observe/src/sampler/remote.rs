@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::proc::Scheduled;
 use crate::sampler::sample::Activity;
-use crate::spool_state::{NOTHING, check};
+use crate::sealed::{NOTHING, seal, unseal};
 
 /// The name that the memory file is made with.
 pub const NAME: &str = "pipewright-remote";
@@ -80,7 +80,7 @@ impl RemoteState {
         program[..length].copy_from_slice(&name[..length]);
         let half = |at: usize| u64::from_le_bytes(std::array::from_fn(|byte| program[at + byte]));
         let scheduled = self.scheduled;
-        let mut words = [
+        let words = [
             VERSION,
             microseconds(self.told_at),
             activity.unwrap_or(NOTHING),
@@ -94,20 +94,11 @@ impl RemoteState {
             half(8),
             0,
         ];
-        words[WORDS - 1] = check(&words[..WORDS - 1]);
-        let mut bytes = [0; SIZE];
-        for (bytes, word) in bytes.chunks_exact_mut(8).zip(words) {
-            bytes.copy_from_slice(&word.to_le_bytes());
-        }
-        bytes
+        seal(words)
     }
 
     /// Reads a state back; `None` if the bytes are not one, or of two.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut words = [0; WORDS];
-        for (word, bytes) in words.iter_mut().zip(bytes.chunks_exact(8)) {
-            *word = u64::from_le_bytes(bytes.try_into().ok()?);
-        }
         let [
             VERSION,
             told_at,
@@ -120,14 +111,11 @@ impl RemoteState {
             processes,
             first,
             second,
-            sum,
-        ] = words
+            _,
+        ] = unseal(bytes)?
         else {
             return None;
         };
-        if sum != check(&words[..WORDS - 1]) {
-            return None;
-        }
         let known = |word: u64| (word != NOTHING).then_some(word);
         let program = [first.to_le_bytes(), second.to_le_bytes()].concat();
         let length = program.iter().position(|byte| *byte == 0)?;
